@@ -1,0 +1,160 @@
+//! What can be said on the command line.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, Parser};
+use svantic_gateway::{Endpoint, Refusal, Stage};
+
+/// The local gateway of the Svantic mesh: serve it, send it work, look at it.
+#[derive(Parser)]
+#[command(name = "svantic-gateway", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) subcommand: Subcommand,
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Subcommand {
+    /// Run a gateway until Ctrl-C; prints what an agent needs to reach it
+    Serve(Box<Serve>),
+    /// Send one dispatch and print the answer (exit 0 result, 1 error, 2 nobody there)
+    Dispatch(Box<Dispatch>),
+    /// Show the agents that have registered
+    Agents(Ask),
+    /// Show frames and requests as they happen, secrets removed
+    Watch(Ask),
+}
+
+// Switches of a command line are bools by nature.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Where to listen; anything but loopback needs --allow-remote
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// 0 takes a free port
+    #[arg(long, default_value_t = 4180)]
+    pub(crate) port: u16,
+    /// Lifetime of the tokens it gives out
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    pub(crate) token_ttl: u64,
+    /// https and wss with a certificate made at the start
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Where to write the certificate authority to trust
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub(crate) ca_out: Option<PathBuf>,
+    /// The client id to accept instead of the usual one
+    #[arg(long)]
+    pub(crate) client_id: Option<String>,
+    /// The client secret to accept instead of a random one
+    #[arg(long, env = "SVANTIC_GATEWAY_CLIENT_SECRET", hide_env_values = true)]
+    pub(crate) client_secret: Option<String>,
+    /// Allow a host that others can reach
+    #[arg(long)]
+    pub(crate) allow_remote: bool,
+    /// Fault: reset every socket in this rhythm
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub(crate) drop_every: Option<f64>,
+    /// Fault: close every socket with 1012 in this rhythm and refuse connections for 1 s
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub(crate) restart_every: Option<f64>,
+    #[arg(
+        long,
+        value_name = "STAGE",
+        help = "Fault: fall silent at accept, tls, token, register, upgrade, welcome, deregister, \
+                heartbeat, session_init, session_close or close"
+    )]
+    pub(crate) stall: Option<Stage>,
+    #[arg(
+        long,
+        value_name = "[ENDPOINT=]STATUS",
+        value_parser = refusal,
+        help = "Fault: refuse token, register, deregister, heartbeat, session_init, session_close \
+                or connect (which is the default)"
+    )]
+    pub(crate) refuse: Vec<Refusal>,
+    /// Fault: a random mix of resets, restarts, closes, refusals and mute times
+    #[arg(long, value_name = "SEED")]
+    pub(crate) chaos: Option<u64>,
+    /// Print one line of JSON for programs instead of the text for people
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show frames and requests as they happen (on stderr with --json)
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Dispatch {
+    /// The capability
+    pub(crate) skill: String,
+    /// Its arguments, a JSON object
+    #[arg(value_name = "JSON")]
+    pub(crate) args: Option<String>,
+    /// To this instance only
+    #[arg(long, value_name = "ID")]
+    pub(crate) instance: Option<String>,
+    /// Within this session
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub(crate) timeout: Option<f64>,
+    #[command(flatten)]
+    pub(crate) whom: Ask,
+}
+
+/// Which gateway is asked.
+#[derive(Args, Clone)]
+pub(crate) struct Ask {
+    /// The gateway's URL
+    #[arg(long, env = "SVANTIC_URL", default_value = "http://127.0.0.1:4180")]
+    pub(crate) url: String,
+    /// The certificate authority of a gateway with --tls (its --ca-out)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    // Also keeps out infinities, which no duration holds; 31 years are for ever.
+    if seconds > 0.0 && seconds < 1e9 {
+        Ok(seconds)
+    } else {
+        Err("must be a positive number of seconds".to_owned())
+    }
+}
+
+fn refusal(text: &str) -> Result<Refusal, String> {
+    let (endpoint, status) = match text.split_once('=') {
+        Some((endpoint, status)) => (endpoint.parse::<Endpoint>()?, status),
+        None => (Endpoint::Connect, text),
+    };
+    let status: u16 = status
+        .parse()
+        .map_err(|_| "STATUS is not a number".to_owned())?;
+    if (300..600).contains(&status) {
+        Ok(Refusal::new(endpoint, status))
+    } else {
+        Err("STATUS must be between 300 and 599".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent_and_switches_are_read() {
+        super::Arguments::command().debug_assert();
+        assert!(super::refusal("register=409").is_ok());
+        assert!(super::refusal("503").is_ok());
+        for bad in ["nowhere=500", "200", "connect=", "=500"] {
+            assert!(super::refusal(bad).is_err(), "{bad}");
+        }
+        for bad in ["0", "-1", "inf", "NaN", "x"] {
+            assert!(super::positive(bad).is_err(), "{bad}");
+        }
+    }
+}

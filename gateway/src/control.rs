@@ -1,0 +1,191 @@
+//! The control face for people and scripts: `/_gateway/…`, for loopback peers only.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use url::{Host, Url};
+
+use crate::{
+    dispatch::{Answer, DispatchError, DispatchRequest},
+    faults::Faults,
+    redact,
+    reply::{Body, Reply},
+    shared::Shared,
+};
+
+/// Where it begins; no path of the mesh does.
+pub(crate) const PREFIX: &str = "/_gateway/";
+const BODY_LIMIT_BYTES: usize = 64 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    instance_id: String,
+    #[serde(default = "normal_closure")]
+    code: u16,
+    #[serde(default)]
+    reason: String,
+}
+
+fn normal_closure() -> u16 {
+    1000
+}
+
+/// Answers one request of a person or a script.
+pub(crate) async fn handle(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
+    if !peer.ip().to_canonical().is_loopback() {
+        let error = "the control face is for this machine only";
+        return Reply::refuse(403, "LOOPBACK_ONLY", error).into_response();
+    }
+    // A page in a browser can reach loopback too; it always names its origin, and no tool here does.
+    // A page whose name was bent to loopback (DNS rebinding) may not, but it comes with its own host name.
+    if request.headers().contains_key(header::ORIGIN) || !host_is_local(request.headers()) {
+        let error = "the control face is not for browsers";
+        return Reply::refuse(403, "NO_BROWSERS", error).into_response();
+    }
+    let (head, body) = request.into_parts();
+    let name = &head.uri.path()[PREFIX.len()..];
+    if head.method == Method::GET && name == "watch" {
+        return watch(shared);
+    }
+    let Ok(body) = Limited::new(body, BODY_LIMIT_BYTES).collect().await else {
+        return Reply::bad_request("body too large or cut off").into_response();
+    };
+    let body = body.to_bytes();
+    let reply = match (head.method.as_str(), name) {
+        ("GET", "agents") => shown(shared.read(|s| json!(s.agents.values().collect::<Vec<_>>()))),
+        ("GET", "sessions") => {
+            shown(shared.read(|s| json!(s.sessions.values().collect::<Vec<_>>())))
+        }
+        ("GET", "requests") => shown(shared.read(|s| json!(s.requests))),
+        ("GET", "ledger") => shown(
+            shared.read(|s| json!({"entries": s.ledger.entries(), "violations": s.violations})),
+        ),
+        ("GET", "faults") => shown(json!(*shared.faults.borrow())),
+        ("POST", "dispatch") => dispatch(shared, &body).await,
+        ("POST", "faults") => set_faults(shared, &body),
+        ("POST", "close" | "abort" | "forget") => on_instance(shared, name, &body),
+        _ => Reply::refuse(404, "NOT_FOUND", "no such request of the control face"),
+    };
+    reply.into_response()
+}
+
+fn host_is_local(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let url = host.and_then(|host| Url::parse(&format!("http://{host}/")).ok());
+    match url.as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name.trim_end_matches('.') == "localhost",
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        None => false,
+    }
+}
+
+fn shown(value: Value) -> Reply {
+    Reply::ok(&redact::value(value))
+}
+
+fn set_faults(shared: &Shared, body: &[u8]) -> Reply {
+    let faults = std::str::from_utf8(body)
+        .map_err(|error| error.to_string())
+        .and_then(|text| Faults::from_json(text).map_err(|error| error.to_string()));
+    match faults {
+        Ok(faults) => {
+            shared.change_faults(|now| *now = faults);
+            Reply::ok(&json!({"ok": true}))
+        }
+        Err(error) => Reply::bad_request(&error),
+    }
+}
+
+fn on_instance(shared: &Shared, what: &str, body: &[u8]) -> Reply {
+    let target: Target = match serde_json::from_slice(body) {
+        Ok(target) => target,
+        Err(error) => return Reply::bad_request(&error.to_string()),
+    };
+    let id = target.instance_id.as_str();
+    let done = match what {
+        "close" => shared.close_sockets(Some(id), target.code, &target.reason),
+        "abort" => shared.abort_sockets(Some(id)),
+        _ => shared.forget(id),
+    };
+    if done {
+        Reply::ok(&json!({"ok": true}))
+    } else {
+        let error = format!("instance {id:?} has nothing to {what}");
+        Reply::refuse(404, "INSTANCE_NOT_FOUND", &error)
+    }
+}
+
+async fn dispatch(shared: &Arc<Shared>, body: &[u8]) -> Reply {
+    let request: DispatchRequest = match serde_json::from_slice(body) {
+        Ok(request) => request,
+        Err(error) => return Reply::bad_request(&error.to_string()),
+    };
+    let somebody = shared.read(|state| {
+        let wanted = request.instance_id.as_deref();
+        let mut agents = state.agents.values();
+        agents.any(|a| (a.registered || a.ready) && wanted.is_none_or(|id| id == a.instance_id))
+    });
+    if !somebody {
+        // Waiting is for an agent that is redialling; a person who has started none wants to know.
+        let error = "no such agent is registered";
+        return Reply::refuse(503, "NO_AGENT", error);
+    }
+    let timeout = shared.options.dispatch_timeout;
+    let pending = shared.change(|state| state.begin_dispatch(&request, timeout));
+    let id = pending.id.clone();
+    let waiting = tokio::task::spawn_blocking(move || pending.wait_to_the_end());
+    let outcome = waiting.await.unwrap_or(Err(DispatchError::Stopped));
+    match outcome {
+        Ok(Answer::Result(result)) => Reply::ok(&json!({"dispatch_id": id, "result": result})),
+        Ok(Answer::Error { code, message }) => {
+            Reply::ok(&json!({"dispatch_id": id, "error": {"code": code, "message": message}}))
+        }
+        Err(error) => {
+            let (status, code) = match error {
+                DispatchError::Timeout => (504, "TIMEOUT"),
+                DispatchError::NoAgent => (503, "NO_AGENT"),
+                DispatchError::Stopped => (503, "STOPPED"),
+            };
+            let error = json!({"code": code, "error": error.to_string(), "dispatch_id": id});
+            Reply::json(status, &error)
+        }
+    }
+}
+
+/// One JSON object a line, as things happen, until the reader leaves or the gateway stops.
+fn watch(shared: &Shared) -> Response<Body> {
+    let lines = shared.read(|state| state.watchers.subscribe());
+    let stop = shared.stop.subscribe();
+    let frames = stream::unfold((lines, stop), |(mut lines, mut stop)| async move {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            _ = stop.wait_for(|stopped| *stopped) => return None,
+        };
+        let line = match line {
+            Ok(line) => format!("{line}\n"),
+            Err(RecvError::Lagged(lost)) => format!("{}\n", json!({"kind": "lost", "lines": lost})),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((Ok(Frame::data(Bytes::from(line))), (lines, stop)))
+    });
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-ndjson"),
+    );
+    response
+}

@@ -1,0 +1,185 @@
+//! What a caller asks of an agent and what comes back (protocol.md 7).
+
+use std::{
+    fmt,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One dispatch to be made (protocol.md 4, `dispatch`).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DispatchRequest {
+    /// The capability; `None` leaves the field out, which the agent must refuse.
+    pub skill_id: Option<String>,
+    /// The arguments; any JSON, so that bad ones can be sent too.
+    pub args: Option<Value>,
+    /// To whom; `None` is any ready agent in turn. Without one the dispatch waits for it until the timeout.
+    pub instance_id: Option<String>,
+    /// The dispatch id; made here if absent. An id used before is sent again.
+    pub id: Option<String>,
+    /// `session_context` of the frame.
+    pub session_context: Option<Value>,
+    /// `traceparent` of the frame.
+    pub traceparent: Option<String>,
+    /// `baggage` of the frame.
+    pub baggage: Option<String>,
+    /// `svantic_auth` of the frame (protocol.md 8).
+    pub svantic_auth: Option<Value>,
+    /// End-to-end; as JSON `timeout` in seconds. The gateway's `dispatch_timeout` if absent.
+    #[serde(with = "crate::faults::seconds")]
+    pub timeout: Option<Duration>,
+}
+
+impl DispatchRequest {
+    /// A dispatch of `skill` with `args` to any ready agent.
+    pub fn new(skill: &str, args: Value) -> Self {
+        Self {
+            skill_id: Some(skill.to_owned()),
+            args: Some(args),
+            ..Self::default()
+        }
+    }
+
+    /// The same to this instance only.
+    #[must_use]
+    pub fn to(mut self, instance_id: &str) -> Self {
+        self.instance_id = Some(instance_id.to_owned());
+        self
+    }
+
+    /// The same with this end-to-end timeout.
+    #[must_use]
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    pub(crate) fn payload(&self) -> Value {
+        let mut payload = Map::new();
+        let text = |text: &Option<String>| text.clone().map(Value::String);
+        for (key, value) in [
+            ("skill_id", text(&self.skill_id)),
+            ("args", self.args.clone()),
+            ("session_context", self.session_context.clone()),
+            ("traceparent", text(&self.traceparent)),
+            ("baggage", text(&self.baggage)),
+            ("svantic_auth", self.svantic_auth.clone()),
+        ] {
+            if let Some(value) = value {
+                payload.insert(key.to_owned(), value);
+            }
+        }
+        Value::Object(payload)
+    }
+}
+
+/// The first answer of an agent to a dispatch (protocol.md 4).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// `dispatch_result`.
+    Result(Value),
+    /// `error`.
+    Error {
+        /// The code, for instance `HANDLER_ERROR`.
+        code: String,
+        /// The message.
+        message: String,
+    },
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DispatchError {
+    /// No agent became ready in time; the dispatch was never sent.
+    NoAgent,
+    /// It was sent, and no answer came in time.
+    Timeout,
+    /// The gateway was shut down.
+    Stopped,
+}
+
+impl fmt::Display for DispatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoAgent => "no agent was ready in time",
+            Self::Timeout => "the agent did not answer in time",
+            Self::Stopped => "the gateway was shut down",
+        })
+    }
+}
+
+impl std::error::Error for DispatchError {}
+
+pub(crate) type Outcome = Result<Answer, DispatchError>;
+
+/// Where the outcome of one dispatch is put for whoever waits for it.
+#[derive(Default)]
+pub(crate) struct Slot {
+    outcome: Mutex<Option<Outcome>>,
+    filled: Condvar,
+}
+
+impl Slot {
+    pub(crate) fn fill(&self, outcome: Outcome) {
+        let mut slot = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            *slot = Some(outcome);
+        }
+        self.filled.notify_all();
+    }
+}
+
+/// A dispatch that has been asked for and may not be answered yet.
+#[derive(Clone)]
+pub struct PendingDispatch {
+    pub(crate) id: String,
+    pub(crate) deadline: Instant,
+    pub(crate) slot: Arc<Slot>,
+}
+
+impl PendingDispatch {
+    /// The dispatch id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The outcome, if there is one already.
+    pub fn poll(&self) -> Option<Result<Answer, DispatchError>> {
+        let slot = self.slot.outcome.lock();
+        slot.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for the answer, no longer than `timeout`. May be called again afterwards.
+    pub fn wait(&self, timeout: Duration) -> Result<Answer, DispatchError> {
+        let slot = self.slot.outcome.lock();
+        let slot = slot.unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .slot
+            .filled
+            .wait_timeout_while(slot, timeout, |outcome| outcome.is_none());
+        let (slot, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        slot.clone().unwrap_or(Err(DispatchError::Timeout))
+    }
+
+    /// Waits as long as the dispatch itself is open.
+    pub(crate) fn wait_to_the_end(&self) -> Outcome {
+        // The sweep that ends an expired dispatch runs in a rhythm; this leaves it time to say why.
+        let grace = Duration::from_secs(2);
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        self.wait(left + grace)
+    }
+}
+
+impl fmt::Debug for PendingDispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingDispatch")
+            .field("id", &self.id)
+            .field("outcome", &self.poll())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,52 @@
+//! The local gateway: the mesh's side of the wire, for tests and for a newcomer's first five minutes.
+//!
+//! It speaks `protocol.md` strictly: what the platform refuses is refused with the documented status and code, and
+//! what an agent does against the protocol is kept as a violation. It is a model of somebody else's server: to pass
+//! here is not proof against the real mesh.
+//!
+//! [`Gateway::start`] runs everything on threads of its own; every method may be called from any thread, also from a
+//! plain synchronous test. Nothing has to be polled: [`Gateway::wait_until`] wakes on every change.
+//!
+//! The rooms: `listener` takes the sockets, `http` takes the requests, `*_endpoint` answer them, `upgrade` and
+//! `connection` are the WebSocket, `routing` sends dispatches, `state` is all that is known, `control` is the face
+//! for people under `/_gateway/`.
+
+mod agents_endpoint;
+mod auth_endpoint;
+mod certificate;
+mod connection;
+mod control;
+mod dispatch;
+mod envelope;
+mod error;
+mod fault_clock;
+mod faults;
+mod frame_filter;
+mod gateway;
+mod http;
+mod inbound;
+mod ledger;
+mod listener;
+mod options;
+mod records;
+mod redact;
+mod reply;
+mod routing;
+mod sessions_endpoint;
+mod shared;
+mod state;
+mod timestamp;
+mod token;
+mod upgrade;
+mod wire;
+
+pub use dispatch::{Answer, DispatchError, DispatchRequest, PendingDispatch};
+pub use error::Error;
+pub use faults::{ConnectUrl, Endpoint, Faults, Override, Refusal, Stage};
+pub use gateway::Gateway;
+pub use ledger::{Ledger, LedgerEntry, ReceivedAnswer, SentDispatch};
+pub use options::Options;
+pub use records::{
+    AgentRecord, Authorization, Direction, FrameKind, FrameRecord, RequestRecord, SessionRecord,
+};
+pub use state::Snapshot;
