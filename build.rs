@@ -1,0 +1,2 @@
+//! Generates `include/svantic.h` from the doc comments of `src/ffi`.
+fn main() {}

@@ -1,0 +1,11 @@
+//! The connection of an agent to the Svantic mesh.
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod config;
+pub mod connector;
+pub mod error;
+pub mod machine;
+mod net;
+pub mod protocol;
+pub mod runtime;
