@@ -1,0 +1,305 @@
+//! The envelope of every WebSocket frame (section 4): read borrowed, written in one pass.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// The text of a whole frame: shared, never copied on its way to the socket.
+pub use tokio_tungstenite::tungstenite::Utf8Bytes as FrameText;
+
+use super::json_shape::{self, ShapeError};
+use super::limits::{ENVELOPE_VERSION, MAX_ID_BYTES};
+use super::timestamp::push_timestamp;
+
+/// One frame from the mesh, borrowed from its text.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    /// What the frame is.
+    pub kind: Kind,
+    /// The sender's id of the frame; empty where it sent none.
+    pub id: Cow<'a, str>,
+    /// The payload's text, not yet looked into.
+    pub payload: Option<&'a RawValue>,
+}
+
+/// The frame types that mean something to an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Completes the handshake.
+    Welcome,
+    /// A capability call.
+    Dispatch,
+    /// Anything else: ignored and counted, since the platform may grow.
+    Unknown,
+}
+
+/// Why a frame was skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameError {
+    /// Not JSON, not an object, a field of the wrong type, or a field twice.
+    Malformed,
+    /// Nested too deep or too many values.
+    Shape(ShapeError),
+    /// An envelope of a version that this library does not know.
+    UnknownVersion,
+    /// An id longer than [`MAX_ID_BYTES`], or with a NUL in it, which C strings cannot carry.
+    UnusableId,
+}
+
+#[derive(Deserialize)]
+struct WireEnvelope<'a> {
+    #[serde(default)]
+    v: Option<u64>,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+}
+
+/// Reads one frame. A frame without `v` is read as version 1: strict in what is sent, tolerant in what is accepted.
+pub fn parse(text: &str) -> Result<Envelope<'_>, FrameError> {
+    json_shape::check(text).map_err(FrameError::Shape)?;
+    let wire: WireEnvelope<'_> = serde_json::from_str(text).map_err(|_| FrameError::Malformed)?;
+    if wire.v.is_some_and(|v| v != ENVELOPE_VERSION) {
+        return Err(FrameError::UnknownVersion);
+    }
+    let id = wire.id.unwrap_or_default();
+    if id.len() > MAX_ID_BYTES || id.contains('\0') {
+        return Err(FrameError::UnusableId);
+    }
+    let kind = match wire.kind.as_ref() {
+        "welcome" => Kind::Welcome,
+        "dispatch" => Kind::Dispatch,
+        _ => Kind::Unknown,
+    };
+    Ok(Envelope {
+        kind,
+        id,
+        payload: wire.payload,
+    })
+}
+
+/// The payload of a `welcome`.
+#[derive(Debug, Default, Deserialize)]
+pub struct Welcome {
+    /// Whether the mesh took up an earlier connection of this instance.
+    #[serde(default)]
+    pub resumed: bool,
+}
+
+impl Welcome {
+    /// Reads the payload; what is missing or malformed counts as not resumed.
+    pub fn read(payload: Option<&RawValue>) -> Self {
+        payload
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// The payload of a `dispatch`, every field still raw: one that is malformed must not cost the others.
+#[derive(Debug, Default, Deserialize)]
+pub struct Dispatch<'a> {
+    /// Which capability is called.
+    #[serde(borrow, default)]
+    pub skill_id: Option<&'a RawValue>,
+    /// The arguments; absent or not an object means `{}` (section 7, rule 2).
+    #[serde(borrow, default)]
+    pub args: Option<&'a RawValue>,
+    /// `{session_id?, tenant_id?, …}`.
+    #[serde(borrow, default)]
+    pub session_context: Option<&'a RawValue>,
+    /// W3C trace context.
+    #[serde(borrow, default)]
+    pub traceparent: Option<&'a RawValue>,
+    /// W3C baggage.
+    #[serde(borrow, default)]
+    pub baggage: Option<&'a RawValue>,
+}
+
+impl<'a> Dispatch<'a> {
+    /// Reads the payload; one that is no object is a dispatch without a `skill_id`.
+    pub fn read(payload: Option<&'a RawValue>) -> Self {
+        payload
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// The string in `raw`, if it is one.
+pub fn text_in(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    raw.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
+        .map(|text| text.0)
+}
+
+/// What a frame of ours starts with.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// The frame's id.
+    pub id: Uuid,
+    /// The time of day, for people: nothing depends on it.
+    pub unix_ms: u64,
+}
+
+/// `hello`: the first frame after the 101. `payload_json` is the whole payload.
+pub fn hello(stamp: Stamp, payload_json: &str) -> String {
+    frame(stamp, "hello", None, payload_json)
+}
+
+/// `heartbeat`. `payload_json` is the whole payload, as over HTTP.
+pub fn heartbeat(stamp: Stamp, payload_json: &str) -> String {
+    frame(stamp, "heartbeat", None, payload_json)
+}
+
+/// `dispatch_result`. `result_json` is any JSON value, already checked.
+pub fn dispatch_result(stamp: Stamp, in_reply_to: &str, result_json: &str) -> String {
+    let mut out = String::with_capacity(ENVELOPE_BYTES + in_reply_to.len() + result_json.len());
+    begin(&mut out, stamp, "dispatch_result", Some(in_reply_to));
+    out.push_str("{\"result\":");
+    out.push_str(result_json);
+    out.push_str("}}");
+    out
+}
+
+/// `error`: a dispatch's refusal or failure.
+pub fn error(stamp: Stamp, in_reply_to: &str, code: &str, message: &str) -> String {
+    let mut out =
+        String::with_capacity(ENVELOPE_BYTES + in_reply_to.len() + code.len() + message.len());
+    begin(&mut out, stamp, "error", Some(in_reply_to));
+    out.push_str("{\"code\":");
+    push_json_string(&mut out, code);
+    out.push_str(",\"message\":");
+    push_json_string(&mut out, message);
+    out.push_str("}}");
+    out
+}
+
+/// An upper bound of what an envelope takes besides its variable parts.
+const ENVELOPE_BYTES: usize = 192;
+
+fn frame(stamp: Stamp, kind: &str, in_reply_to: Option<&str>, payload_json: &str) -> String {
+    let mut out = String::with_capacity(ENVELOPE_BYTES + payload_json.len());
+    begin(&mut out, stamp, kind, in_reply_to);
+    out.push_str(payload_json);
+    out.push('}');
+    out
+}
+
+/// Everything up to and including `"payload":`.
+fn begin(out: &mut String, stamp: Stamp, kind: &str, in_reply_to: Option<&str>) {
+    out.push_str("{\"v\":1,\"type\":\"");
+    out.push_str(kind);
+    out.push_str("\",\"id\":\"");
+    out.push_str(stamp.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    out.push_str("\",\"ts\":\"");
+    push_timestamp(out, stamp.unix_ms);
+    out.push('"');
+    if let Some(in_reply_to) = in_reply_to {
+        out.push_str(",\"in_reply_to\":");
+        push_json_string(out, in_reply_to);
+    }
+    out.push_str(",\"payload\":");
+}
+
+/// Appends `text` as a JSON string, quotes included.
+pub fn push_json_string(out: &mut String, text: &str) {
+    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
+    if plain {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const STAMP: Stamp = Stamp {
+        id: Uuid::nil(),
+        unix_ms: 0,
+    };
+
+    fn parsed(text: &str) -> serde_json::Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn frames_of_ours_have_the_documented_envelope() {
+        let id = "00000000-0000-0000-0000-000000000000";
+        let ts = "1970-01-01T00:00:00.000Z";
+        assert_eq!(
+            parsed(&dispatch_result(STAMP, "d\"1", "[1,null]")),
+            json!({"v":1,"type":"dispatch_result","id":id,"ts":ts,"in_reply_to":"d\"1","payload":{"result":[1,null]}})
+        );
+        assert_eq!(
+            parsed(&error(STAMP, "d1", "HANDLER_ERROR", "no \"such\"\norder")),
+            json!({"v":1,"type":"error","id":id,"ts":ts,"in_reply_to":"d1",
+                   "payload":{"code":"HANDLER_ERROR","message":"no \"such\"\norder"}})
+        );
+        assert_eq!(
+            parsed(&hello(STAMP, r#"{"instance_id":"i"}"#)),
+            json!({"v":1,"type":"hello","id":id,"ts":ts,"payload":{"instance_id":"i"}})
+        );
+        assert_eq!(parsed(&heartbeat(STAMP, "{}"))["type"], "heartbeat");
+    }
+
+    #[test]
+    fn a_frame_is_read_tolerantly() {
+        let frame = parse(r#"{"type":"dispatch","id":"d1","payload":{"skill_id":"a"},"new":1}"#).unwrap();
+        assert_eq!((frame.kind, frame.id.as_ref()), (Kind::Dispatch, "d1"));
+        let dispatch = Dispatch::read(frame.payload);
+        assert_eq!(text_in(dispatch.skill_id).as_deref(), Some("a"));
+        let frame = parse(r#"{"v":1,"type":"to be invented"}"#).unwrap();
+        assert_eq!((frame.kind, frame.id.as_ref()), (Kind::Unknown, ""));
+        assert!(!Welcome::read(None).resumed);
+        let welcome = parse(r#"{"v":1,"type":"welcome","payload":{"resumed":true}}"#).unwrap();
+        assert!(Welcome::read(welcome.payload).resumed);
+    }
+
+    #[test]
+    fn a_broken_frame_is_named() {
+        for text in [
+            "",
+            "nonsense",
+            "[]",
+            "{}",
+            r#"{"type":1}"#,
+            r#"{"type":"dispatch","id":7}"#,
+            r#"{"type":"welcome","type":"dispatch"}"#,
+            r#"{"type":"welcome"} x"#,
+        ] {
+            assert_eq!(parse(text).unwrap_err(), FrameError::Malformed, "{text}");
+        }
+        assert_eq!(
+            parse(r#"{"v":2,"type":"welcome"}"#).unwrap_err(),
+            FrameError::UnknownVersion
+        );
+        let long = format!(r#"{{"type":"dispatch","id":"{}"}}"#, "x".repeat(MAX_ID_BYTES + 1));
+        assert_eq!(parse(&long).unwrap_err(), FrameError::UnusableId);
+        let nul = r#"{"type":"dispatch","id":"a\u0000b"}"#;
+        assert_eq!(parse(nul).unwrap_err(), FrameError::UnusableId);
+        let deep = format!(r#"{{"type":"x","payload":{}"#, "[".repeat(100_000));
+        assert_eq!(
+            parse(&deep).unwrap_err(),
+            FrameError::Shape(ShapeError::TooDeep)
+        );
+    }
+
+    #[test]
+    fn a_payload_that_is_no_object_is_an_empty_dispatch() {
+        for payload in ["7", "\"x\"", "null", "[]"] {
+            let text = format!(r#"{{"type":"dispatch","id":"d","payload":{payload}}}"#);
+            let frame = parse(&text).unwrap();
+            assert!(Dispatch::read(frame.payload).skill_id.is_none(), "{payload}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What goes on the wire: frames, REST bodies, limits. Pure text in, pure text out; knows nobody.
+//!
+//! Every name and number here comes from the project's `protocol.md`; the section is named beside it.
+//! Where the platform turns out to differ, one constant in this room changes.
+
+pub mod close_code;
+pub mod frame;
+pub mod json_shape;
+pub mod limits;
+pub mod origin;
+pub mod request;
+pub mod rest;
+pub mod timestamp;
+pub mod trace;

@@ -1,0 +1,155 @@
+//! What a handler is given: one JSON object per dispatch (section 7, rule 3).
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::frame::{Dispatch, push_json_string, text_in};
+use super::trace::{parse_baggage, parse_traceparent};
+
+/// Writes `{"dispatch_id","skill_id","args","deadline_ms", …context}`; context fields that the mesh did not send are absent.
+///
+/// `lead` is copied in behind the opening brace, for a reader that tells several kinds of object apart.
+pub fn write(
+    lead: &str,
+    dispatch_id: &str,
+    skill_id: &str,
+    args_json: &str,
+    deadline: Duration,
+    dispatch: &Dispatch<'_>,
+) -> String {
+    let mut out = String::with_capacity(
+        128 + lead.len() + dispatch_id.len() + skill_id.len() + args_json.len(),
+    );
+    out.push('{');
+    out.push_str(lead);
+    out.push_str("\"dispatch_id\":");
+    push_json_string(&mut out, dispatch_id);
+    out.push_str(",\"skill_id\":");
+    push_json_string(&mut out, skill_id);
+    out.push_str(",\"deadline_ms\":");
+    out.push_str(&deadline.as_millis().to_string());
+    push_context(&mut out, dispatch);
+    out.push_str(",\"args\":");
+    out.push_str(args_json);
+    out.push('}');
+    out
+}
+
+/// The part of `session_context` that has a place of its own in the handler's context.
+#[derive(Default, serde::Deserialize)]
+struct SessionContext<'a> {
+    #[serde(borrow, default)]
+    session_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tenant_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    traceparent: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    baggage: Option<&'a RawValue>,
+}
+
+fn push_context(out: &mut String, dispatch: &Dispatch<'_>) {
+    let session: SessionContext<'_> = dispatch
+        .session_context
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default();
+    push_field(out, "session_id", text_in(session.session_id).as_deref());
+    push_field(out, "tenant_id", text_in(session.tenant_id).as_deref());
+
+    let traceparent = text_in(dispatch.traceparent).or_else(|| text_in(session.traceparent));
+    let trace = traceparent.as_deref().and_then(parse_traceparent);
+    let baggage = text_in(dispatch.baggage).or_else(|| text_in(session.baggage));
+    if let (Some(trace), Some(traceparent)) = (trace, traceparent.as_deref()) {
+        push_field(out, "traceparent", Some(traceparent));
+        push_field(out, "parent_trace_id", Some(trace.trace_id));
+        push_field(out, "parent_span_id", Some(trace.span_id));
+    }
+    if let Some(baggage) = baggage.as_deref() {
+        let members: serde_json::Map<_, _> = parse_baggage(baggage)
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect();
+        out.push_str(",\"baggage\":");
+        out.push_str(&serde_json::Value::from(members).to_string());
+    }
+    if trace.is_some() || baggage.is_some() {
+        out.push_str(",\"propagation_headers\":{");
+        let mut first = true;
+        let traceparent = traceparent.as_deref().filter(|_| trace.is_some());
+        for (name, value) in [("traceparent", traceparent), ("baggage", baggage.as_deref())] {
+            if let Some(value) = value {
+                if !std::mem::take(&mut first) {
+                    out.push(',');
+                }
+                push_json_string(out, name);
+                out.push(':');
+                push_json_string(out, value);
+            }
+        }
+        out.push('}');
+    }
+}
+
+fn push_field(out: &mut String, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        out.push_str(",\"");
+        out.push_str(name);
+        out.push_str("\":");
+        push_json_string(out, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn written(payload: &Value) -> Value {
+        let text = payload.to_string();
+        let raw: &RawValue = serde_json::from_str(&text).unwrap();
+        let dispatch = Dispatch::read(Some(raw));
+        let request = write("", "d1", "s", r#"{"a":1}"#, Duration::from_mins(1), &dispatch);
+        serde_json::from_str(&request).unwrap()
+    }
+
+    #[test]
+    fn a_bare_dispatch_has_the_four_fields() {
+        assert_eq!(
+            written(&json!({})),
+            json!({"dispatch_id":"d1","skill_id":"s","deadline_ms":60000,"args":{"a":1}})
+        );
+    }
+
+    #[test]
+    fn context_is_found_in_payload_then_session_context() {
+        let outer = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let inner = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01";
+        let seen = written(&json!({
+            "traceparent": outer,
+            "session_context": {"session_id":"s1","tenant_id":"t1","traceparent":inner,"baggage":"user=a%20b"}
+        }));
+        assert_eq!(seen["session_id"], "s1");
+        assert_eq!(seen["tenant_id"], "t1");
+        assert_eq!(seen["traceparent"], outer);
+        assert_eq!(seen["parent_trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(seen["parent_span_id"], "00f067aa0ba902b7");
+        assert_eq!(seen["baggage"], json!({"user":"a b"}));
+        assert_eq!(
+            seen["propagation_headers"],
+            json!({"traceparent":outer,"baggage":"user=a%20b"})
+        );
+    }
+
+    #[test]
+    fn what_is_malformed_is_absent() {
+        let seen = written(&json!({
+            "traceparent": "01-nonsense", "baggage": 7, "session_context": {"session_id": 5, "tenant_id": "t"}
+        }));
+        for absent in ["traceparent", "parent_trace_id", "baggage", "propagation_headers", "session_id"] {
+            assert!(seen.get(absent).is_none(), "{absent}");
+        }
+        assert_eq!(seen["tenant_id"], "t");
+        assert!(written(&json!({"session_context": "x"})).get("session_id").is_none());
+    }
+}
