@@ -1,0 +1,284 @@
+//! What the agent can do: its capabilities, their schemas, and the card that announces them
+//! (`protocol.md` sections 1 and 3).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::config::{DeploymentMode, Fields, Identity};
+use crate::error::{Error, ErrorKind};
+
+/// The longest explanation of a schema violation that goes on the wire.
+const MAX_VIOLATION_CHARS: usize = 512;
+
+/// One thing the agent can do.
+pub struct Capability {
+    /// Unique, `snake_case`.
+    pub name: String,
+    /// Position in the agent's list; the application keeps its handlers by it.
+    pub index: usize,
+    description: String,
+    parameters: Value,
+    tags: Vec<String>,
+    /// `None` where the schema accepts every object.
+    validator: Option<jsonschema::Validator>,
+}
+
+impl Capability {
+    /// Reads `{"name","description","parameters"?,"tags"?}`.
+    pub fn parse(spec_json: &str) -> Result<Self, Error> {
+        let known = ["name", "description", "parameters", "tags"];
+        let mut fields = Fields::parse(spec_json, "capability", &known)?;
+        let name = fields
+            .identifier("name")?
+            .ok_or_else(|| fields.missing("name", "the skill_id that the mesh calls"))?;
+        if !is_snake_case(&name) {
+            return Err(invalid(format!(
+                "the capability name `{name}` is not snake_case (a-z, 0-9 and _, starting with a letter)"
+            )));
+        }
+        let description = fields
+            .text("description")?
+            .ok_or_else(|| fields.missing("description", "what it does, for whoever chooses it"))?;
+        let parameters = fields
+            .object("parameters")?
+            .unwrap_or_else(|| json!({"type": "object"}));
+        if parameters.get("type").and_then(Value::as_str) != Some("object") {
+            return Err(invalid(format!(
+                "the `parameters` of capability `{name}` must be a JSON Schema with \"type\":\"object\""
+            )));
+        }
+        let accepts_every_object = parameters == json!({"type": "object"});
+        let validator = if accepts_every_object {
+            None
+        } else {
+            let options = jsonschema::options().offline();
+            Some(options.build(&parameters).map_err(|error| {
+                let error = error.to_string();
+                invalid(format!(
+                    "the `parameters` of capability `{name}` are no JSON Schema: {error}"
+                ))
+            })?)
+        };
+        Ok(Self {
+            name,
+            index: 0,
+            description,
+            parameters,
+            tags: fields.texts("tags")?.unwrap_or_default(),
+            validator,
+        })
+    }
+
+    /// Checks arguments, already known to be a JSON object. The error says which part is wrong and why.
+    pub fn check_args(&self, args_json: &str) -> Result<(), String> {
+        let Some(validator) = &self.validator else {
+            return Ok(());
+        };
+        let args: Value = serde_json::from_str(args_json).map_err(|error| error.to_string())?;
+        let Err(violation) = validator.validate(&args) else {
+            return Ok(());
+        };
+        let path = violation.instance_path().to_string();
+        // Masked: the sender's values are not reflected, and may be megabytes.
+        let text = format!("args{path}: {}", violation.masked());
+        Err(text.chars().take(MAX_VIOLATION_CHARS).collect())
+    }
+
+    fn skill(&self) -> Value {
+        json!({
+            "id": self.name,
+            "name": self.name,
+            "description": self.description,
+            "tags": self.tags,
+            "parameters": self.parameters,
+        })
+    }
+
+    fn tool(&self) -> Value {
+        json!({
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+            "tags": self.tags,
+        })
+    }
+}
+
+fn is_snake_case(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, "INVALID_CAPABILITY", message)
+}
+
+/// An identity and its capabilities. Capabilities are only ever added.
+pub struct Agent {
+    identity: Identity,
+    mode: DeploymentMode,
+    base_url: String,
+    capabilities: Vec<Arc<Capability>>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Agent {
+    /// An agent without capabilities. `base_url` is the mesh's.
+    pub fn new(identity: Identity, mode: DeploymentMode, base_url: &str) -> Self {
+        Self {
+            identity,
+            mode,
+            base_url: base_url.to_owned(),
+            capabilities: Vec::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    /// Who the agent is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// How dispatches reach it.
+    pub fn mode(&self) -> DeploymentMode {
+        self.mode
+    }
+
+    /// How many capabilities it has.
+    pub fn len(&self) -> usize {
+        self.capabilities.len()
+    }
+
+    /// Whether it has none yet.
+    pub fn is_empty(&self) -> bool {
+        self.capabilities.is_empty()
+    }
+
+    /// Adds a capability and returns its index.
+    pub fn define(&mut self, mut capability: Capability) -> Result<usize, Error> {
+        if self.by_name.contains_key(&capability.name) {
+            return Err(invalid(format!(
+                "the agent already has a capability `{}`",
+                capability.name
+            )));
+        }
+        let index = self.capabilities.len();
+        capability.index = index;
+        self.by_name.insert(capability.name.clone(), index);
+        self.capabilities.push(Arc::new(capability));
+        Ok(index)
+    }
+
+    /// The capability that the mesh calls `skill_id`.
+    pub fn capability(&self, skill_id: &str) -> Option<&Arc<Capability>> {
+        self.by_name
+            .get(skill_id)
+            .map(|index| &self.capabilities[*index])
+    }
+
+    /// The A2A 0.3 card (section 3).
+    pub fn card(&self) -> Value {
+        let identity = &self.identity;
+        // A connected agent has no URL of its own; the card's field is required, so it names the way through the mesh.
+        let url = match &identity.public_url {
+            Some(public_url) => format!("{public_url}/send"),
+            None => format!("{}/agents/{}/send", self.base_url, identity.instance_id),
+        };
+        let mut card = json!({
+            "name": identity.name,
+            "description": identity.description,
+            "url": url,
+            "version": identity.version,
+            "protocolVersion": "0.3.0",
+            "defaultInputModes": ["application/json"],
+            "defaultOutputModes": ["application/json"],
+            "capabilities": {
+                "streaming": false,
+                "pushNotifications": false,
+                "stateTransitionHistory": false,
+            },
+            "skills": self.capabilities.iter().map(|c| c.skill()).collect::<Vec<_>>(),
+        });
+        if let Some(context) = &identity.context {
+            card["context"] = context.clone();
+        }
+        card
+    }
+
+    /// The body of `POST /agents/register` (section 3).
+    pub fn registration(&self) -> Value {
+        let identity = &self.identity;
+        let mut body = json!({
+            "agent_type": identity.agent_type,
+            "instance_id": identity.instance_id,
+            "deployment_mode": self.mode.as_str(),
+            "agent_card": self.card(),
+            "tools": self.capabilities.iter().map(|c| c.tool()).collect::<Vec<_>>(),
+            "max_concurrent_sessions": identity.max_concurrent_sessions,
+        });
+        if self.mode == DeploymentMode::Hosted {
+            body["url"] = json!(identity.public_url);
+        }
+        for (key, value) in [
+            ("mcp_servers", &identity.mcp_servers),
+            ("dispatch_auth", &identity.dispatch_auth),
+            ("learning", &identity.learning),
+        ] {
+            if let Some(value) = value {
+                body[key] = value.clone();
+            }
+        }
+        body
+    }
+
+    /// The payload of `hello` (section 4).
+    pub fn hello(&self) -> Value {
+        json!({
+            "instance_id": self.identity.instance_id,
+            "agent_type": self.identity.agent_type,
+            "agent_version": self.identity.version,
+            "sdk_version": env!("CARGO_PKG_VERSION"),
+            "agent_card": self.card(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_checked_and_the_failing_path_named() {
+        let spec = r#"{"name":"add","description":"d","parameters":{"type":"object",
+            "properties":{"a":{"type":"number"},"list":{"type":"array","items":{"type":"string"}}},"required":["a"]}}"#;
+        let add = Capability::parse(spec).unwrap();
+        assert_eq!(add.check_args(r#"{"a":1}"#), Ok(()));
+        assert!(add.check_args("{}").unwrap_err().contains("\"a\""));
+        let nested = add.check_args(r#"{"a":1,"list":["x",7]}"#).unwrap_err();
+        assert!(nested.starts_with("args/list/1:"), "{nested}");
+        let hidden = add.check_args(r#"{"a":"sekret"}"#).unwrap_err();
+        assert!(hidden.starts_with("args/a:") && !hidden.contains("sekret"), "{hidden}");
+    }
+
+    #[test]
+    fn what_is_no_capability_is_refused() {
+        for (spec, part) in [
+            ("[]", "not an object"),
+            (r#"{"description":"d"}"#, "`name`"),
+            (r#"{"name":"a"}"#, "`description`"),
+            (r#"{"name":"Find-Order","description":"d"}"#, "snake_case"),
+            (r#"{"name":"a","description":"d","parameters":{"type":"array"}}"#, "\"type\":\"object\""),
+            (r#"{"name":"a","description":"d","parameters":{}}"#, "\"type\":\"object\""),
+            (r#"{"name":"a","description":"d","parameters":{"type":"object","properties":5}}"#, "no JSON Schema"),
+            (r#"{"name":"a","description":"d","parameters":{"type":"object","$ref":"https://x.example/y"}}"#, "no JSON Schema"),
+            (r#"{"name":"a","description":"d","handler":1}"#, "unknown key"),
+        ] {
+            let error = Capability::parse(spec).err().expect(spec).to_string();
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! The configuration of a connector: one JSON object, completed from the environment, checked as a whole
+//! before anything else happens (`protocol.md` section 1).
+
+mod environment;
+mod fields;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+pub use environment::{Environment, process};
+pub(crate) use fields::{Fields, is_secret};
+
+use crate::error::{Error, ErrorKind};
+use crate::protocol::limits::{DEFAULT_MAX_FRAME_BYTES, DEFAULT_SVANTIC_URL, MAX_FRAME_BYTES};
+use crate::protocol::origin::BaseUrl;
+
+/// How dispatches reach the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeploymentMode {
+    /// Over an outbound WebSocket.
+    Connected,
+    /// By POST to the agent's public URL.
+    Hosted,
+}
+
+impl DeploymentMode {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Hosted => "hosted",
+        }
+    }
+}
+
+/// How work and completions reach the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// Called back on this many threads that the library owns.
+    Callbacks {
+        /// The number of delivery threads.
+        workers: usize,
+    },
+    /// Handed out on demand.
+    Pull,
+}
+
+/// What the connector shows to the mesh.
+pub enum Credentials {
+    /// Exchanged for a JWT, and again before it expires.
+    Exchange {
+        /// `client_id`.
+        client_id: String,
+        /// `client_secret`.
+        client_secret: SecretString,
+    },
+    /// A JWT issued elsewhere; never renewed by the library.
+    Static(SecretString),
+}
+
+/// Who the agent is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `name`.
+    pub name: String,
+    /// `description`.
+    pub description: String,
+    /// `version`.
+    pub version: String,
+    /// `agent_type`.
+    pub agent_type: String,
+    /// `instance_id`.
+    pub instance_id: String,
+    /// `public_url`, without a trailing slash; its presence means hosted.
+    pub public_url: Option<String>,
+    /// `context`: live metadata on the card.
+    pub context: Option<Value>,
+    /// `learning`: passed through at registration.
+    pub learning: Option<Value>,
+    /// `mcp_servers`: passed through at registration.
+    pub mcp_servers: Option<Value>,
+    /// `dispatch_auth`: `{scheme, required}`, sent at registration.
+    pub dispatch_auth: Option<Value>,
+    /// `max_concurrent_sessions`; 0 is unlimited.
+    pub max_concurrent_sessions: u32,
+}
+
+/// Every time span that the state machine lives by (`reliability.md` 5.3).
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// One HTTP call.
+    pub http: Duration,
+    /// One stage of a dial: DNS, TCP, TLS, upgrade.
+    pub stage: Duration,
+    /// From the 101 to the welcome.
+    pub welcome: Duration,
+    /// Between heartbeats.
+    pub heartbeat: Duration,
+    /// Silence after which we ping.
+    pub ping: Duration,
+    /// Silence after which the peer counts as dead.
+    pub dead: Duration,
+    /// From a dispatch's receipt to the end of the mesh's patience.
+    pub dispatch: Duration,
+    /// How long `disconnect` lets running dispatches finish by default.
+    pub drain: Duration,
+    /// The close handshake.
+    pub close: Duration,
+    /// The farewell call to `/agents/deregister`.
+    pub deregister: Duration,
+    /// How long the link must have been ready before the back-off starts over.
+    pub stable: Duration,
+}
+
+/// A checked configuration.
+pub struct Config {
+    /// `svantic_url`.
+    pub svantic_url: BaseUrl,
+    /// `client_id` and `client_secret`, or `token`.
+    pub credentials: Credentials,
+    /// `deployment_mode`.
+    pub mode: DeploymentMode,
+    /// Who the agent is.
+    pub identity: Identity,
+    /// `delivery` and `workers`.
+    pub delivery: DeliveryMode,
+    /// `timeout_ms`: the default of every operation that waits.
+    pub timeout: Duration,
+    /// The connector's time spans.
+    pub timing: Timing,
+    /// `allowed_connect_hosts`.
+    pub allowed_connect_hosts: Vec<String>,
+    /// `allow_insecure`.
+    pub allow_insecure: bool,
+    /// `ca_file`: certificates trusted beside the platform's.
+    pub ca_file: Option<String>,
+    /// `max_frame_bytes`.
+    pub max_frame_bytes: usize,
+    /// `max_in_flight`: how many dispatches run at once; 0 is limited by `max_pending_dispatches` only.
+    pub max_in_flight: usize,
+    /// `max_pending_dispatches`: how many dispatches may be with the application, started or not.
+    pub max_pending_dispatches: usize,
+    /// `auto_reconnect`.
+    pub auto_reconnect: bool,
+    /// `reconnect_delays_ms`: replaces every redial window.
+    pub reconnect_delays: Option<Vec<Duration>>,
+    /// `fail_fast`: the first connect fails at its first failure, passing or not.
+    pub fail_fast: bool,
+    /// `redact_handler_errors`: only declared errors keep their message.
+    pub redact_handler_errors: bool,
+}
+
+const KEYS: &[&str] = &[
+    "svantic_url",
+    "client_id",
+    "client_secret",
+    "token",
+    "deployment_mode",
+    "dispatch_auth",
+    "name",
+    "description",
+    "public_url",
+    "version",
+    "agent_type",
+    "instance_id",
+    "context",
+    "learning",
+    "mcp_servers",
+    "max_concurrent_sessions",
+    "delivery",
+    "workers",
+    "timeout_ms",
+    "allow_insecure",
+    "allowed_connect_hosts",
+    "ca_file",
+    "max_frame_bytes",
+    "max_in_flight",
+    "max_pending_dispatches",
+    "auto_reconnect",
+    "reconnect_delays_ms",
+    "fail_fast",
+    "redact_handler_errors",
+    "http_timeout_ms",
+    "stage_timeout_ms",
+    "welcome_timeout_ms",
+    "heartbeat_interval_ms",
+    "ping_interval_ms",
+    "dead_after_ms",
+    "dispatch_timeout_ms",
+    "drain_timeout_ms",
+];
+
+/// Any span that the caller may set lies between these.
+const SPAN_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
+
+impl Config {
+    /// Reads and checks `json`, filling what is missing from `environment`.
+    pub fn parse(json: &str, environment: Environment<'_>) -> Result<Self, Error> {
+        let mut fields = Fields::parse(json, "configuration", KEYS)?;
+        let allow_insecure = fields.flag("allow_insecure")?.unwrap_or(false);
+        let svantic_url = svantic_url(&mut fields, environment, allow_insecure)?;
+        let credentials = credentials(&mut fields, environment)?;
+        let identity = identity(&mut fields, environment)?;
+        let mode = mode(&mut fields, &identity)?;
+        let delivery = delivery(&mut fields)?;
+        let timing = timing(&mut fields)?;
+        let max_concurrent = identity.max_concurrent_sessions as usize;
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Ok(Self {
+            svantic_url,
+            credentials,
+            mode,
+            identity,
+            delivery,
+            timeout: fields.millis("timeout_ms", SPAN_MS, Duration::from_secs(30))?,
+            timing,
+            allowed_connect_hosts: fields.texts("allowed_connect_hosts")?.unwrap_or_default(),
+            allow_insecure,
+            ca_file: fields.text("ca_file")?,
+            max_frame_bytes: fields
+                .integer("max_frame_bytes", 1024..=MAX_FRAME_BYTES as u64)?
+                .map_or(DEFAULT_MAX_FRAME_BYTES, size),
+            max_in_flight: fields
+                .integer("max_in_flight", 0..=1_000_000)?
+                .map_or(max_concurrent, size),
+            max_pending_dispatches: fields
+                .integer("max_pending_dispatches", 1..=1_000_000)?
+                .map_or(1024, size),
+            auto_reconnect: fields.flag("auto_reconnect")?.unwrap_or(true),
+            reconnect_delays: fields.delays("reconnect_delays_ms", 3_600_000)?,
+            fail_fast: fields.flag("fail_fast")?.unwrap_or(false),
+            redact_handler_errors: fields.flag("redact_handler_errors")?.unwrap_or(false),
+        })
+    }
+}
+
+fn svantic_url(
+    fields: &mut Fields,
+    environment: Environment<'_>,
+    allow_insecure: bool,
+) -> Result<BaseUrl, Error> {
+    let text = fields
+        .text("svantic_url")?
+        .or_else(|| environment("SVANTIC_URL"))
+        .unwrap_or_else(|| DEFAULT_SVANTIC_URL.to_owned());
+    BaseUrl::parse(&text, allow_insecure).map_err(|error| {
+        // The text itself may hold a password, so it is not quoted.
+        Error::new(
+            ErrorKind::InvalidArgument,
+            "INVALID_URL",
+            format!("`svantic_url` was refused: {}", error.reason()),
+        )
+        .hint("give a URL like https://api.svantic.com, or set SVANTIC_URL; `allow_insecure` permits http to other hosts")
+    })
+}
+
+fn credentials(fields: &mut Fields, environment: Environment<'_>) -> Result<Credentials, Error> {
+    const VARIABLES: [&str; 3] = ["SVANTIC_CLIENT_ID", "SVANTIC_CLIENT_SECRET", "SVANTIC_TOKEN"];
+    let client_id = fields.identifier("client_id")?;
+    let client_secret = fields.secret("client_secret")?;
+    let token = fields.secret("token")?;
+    if token.is_some() && (client_id.is_some() || client_secret.is_some()) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "AMBIGUOUS_CREDENTIALS",
+            "the configuration gives both a token and client credentials",
+        )
+        .hint("give `client_id` and `client_secret`, or `token`"));
+    }
+    if let Some(token) = token {
+        return Ok(Credentials::Static(token));
+    }
+    let from_environment = |name: &str| environment(name).filter(|value| is_secret(value));
+    let client_id = client_id.or_else(|| from_environment(VARIABLES[0]));
+    let client_secret =
+        client_secret.or_else(|| from_environment(VARIABLES[1]).map(SecretString::from));
+    let missing = match (client_id, client_secret) {
+        (Some(client_id), Some(client_secret)) => {
+            return Ok(Credentials::Exchange {
+                client_id,
+                client_secret,
+            });
+        }
+        (Some(_), None) => "`client_secret` is missing",
+        (None, Some(_)) => "`client_id` is missing",
+        (None, None) => match from_environment(VARIABLES[2]) {
+            Some(token) => return Ok(Credentials::Static(token.into())),
+            None => "there are no credentials",
+        },
+    };
+    let mut hint = "give `client_id` and `client_secret` (or set SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET), \
+                    or give `token` (or set SVANTIC_TOKEN)"
+        .to_owned();
+    if let Some(misspelled) = environment::misspelled(environment, &VARIABLES) {
+        hint = format!("{hint}. {misspelled}");
+    }
+    Err(Error::new(ErrorKind::InvalidArgument, "MISSING_CREDENTIALS", missing).hint(hint))
+}
+
+fn identity(fields: &mut Fields, environment: Environment<'_>) -> Result<Identity, Error> {
+    let name = fields
+        .identifier("name")?
+        .ok_or_else(|| fields.missing("name", "the agent's name"))?;
+    let description = fields
+        .text("description")?
+        .ok_or_else(|| fields.missing("description", "what the agent does, in a sentence"))?;
+    let public_url = fields.text("public_url")?;
+    let public_url = match public_url {
+        None => None,
+        Some(text) => match BaseUrl::parse(&text, false) {
+            Ok(url) => Some(url.as_str().to_owned()),
+            Err(error) => {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "INVALID_URL",
+                    format!("`public_url` was refused: {}", error.reason()),
+                ));
+            }
+        },
+    };
+    let instance_id = match fields
+        .identifier("instance_id")?
+        .or_else(|| environment("SVANTIC_INSTANCE_ID").filter(|id| fields::is_identifier(id)))
+    {
+        Some(id) => id,
+        None => generated_instance_id(public_url.as_deref()),
+    };
+    Ok(Identity {
+        agent_type: fields.identifier("agent_type")?.unwrap_or_else(|| name.clone()),
+        name,
+        description,
+        version: fields.identifier("version")?.unwrap_or_else(|| "1.0.0".to_owned()),
+        instance_id,
+        public_url,
+        context: fields.object("context")?,
+        learning: fields.object("learning")?,
+        mcp_servers: fields.object("mcp_servers")?,
+        dispatch_auth: dispatch_auth(fields)?,
+        max_concurrent_sessions: fields
+            .integer("max_concurrent_sessions", 0..=1_000_000)?
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(0),
+    })
+}
+
+fn dispatch_auth(fields: &mut Fields) -> Result<Option<Value>, Error> {
+    let Some(value) = fields.object("dispatch_auth")? else {
+        return Ok(None);
+    };
+    let mut inner = Fields::parse(&value.to_string(), "`dispatch_auth`", &["scheme", "required"])?;
+    let schemes = ["svantic_jwt", "shared_secret"].map(|scheme| (scheme, scheme));
+    let scheme = inner
+        .choice("scheme", &schemes)?
+        .ok_or_else(|| inner.missing("scheme", "\"svantic_jwt\" or \"shared_secret\""))?;
+    let required = inner.flag("required")?.unwrap_or(false);
+    Ok(Some(serde_json::json!({"scheme": scheme, "required": required})))
+}
+
+/// `<hostname>-<port>` when the agent has a URL of its own, else `<hostname>-<pid>`.
+fn generated_instance_id(public_url: Option<&str>) -> String {
+    let host: String = gethostname::gethostname()
+        .to_string_lossy()
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .take(200)
+        .collect();
+    let port = public_url
+        .and_then(|text| url::Url::parse(text).ok())
+        .and_then(|url| url.port_or_known_default());
+    match port {
+        Some(port) => format!("{host}-{port}"),
+        None => format!("{host}-{}", std::process::id()),
+    }
+}
+
+fn mode(fields: &mut Fields, identity: &Identity) -> Result<DeploymentMode, Error> {
+    let choices = [
+        ("connected", DeploymentMode::Connected),
+        ("hosted", DeploymentMode::Hosted),
+    ];
+    let explicit = fields.choice("deployment_mode", &choices)?;
+    match (explicit, &identity.public_url) {
+        (Some(DeploymentMode::Hosted), None) => Err(fields.missing(
+            "public_url",
+            "a hosted agent is reached by POST to its URL",
+        )),
+        (Some(mode), _) => Ok(mode),
+        (None, Some(_)) => Ok(DeploymentMode::Hosted),
+        (None, None) => Ok(DeploymentMode::Connected),
+    }
+}
+
+fn delivery(fields: &mut Fields) -> Result<DeliveryMode, Error> {
+    let pull = fields
+        .choice("delivery", &[("callbacks", false), ("pull", true)])?
+        .unwrap_or(false);
+    let workers = fields.integer("workers", 1..=64)?;
+    match (pull, workers) {
+        (true, Some(_)) => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "INVALID_CONFIG",
+            "`workers` has no meaning with \"delivery\":\"pull\": the threads that call svantic_next are the workers",
+        )),
+        (true, None) => Ok(DeliveryMode::Pull),
+        (false, workers) => Ok(DeliveryMode::Callbacks {
+            workers: workers.and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
+        }),
+    }
+}
+
+fn timing(fields: &mut Fields) -> Result<Timing, Error> {
+    let seconds = Duration::from_secs;
+    let timing = Timing {
+        http: fields.millis("http_timeout_ms", SPAN_MS, seconds(10))?,
+        stage: fields.millis("stage_timeout_ms", SPAN_MS, seconds(10))?,
+        welcome: fields.millis("welcome_timeout_ms", SPAN_MS, seconds(10))?,
+        heartbeat: fields.millis("heartbeat_interval_ms", SPAN_MS, seconds(30))?,
+        ping: fields.millis("ping_interval_ms", SPAN_MS, seconds(10))?,
+        dead: fields.millis("dead_after_ms", SPAN_MS, seconds(20))?,
+        dispatch: fields.millis("dispatch_timeout_ms", SPAN_MS, seconds(60))?,
+        drain: fields.millis("drain_timeout_ms", SPAN_MS, seconds(30))?,
+        close: seconds(1),
+        deregister: seconds(5),
+        stable: seconds(30),
+    };
+    if timing.dead < timing.ping * 2 {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "INVALID_CONFIG",
+            "`dead_after_ms` must be at least twice `ping_interval_ms`: a ping needs time to be answered",
+        ));
+    }
+    Ok(timing)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+use super::*;
+use secrecy::ExposeSecret as _;
+
+fn none(_: &str) -> Option<String> {
+    None
+}
+
+const MINIMAL: &str = r#"{"name":"order-desk","description":"d","client_id":"id","client_secret":"s3cret"}"#;
+
+fn with(extra: &str) -> String {
+    format!("{},{extra}}}", &MINIMAL[..MINIMAL.len() - 1])
+}
+
+fn refused(json: &str) -> Error {
+    Config::parse(json, &none).err().unwrap_or_else(|| panic!("accepted: {json}"))
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = Config::parse(MINIMAL, &none).unwrap();
+    assert_eq!(config.svantic_url.as_str(), "https://api.svantic.com");
+    assert_eq!(config.mode, DeploymentMode::Connected);
+    assert_eq!(config.identity.agent_type, "order-desk");
+    assert_eq!(config.identity.version, "1.0.0");
+    assert_eq!(config.delivery, DeliveryMode::Callbacks { workers: 1 });
+    assert_eq!(config.timeout, Duration::from_secs(30));
+    assert_eq!(config.timing.heartbeat, Duration::from_secs(30));
+    assert_eq!(config.max_frame_bytes, 4 << 20);
+    let pid = std::process::id().to_string();
+    assert!(config.identity.instance_id.ends_with(&format!("-{pid}")));
+    assert!(config.auto_reconnect);
+}
+
+#[test]
+fn a_public_url_means_hosted_and_names_the_instance() {
+    let config = Config::parse(&with(r#""public_url":"https://a.example.com:8443/x/""#), &none).unwrap();
+    assert_eq!(config.mode, DeploymentMode::Hosted);
+    assert_eq!(config.identity.public_url.as_deref(), Some("https://a.example.com:8443/x"));
+    assert!(config.identity.instance_id.ends_with("-8443"));
+    assert!(refused(&with(r#""deployment_mode":"hosted""#)).message().contains("public_url"));
+}
+
+#[test]
+fn the_environment_fills_what_is_missing_and_explicit_wins() {
+    let environment = |name: &str| {
+        let value = match name {
+            "SVANTIC_CLIENT_ID" => "env-id",
+            "SVANTIC_CLIENT_SECRET" => "env-secret",
+            "SVANTIC_URL" => "http://127.0.0.1:9",
+            "SVANTIC_INSTANCE_ID" => "box-1",
+            "SVANTIC_TOKEN" => "env-token",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let config = Config::parse(r#"{"name":"n","description":"d"}"#, &environment).unwrap();
+    assert_eq!(config.svantic_url.as_str(), "http://127.0.0.1:9");
+    assert_eq!(config.identity.instance_id, "box-1");
+    let Credentials::Exchange { client_id, client_secret } = config.credentials else {
+        panic!("credentials that can be renewed win over a token");
+    };
+    assert_eq!((client_id.as_str(), client_secret.expose_secret()), ("env-id", "env-secret"));
+
+    let explicit = r#"{"name":"n","description":"d","token":"t","instance_id":"mine","svantic_url":"https://x.example"}"#;
+    let config = Config::parse(explicit, &environment).unwrap();
+    assert!(matches!(config.credentials, Credentials::Static(token) if token.expose_secret() == "t"));
+    assert_eq!(config.identity.instance_id, "mine");
+    assert_eq!(config.svantic_url.as_str(), "https://x.example");
+}
+
+#[test]
+fn missing_credentials_name_both_ways_and_the_variables() {
+    let error = refused(r#"{"name":"n","description":"d"}"#).to_string();
+    for part in ["client_id", "client_secret", "token", "SVANTIC_CLIENT_ID", "SVANTIC_CLIENT_SECRET", "SVANTIC_TOKEN"] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+    let old = |name: &str| (name == "SAVANT_CLIENT_ID").then(|| "x".to_owned());
+    let error = Config::parse(r#"{"name":"n","description":"d"}"#, &old).err().unwrap();
+    assert!(error.to_string().contains("SAVANT_CLIENT_ID is set"), "{error}");
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name() {
+    let error = refused(&with(r#""client_secrt":"x""#));
+    assert_eq!(error.code(), "UNKNOWN_KEY");
+    assert!(error.to_string().contains("did you mean `client_secret`?"), "{error}");
+    assert!(refused(&with(r#""zzzzzzzzzz":1"#)).to_string().contains("known keys:"));
+}
+
+#[test]
+fn wrong_values_are_named_and_never_quoted() {
+    for (extra, part) in [
+        (r#""client_id":5"#, "`client_id`"),
+        (r#""workers":0"#, "from 1 to 64"),
+        (r#""workers":"many""#, "`workers`"),
+        (r#""delivery":"push""#, "\"callbacks\" or \"pull\""),
+        (r#""delivery":"pull","workers":2"#, "svantic_next"),
+        (r#""timeout_ms":-1"#, "`timeout_ms`"),
+        (r#""timeout_ms":1e99"#, "`timeout_ms`"),
+        (r#""max_frame_bytes":1"#, "`max_frame_bytes`"),
+        (r#""reconnect_delays_ms":[]"#, "`reconnect_delays_ms`"),
+        (r#""name":"a\nb""#, "`name`"),
+        (r#""name":"é""#, "`name`"),
+        (r#""instance_id":"""#, "`instance_id`"),
+        (r#""context":[]"#, "`context`"),
+        (r#""dispatch_auth":{"scheme":"none"}"#, "svantic_jwt"),
+        (r#""dispatch_auth":{"type":"svantic_jwt"}"#, "unknown key `type`"),
+        (r#""svantic_url":"http://example.com""#, "no TLS"),
+        (r#""svantic_url":"https://user:hunter2@example.com""#, "password"),
+        (r#""dead_after_ms":1000,"ping_interval_ms":900"#, "twice"),
+    ] {
+        let error = refused(&with(extra)).to_string();
+        assert!(error.contains(part), "{part} is not in: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let misplaced = refused(r#"{"name":"n","description":"d","client_id":"i","client_secret":98765432}"#);
+    assert!(!misplaced.to_string().contains("98765432"), "{misplaced}");
+    let both = refused(&with(r#""token":"t""#));
+    assert_eq!(both.code(), "AMBIGUOUS_CREDENTIALS");
+}
+
+#[test]
+fn json_that_is_malformed_deep_or_no_object() {
+    assert_eq!(refused("{").kind(), ErrorKind::InvalidJson);
+    assert_eq!(refused("[]").code(), "NOT_AN_OBJECT");
+    let deep = format!("{{\"context\":{}", "[".repeat(200_000));
+    assert_eq!(refused(&deep).kind(), ErrorKind::InvalidJson);
+}
