@@ -1,0 +1,181 @@
+//! When to try again: windowed jitter (`reliability.md` 3.2 and 5.3).
+//!
+//! Time is cut into windows that grow; each holds one attempt at a random point, and the rest of the
+//! window is waited out. So a fleet that lost its gateway in one instant does not come back in one.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// Why the attempt failed, which decides how wide the first window is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The connection broke or could not be made.
+    Crash,
+    /// The mesh said that it goes away: everybody will be back at once.
+    Announced,
+    /// One side broke the protocol: trying at once again will hardly help.
+    Protocol,
+}
+
+/// The largest random part that is added to a `Retry-After`.
+const RETRY_AFTER_SPREAD: Duration = Duration::from_secs(10);
+
+const GROWTH: [Duration; 5] = [
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+    Duration::from_secs(30),
+];
+
+/// One connector's redial policy.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    /// The caller's own windows, replacing all of ours.
+    windows: Option<Vec<Duration>>,
+    /// How many windows have begun since the last reset.
+    begun: usize,
+    /// Where the current window ends.
+    window_end: Duration,
+}
+
+impl Backoff {
+    /// A policy at its start. `windows`, if given, replaces every window.
+    pub fn new(windows: Option<Vec<Duration>>) -> Self {
+        Self {
+            windows,
+            ..Self::default()
+        }
+    }
+
+    /// How many attempts have been scheduled since the last reset.
+    pub fn attempts(&self) -> usize {
+        self.begun
+    }
+
+    /// Starts over: the link has proven stable, or the caller starts afresh.
+    pub fn reset(&mut self) {
+        self.begun = 0;
+        self.window_end = Duration::ZERO;
+    }
+
+    /// When to try next.
+    pub fn next(
+        &mut self,
+        now: Duration,
+        cause: Cause,
+        retry_after: Option<Duration>,
+        rng: &mut Rng,
+    ) -> Duration {
+        let (start, window) = match retry_after {
+            Some(wait) => (now + wait, RETRY_AFTER_SPREAD),
+            None => (now.max(self.window_end), self.window(cause)),
+        };
+        self.begun += 1;
+        self.window_end = start + window;
+        start + window.mul_f64(rng.f64())
+    }
+
+    fn window(&self, cause: Cause) -> Duration {
+        if let Some(windows) = &self.windows {
+            return windows[self.begun.min(windows.len() - 1)];
+        }
+        let first = match cause {
+            Cause::Crash => Duration::from_secs(3),
+            Cause::Announced => Duration::from_secs(10),
+            Cause::Protocol => Duration::from_secs(8),
+        };
+        match self.begun.checked_sub(1) {
+            None => first,
+            Some(grown) => {
+                let window = GROWTH[grown.min(GROWTH.len() - 1)];
+                // A protocol error starts high and stays there.
+                if cause == Cause::Protocol {
+                    window.max(first)
+                } else {
+                    window
+                }
+            }
+        }
+    }
+}
+
+/// The 5 → 120 s windows of a connector whose credentials are refused.
+#[derive(Debug, Default)]
+pub struct AuthBackoff(u32);
+
+impl AuthBackoff {
+    /// Starts over.
+    pub fn reset(&mut self) {
+        self.0 = 0;
+    }
+
+    /// When to show the credentials again.
+    pub fn next(&mut self, now: Duration, rng: &mut Rng) -> Duration {
+        let window = Duration::from_secs(5 * 2_u64.pow(self.0.min(5))).min(Duration::from_mins(2));
+        self.0 += 1;
+        // The second half of the window, so that two attempts are never close together.
+        now + window / 2 + (window / 2).mul_f64(rng.f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_fall_into_growing_windows_and_the_rest_is_waited_out() {
+        for seed in 0..1000 {
+            let mut rng = Rng::with_seed(seed);
+            let mut backoff = Backoff::new(None);
+            let (mut now, mut window_start) = (Duration::ZERO, Duration::ZERO);
+            for window in [3, 2, 4, 8, 16, 30, 30, 30].map(Duration::from_secs) {
+                let at = backoff.next(now, Cause::Crash, None, &mut rng);
+                assert!(at >= window_start && at <= window_start + window, "seed {seed}");
+                (now, window_start) = (at, window_start + window);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_window_depends_on_the_cause() {
+        let widest = |cause| {
+            (0..2000)
+                .map(|seed| {
+                    let mut rng = Rng::with_seed(seed);
+                    Backoff::new(None).next(Duration::ZERO, cause, None, &mut rng)
+                })
+                .max()
+                .unwrap()
+                .as_secs_f64()
+        };
+        assert!((2.9..=3.0).contains(&widest(Cause::Crash)));
+        assert!((9.9..=10.0).contains(&widest(Cause::Announced)));
+        assert!((7.9..=8.0).contains(&widest(Cause::Protocol)));
+    }
+
+    #[test]
+    fn retry_after_is_waited_for_and_spread() {
+        for seed in 0..200 {
+            let mut rng = Rng::with_seed(seed);
+            let wait = Some(Duration::from_secs(7));
+            let at = Backoff::new(None).next(Duration::ZERO, Cause::Announced, wait, &mut rng);
+            assert!((7.0..=17.0).contains(&at.as_secs_f64()));
+        }
+    }
+
+    #[test]
+    fn own_delays_replace_every_window() {
+        let mut rng = Rng::with_seed(1);
+        let mut backoff = Backoff::new(Some(vec![Duration::ZERO, Duration::from_millis(50)]));
+        assert_eq!(backoff.next(Duration::ZERO, Cause::Announced, None, &mut rng), Duration::ZERO);
+        for _ in 0..5 {
+            let from = backoff.window_end;
+            let at = backoff.next(from, Cause::Crash, None, &mut rng);
+            assert!(at - from <= Duration::from_millis(50));
+        }
+        backoff.reset();
+        assert_eq!(backoff.attempts(), 0);
+    }
+}

@@ -1,0 +1,243 @@
+//! What the application asks for.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::action::{Action, OperationId, Output};
+use super::operations::Kind;
+use super::time::{Now, Timer};
+use super::{Desired, LinkState, Machine, Purpose, Registration, Transition};
+use crate::agent::Capability;
+use crate::error::{Error, ErrorKind};
+
+impl Machine {
+    /// Adds a capability. The mesh learns of it with the next registration.
+    pub fn define(&mut self, capability: Capability) -> Result<usize, Error> {
+        if self.link.is_final() {
+            return Err(self.ended("define_capability"));
+        }
+        let index = self.agent.define(capability)?;
+        self.revision += 1;
+        Ok(index)
+    }
+
+    /// Gets a token, registers, and opens the link; `operation` ends when work can arrive.
+    pub fn connect(&mut self, now: Now, operation: OperationId, timeout: Duration) {
+        if self.link != LinkState::Idle {
+            let error = if self.link.is_final() || self.link == LinkState::Closing {
+                self.ended("connect")
+            } else {
+                Error::new(
+                    ErrorKind::InvalidState,
+                    "ALREADY_CONNECTED",
+                    format!("connect: the connector is already {}", self.state().name()),
+                )
+                .hint("one connect is enough: the connector makes lost connections again by itself")
+            };
+            return self.refuse(operation, error);
+        }
+        self.desired = Desired::Running;
+        self.last_failure = None;
+        self.backoff.reset();
+        self.auth_backoff.reset();
+        self.auth.fetched_for_attempt = false;
+        // What an earlier attempt may have registered is announced anew.
+        if self.registration != Registration::Absent {
+            self.registration = Registration::Known { revision: 0 };
+        }
+        self.revision = self.revision.max(1);
+        self.begin(now, operation, Kind::Connect, timeout);
+        self.adopt_static_token(now);
+        self.advance(now, Transition::T1);
+    }
+
+    /// Stops taking dispatches, lets running ones finish for `timeout`, then closes.
+    pub fn disconnect(&mut self, now: Now, operation: OperationId, timeout: Duration) {
+        if self.link.is_final() {
+            return self.refuse(operation, self.ended("disconnect"));
+        }
+        self.begin(now, operation, Kind::Disconnect, timeout);
+        self.drain(now, now.mono + timeout);
+    }
+
+    /// Uses `jwt` from now on, or exchanges the credentials for a new token.
+    pub fn refresh_token(
+        &mut self,
+        now: Now,
+        operation: OperationId,
+        jwt: Option<SecretString>,
+        timeout: Duration,
+    ) {
+        if self.link.is_final() {
+            return self.refuse(operation, self.ended("refresh_token"));
+        }
+        match jwt {
+            Some(jwt) => {
+                self.supply_token(now, jwt);
+                self.actions
+                    .push_back(Action::Complete(operation, Ok(Output::Nothing)));
+            }
+            None if self.auth.can_renew() => {
+                self.begin(now, operation, Kind::RefreshToken, timeout);
+                self.fetch_token(now);
+            }
+            None => self.refuse(
+                operation,
+                Error::new(
+                    ErrorKind::InvalidArgument,
+                    "NO_CREDENTIALS",
+                    "refresh_token: a token that was supplied can only be replaced by another one",
+                )
+                .hint("pass the new JWT"),
+            ),
+        }
+    }
+
+    /// Announces today's capabilities; `operation` ends when the mesh has them.
+    pub fn re_register(&mut self, now: Now, operation: OperationId, timeout: Duration) {
+        if let Err(error) = self.require_registration("re_register") {
+            return self.refuse(operation, error);
+        }
+        self.revision += 1;
+        let revision = self.revision;
+        self.begin(now, operation, Kind::ReRegister(revision), timeout);
+        // Without a link, the way to the next one registers first.
+        if self.is_up() {
+            self.counters.taken(Transition::T35);
+            self.announce_capabilities(now);
+        }
+    }
+
+    /// Opens a session; `options_json` is an object that the caller has checked.
+    pub fn create_session(
+        &mut self,
+        now: Now,
+        operation: OperationId,
+        options: serde_json::Map<String, serde_json::Value>,
+        timeout: Duration,
+    ) {
+        if let Err(error) = self.require_registration("create_session") {
+            return self.refuse(operation, error);
+        }
+        let mut body = json!({"instance_id": self.agent.identity().instance_id});
+        if let Some(fields) = body.as_object_mut() {
+            fields.extend(options);
+        }
+        let kind = Kind::CreateSession {
+            body: body.to_string(),
+        };
+        self.begin(now, operation, kind, timeout);
+        self.send_operation(now, operation);
+    }
+
+    /// Closes a session.
+    pub fn close_session(
+        &mut self,
+        now: Now,
+        operation: OperationId,
+        session_id: &str,
+        timeout: Duration,
+    ) {
+        if let Err(error) = self.require_registration("close_session") {
+            return self.refuse(operation, error);
+        }
+        let kind = Kind::CloseSession {
+            body: json!({"session_id": session_id}).to_string(),
+        };
+        self.begin(now, operation, kind, timeout);
+        self.send_operation(now, operation);
+    }
+
+    /// Whether the link is up, one way or the other.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(
+            self.link,
+            LinkState::Ready | LinkState::Suspect | LinkState::Hosted
+        )
+    }
+
+    /// Sends the registration with today's capabilities unless one is on its way; that one is followed up.
+    pub(super) fn announce_capabilities(&mut self, now: Now) {
+        let under_way = self
+            .requests
+            .values()
+            .any(|purpose| matches!(purpose, Purpose::ReRegister(_)));
+        if !under_way {
+            self.send_registration(now, true);
+        }
+    }
+
+    /// Sends the request of a session operation, or makes it wait for a token.
+    pub(super) fn send_operation(&mut self, now: Now, id: OperationId) {
+        let valid = self.auth.is_valid(now.mono);
+        let can_renew = self.auth.can_renew();
+        let http = self.settings.timing.http;
+        let Some(operation) = self.operations.get_mut(id) else {
+            return;
+        };
+        operation.wants_token = !valid && can_renew;
+        if operation.wants_token {
+            return self.fetch_token(now);
+        }
+        let timeout = operation
+            .deadline
+            .map_or(http, |deadline| deadline.saturating_sub(now.mono).min(http));
+        let (path, body) = match &operation.kind {
+            Kind::CreateSession { body } => ("/sessions/init", body.clone()),
+            Kind::CloseSession { body } => ("/sessions/close", body.clone()),
+            Kind::ReRegister(_) => return self.announce_capabilities(now),
+            Kind::Connect | Kind::Disconnect | Kind::RefreshToken => return,
+        };
+        self.request(Purpose::Session(id), path, body, timeout);
+    }
+
+    /// Ends an operation. Ends it only once: late news find nothing.
+    pub(super) fn complete(&mut self, id: OperationId, result: Result<Output, Error>) {
+        if self.operations.remove(id).is_some() {
+            self.actions.push_back(Action::Complete(id, result));
+        }
+    }
+
+    fn begin(&mut self, now: Now, id: OperationId, kind: Kind, timeout: Duration) {
+        self.operations.insert(id, kind, now.mono, timeout);
+        if let Some(deadline) = self.operations.next_deadline() {
+            self.timers.set(Timer::Operation, deadline);
+        }
+    }
+
+    fn refuse(&mut self, id: OperationId, error: Error) {
+        self.actions.push_back(Action::Complete(id, Err(error)));
+    }
+
+    fn require_registration(&self, what: &str) -> Result<(), Error> {
+        if self.link.is_final() || self.link == LinkState::Closing {
+            return Err(self.ended(what));
+        }
+        if self.registration == Registration::Absent || self.desired == Desired::Stopped {
+            return Err(Error::new(
+                ErrorKind::InvalidState,
+                "NOT_CONNECTED",
+                format!("{what}: the agent is not connected (no registration is active)"),
+            )
+            .hint("call connect first"));
+        }
+        Ok(())
+    }
+
+    fn ended(&self, what: &str) -> Error {
+        let why = match (&self.link, &self.last_failure) {
+            (LinkState::Failed, Some(failure)) => {
+                format!("has given up: {}", failure.error.message())
+            }
+            _ => "is closed".to_owned(),
+        };
+        Error::new(
+            ErrorKind::InvalidState,
+            "CLOSED",
+            format!("{what}: the connector {why}"),
+        )
+        .hint("free this one and create another")
+    }
+}

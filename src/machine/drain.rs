@@ -1,0 +1,176 @@
+//! The end: no new work, the running work finished, a clean farewell (`reliability.md` T43 to T47).
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::action::{Action, Output};
+use super::event::EventKind;
+use super::operations::Kind;
+use super::time::{Now, Timer};
+use super::{Desired, LinkState, Machine, Purpose, Registration, Transition};
+use crate::error::{Error, ErrorKind};
+
+impl Machine {
+    /// Takes no new dispatches and closes when the running ones are answered, at `until` at the latest.
+    /// A second call does not wait any longer.
+    pub(super) fn drain(&mut self, now: Now, until: Duration) {
+        if self.link == LinkState::Closing {
+            return;
+        }
+        if matches!(self.desired, Desired::Draining(_)) {
+            return self.close(now, Transition::T47);
+        }
+        let previous = self.state();
+        self.desired = Desired::Draining(until);
+        self.announce_state(previous);
+        if let Some((id, _)) = self.operations.connect() {
+            self.complete(id, Err(cancelled("connect")));
+        }
+        self.timers.set(Timer::Drain, until);
+        let in_flight = self.inbox.running();
+        let left = u64::try_from(until.saturating_sub(now.mono).as_millis()).unwrap_or(u64::MAX);
+        self.emit(
+            EventKind::Draining,
+            json!({"in_flight": in_flight, "until_ms": left}),
+        );
+        if self.is_up() {
+            self.send_heartbeat(now);
+        }
+        self.drain_step(now);
+    }
+
+    /// Stops without waiting: running dispatches are answered with `AGENT_SHUTDOWN`.
+    pub fn stop(&mut self, now: Now) {
+        if self.link.is_final() {
+            self.actions.push_back(Action::Finished);
+        } else if self.link != LinkState::Closing {
+            self.close(now, Transition::T47);
+        }
+    }
+
+    /// Goes on to the farewell when nothing is left to be done.
+    pub(super) fn drain_step(&mut self, now: Now) {
+        let Desired::Draining(until) = self.desired else {
+            return;
+        };
+        if self.link.is_final() || self.link == LinkState::Closing {
+            return;
+        }
+        let done = self.inbox.running() == 0 && self.outbox.is_empty();
+        if done || now.mono >= until {
+            let up = self.ready_connection().is_some();
+            let transition = if up { Transition::T44 } else { Transition::T45 };
+            self.close(now, transition);
+        }
+    }
+
+    fn close(&mut self, now: Now, transition: Transition) {
+        // Answered while the link still counts as ready, so that the answers go out before the close frame.
+        let previous = self.desired;
+        self.desired = Desired::Stopped;
+        for id in self.inbox.all_running() {
+            self.cancelled(&id, "shutdown");
+            self.send_error(now, id, "AGENT_SHUTDOWN", "the agent is shutting down");
+        }
+        self.desired = previous;
+        let conn = self.ready_connection();
+        let never_up = !self.link.has_connection() || conn.is_none();
+        self.go(transition, LinkState::Closing);
+        for timer in [
+            Timer::Retry,
+            Timer::Drain,
+            Timer::Heartbeat,
+            Timer::Silence,
+            Timer::Welcome,
+            Timer::Stable,
+            Timer::Renew,
+        ] {
+            self.timers.stop(timer);
+        }
+        match conn {
+            Some(conn) => {
+                self.actions.push_back(Action::Close(conn, 1000, "client_close"));
+                self.timers
+                    .set(Timer::Farewell, now.mono + self.settings.timing.close);
+            }
+            None => {
+                debug_assert!(never_up);
+                self.abort_connection();
+                self.say_farewell(now);
+            }
+        }
+    }
+
+    /// The close handshake is over, or has been waited for long enough.
+    pub(super) fn say_farewell(&mut self, now: Now) {
+        if self.registration == Registration::Absent || !self.auth.is_valid(now.mono) {
+            return self.closed(now);
+        }
+        self.registration = Registration::Absent;
+        let identity = self.agent.identity();
+        let body = json!({"agent_type": identity.agent_type, "instance_id": identity.instance_id});
+        let timeout = self.settings.timing.deregister;
+        self.request(Purpose::Deregister, "/agents/deregister", body.to_string(), timeout);
+        self.timers.set(Timer::Farewell, now.mono + timeout);
+    }
+
+    /// Whatever the mesh answered: we are gone.
+    pub(super) fn deregistered(&mut self, now: Now) {
+        if self.link == LinkState::Closing {
+            self.closed(now);
+        }
+    }
+
+    pub(super) fn farewell_overdue(&mut self, now: Now) {
+        if self.connection.is_some() {
+            self.abort_connection();
+            self.say_farewell(now);
+        } else {
+            self.closed(now);
+        }
+    }
+
+    fn closed(&mut self, now: Now) {
+        self.timers = super::TimerTable::default();
+        self.requests.clear();
+        self.auth.invalidate();
+        while let Some(id) = self.outbox.pop_expired(Duration::MAX) {
+            self.counters.results_dropped += 1;
+            self.emit(
+                EventKind::ResultDropped,
+                json!({"dispatch_id": &*id, "reason": "closed"}),
+            );
+        }
+        debug_assert!(now.mono < Duration::MAX);
+        self.desired = Desired::Stopped;
+        self.go(Transition::T46, LinkState::Closed);
+        for id in self.operations.ids(|op| op.kind == Kind::Disconnect) {
+            self.complete(id, Ok(Output::Nothing));
+        }
+        for id in self.operations.ids(|_| true) {
+            if let Some(operation) = self.operations.get_mut(id) {
+                let error = cancelled(operation.kind.name());
+                self.complete(id, Err(error));
+            }
+        }
+        self.actions.push_back(Action::Finished);
+    }
+
+    /// Nobody will answer these any more, and nobody could be told.
+    pub(super) fn cancel_running(&mut self, reason: &str) {
+        for id in self.inbox.all_running() {
+            self.cancelled(&id, reason);
+        }
+        self.inbox = super::Inbox::default();
+        self.outbox = super::Outbox::default();
+    }
+}
+
+fn cancelled(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Cancelled,
+        "CANCELLED",
+        format!("{what} was ended by disconnect, free or shutdown"),
+    )
+}

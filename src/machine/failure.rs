@@ -1,0 +1,243 @@
+//! A step that failed, and what its refusal means (`protocol.md` 2-4; `reliability.md` 5.2 and 5.4).
+
+use std::time::Duration;
+
+use super::action::{HttpReply, NetFailure};
+use crate::error::{Error, ErrorKind};
+use crate::protocol::rest::Refusal;
+
+/// What the connector was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Exchanging credentials for a token.
+    Token,
+    /// Registering the instance.
+    Register,
+    /// Dialing the WebSocket.
+    Dial,
+    /// Waiting for the welcome.
+    Welcome,
+    /// Opening a session.
+    CreateSession,
+    /// Closing a session.
+    CloseSession,
+}
+
+impl Step {
+    /// For people; completes "failed while …".
+    pub fn doing(self) -> &'static str {
+        match self {
+            Self::Token => "exchanging the credentials for a token",
+            Self::Register => "registering the agent",
+            Self::Dial => "dialing the WebSocket",
+            Self::Welcome => "waiting for the mesh's welcome",
+            Self::CreateSession => "opening a session",
+            Self::CloseSession => "closing a session",
+        }
+    }
+}
+
+/// What a failure asks of the connector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Try again after a crash-sized wait (T6, T13, T15, T16, T18).
+    Temporary,
+    /// The server asks for patience (T7).
+    Busy,
+    /// The token or the credentials are refused (T3, T4, T10, T11).
+    Unauthorized,
+    /// The instance is not known (T14, T15).
+    Forgotten,
+    /// A proxy wants credentials (T17).
+    ProxyAuth,
+    /// No attempt will ever succeed (T5, T12).
+    Final,
+}
+
+/// One failed step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What it asks of the connector.
+    pub(super) class: Class,
+    /// The wait that the server asked for.
+    pub(super) retry_after: Option<Duration>,
+    /// For the caller.
+    pub(super) error: Error,
+}
+
+impl Failure {
+    /// A request or dial that was never answered.
+    pub(super) fn unanswered(step: Step, target: &str, net: &NetFailure) -> Self {
+        let code = match net.kind {
+            ErrorKind::Timeout => "TIMEOUT",
+            ErrorKind::Tls => "TLS_FAILED",
+            _ => "UNREACHABLE",
+        };
+        let hint = match net.kind {
+            ErrorKind::Tls => "check the certificate, the machine's trust store and `ca_file`",
+            _ => "check `svantic_url` (SVANTIC_URL) and that this machine reaches it",
+        };
+        Self {
+            class: Class::Temporary,
+            retry_after: None,
+            error: Error::new(net.kind, code, message(step, target, &net.text))
+                .hint(hint)
+                .retryable(true),
+        }
+    }
+
+    /// An answer that could not be understood.
+    pub(super) fn undecodable(step: Step, target: &str, status: u16, why: &str) -> Self {
+        Self {
+            class: Class::Temporary,
+            retry_after: None,
+            error: Error::new(
+                ErrorKind::Protocol,
+                "UNEXPECTED_REPLY",
+                message(step, target, &format!("HTTP {status}, but {why}")),
+            )
+            .http_status(Some(status))
+            .hint("is `svantic_url` the mesh, and not a proxy or a web site?")
+            .retryable(true),
+        }
+    }
+
+    /// An answer other than success.
+    pub(super) fn refused(step: Step, target: &str, reply: &HttpReply) -> Self {
+        let refusal = Refusal::read(&reply.body);
+        let class = classify(step, reply.status, refusal.code.is_some());
+        let kind = match class {
+            Class::Unauthorized | Class::ProxyAuth => ErrorKind::Auth,
+            _ => ErrorKind::Remote,
+        };
+        let said = match (&refusal.code, &refusal.message) {
+            (Some(code), Some(text)) => format!(" {code}: {text}"),
+            (Some(text), None) | (None, Some(text)) => format!(": {text}"),
+            (None, None) => String::new(),
+        };
+        let wait = match reply.retry_after {
+            Some(wait) => format!(" (Retry-After {} s)", wait.as_secs()),
+            None => String::new(),
+        };
+        let redirect = match &reply.location {
+            Some(host) if (300..400).contains(&reply.status) => {
+                format!(" to {host}, which is never followed since it would carry the token there")
+            }
+            _ => String::new(),
+        };
+        let why = format!("HTTP {}{said}{wait}{redirect}", reply.status);
+        let code = refusal
+            .code
+            .clone()
+            .unwrap_or_else(|| format!("HTTP_{}", reply.status));
+        let mut error = Error::new(kind, code, message(step, target, &why))
+            .http_status(Some(reply.status))
+            .retryable(matches!(class, Class::Temporary | Class::Busy | Class::Forgotten));
+        if let Some(hint) = hint(step, reply.status, refusal.code.as_deref()) {
+            error = error.hint(hint);
+        }
+        Self {
+            class,
+            retry_after: reply.retry_after,
+            error,
+        }
+    }
+
+    /// A failure that no attempt can mend.
+    pub(super) fn fatal(error: Error) -> Self {
+        Self {
+            class: Class::Final,
+            retry_after: None,
+            error,
+        }
+    }
+}
+
+/// "failed while registering the agent at https://…: HTTP 403 …"
+pub(super) fn message(step: Step, target: &str, why: &str) -> String {
+    format!("failed while {} at {target}: {why}", step.doing())
+}
+
+fn classify(step: Step, status: u16, from_mesh: bool) -> Class {
+    match status {
+        401 => Class::Unauthorized,
+        403 if step == Step::Token => Class::Unauthorized,
+        404 if step == Step::Dial => Class::Forgotten,
+        407 => Class::ProxyAuth,
+        429 | 503 => Class::Busy,
+        408 | 425 => Class::Temporary,
+        // Without a code of the platform's it may be a proxy's refusal, and those come and go.
+        400..=499 if from_mesh => Class::Final,
+        _ => Class::Temporary,
+    }
+}
+
+fn hint(step: Step, status: u16, code: Option<&str>) -> Option<&'static str> {
+    Some(match (step, status, code) {
+        (Step::Token, 401 | 403, _) => {
+            "check `client_id` and `client_secret` (SVANTIC_CLIENT_ID, SVANTIC_CLIENT_SECRET)"
+        }
+        (_, 401, _) => "the token is expired or not this mesh's: call refresh_token with a new one",
+        (_, _, Some("DEPLOYMENT_MODE_MISMATCH")) => {
+            "this instance exists in the other deployment mode: deregister it first, or use another `instance_id`"
+        }
+        (Step::Register, 403, _) => "is the agent type on the tenant's allow-list?",
+        (Step::Register, 502, _) => {
+            "a hosted agent must serve its card at <public_url>/.well-known/agent-card.json before it registers"
+        }
+        (_, 407, _) => "the proxy wants credentials",
+        (_, 429, _) => "too many requests: wait, then try again",
+        (Step::CloseSession, 404, _) => "the session does not exist or has ended",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_mean_what_the_tables_say() {
+        use Class::{Busy, Final, Forgotten, ProxyAuth, Temporary, Unauthorized};
+        for (step, status, code, class) in [
+            (Step::Token, 401, false, Unauthorized),
+            (Step::Token, 403, false, Unauthorized),
+            (Step::Token, 400, true, Final),
+            (Step::Token, 400, false, Temporary),
+            (Step::Register, 403, true, Final),
+            (Step::Register, 403, false, Temporary),
+            (Step::Register, 409, true, Final),
+            (Step::Register, 422, true, Final),
+            (Step::Register, 404, true, Final),
+            (Step::Dial, 404, true, Forgotten),
+            (Step::Dial, 400, true, Final),
+            (Step::Dial, 301, false, Temporary),
+            (Step::Dial, 407, false, ProxyAuth),
+            (Step::Register, 408, false, Temporary),
+            (Step::Register, 425, true, Temporary),
+            (Step::Register, 429, true, Busy),
+            (Step::Register, 503, false, Busy),
+            (Step::Register, 502, true, Temporary),
+            (Step::Dial, 500, false, Temporary),
+        ] {
+            assert_eq!(classify(step, status, code), class, "{step:?} {status} {code}");
+        }
+    }
+
+    #[test]
+    fn the_message_names_step_url_status_code_and_what_to_do() {
+        let reply = HttpReply {
+            status: 409,
+            body: br#"{"code":"DEPLOYMENT_MODE_MISMATCH","error":"instance is hosted"}"#.to_vec(),
+            ..HttpReply::default()
+        };
+        let failure = Failure::refused(Step::Register, "POST https://m/agents/register", &reply);
+        assert_eq!(
+            failure.error.to_string(),
+            "failed while registering the agent at POST https://m/agents/register: \
+             HTTP 409 DEPLOYMENT_MODE_MISMATCH: instance is hosted [DEPLOYMENT_MODE_MISMATCH]. \
+             this instance exists in the other deployment mode: deregister it first, or use another `instance_id`"
+        );
+        assert_eq!(failure.error.kind(), ErrorKind::Remote);
+    }
+}

@@ -1,0 +1,229 @@
+//! Dispatches from receipt to answer and beyond: admission, de-duplication, deadlines
+//! (`reliability.md` 6.1).
+//!
+//! An id is entered before its handler starts and stays known for a while after the answer, so that a
+//! dispatch that arrives twice never runs twice: it is answered again with the same bytes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::action::DispatchId;
+use crate::agent::Capability;
+use crate::protocol::frame::FrameText;
+
+/// How long an answered id is remembered, how many of them, and how many bytes of answers.
+const REMEMBERED_FOR: Duration = Duration::from_mins(10);
+const REMEMBERED_IDS: usize = 10_000;
+const REMEMBERED_BYTES: usize = 64 << 20;
+
+enum Record {
+    Running {
+        capability: Arc<Capability>,
+        deadline: Duration,
+    },
+    /// The body is dropped before the id is.
+    Answered { frame: Option<FrameText> },
+}
+
+/// What is known about a dispatch id that has just arrived.
+pub(super) enum Known {
+    /// Never seen, or long forgotten.
+    New,
+    /// Its handler is still at work.
+    Running,
+    /// Answered, with these bytes while they are kept.
+    Answered(Option<FrameText>),
+}
+
+/// The dispatches of one instance.
+#[derive(Default)]
+pub(super) struct Inbox {
+    records: HashMap<DispatchId, Record>,
+    running: usize,
+    /// Running dispatches in the order of their deadlines, together with some that have ended since.
+    deadlines: VecDeque<(Duration, DispatchId)>,
+    /// Answered ids in the order of their answers: when, which, and the size of the kept body.
+    answered: VecDeque<(Duration, DispatchId)>,
+    /// How many from the front of `answered` have lost their bodies.
+    bodiless: usize,
+    answered_bytes: usize,
+    /// Handlers that have failed since the last one that did not.
+    pub(super) consecutive_failures: u32,
+}
+
+impl Inbox {
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    pub(super) fn look_up(&self, id: &str) -> Known {
+        match self.records.get(id) {
+            None => Known::New,
+            Some(Record::Running { .. }) => Known::Running,
+            Some(Record::Answered { frame }) => Known::Answered(frame.clone()),
+        }
+    }
+
+    pub(super) fn start(&mut self, id: DispatchId, capability: Arc<Capability>, deadline: Duration) {
+        debug_assert!(
+            self.deadlines.back().is_none_or(|(last, _)| *last <= deadline),
+            "every dispatch gets the same time, so deadlines come in order"
+        );
+        self.deadlines.push_back((deadline, Arc::clone(&id)));
+        self.running += 1;
+        self.records.insert(
+            id,
+            Record::Running {
+                capability,
+                deadline,
+            },
+        );
+    }
+
+    /// The capability and the deadline of a dispatch that waits for its answer.
+    pub(super) fn awaiting(&self, id: &str) -> Option<(DispatchId, Arc<Capability>, Duration)> {
+        let (key, record) = self.records.get_key_value(id)?;
+        match record {
+            Record::Running {
+                capability,
+                deadline,
+            } => Some((Arc::clone(key), Arc::clone(capability), *deadline)),
+            Record::Answered { .. } => None,
+        }
+    }
+
+    /// Remembers the answer of a dispatch, whether it ran or was refused.
+    pub(super) fn answer(&mut self, now: Duration, id: DispatchId, frame: FrameText) {
+        self.answered_bytes += frame.len();
+        self.answered.push_back((now, Arc::clone(&id)));
+        let record = Record::Answered { frame: Some(frame) };
+        if let Some(Record::Running { .. }) = self.records.insert(id, record) {
+            self.running -= 1;
+        }
+        self.forget_old(now);
+    }
+
+    /// Whether an entry of `deadlines` is still that of a running dispatch: an id that was forgotten may run anew.
+    fn is_running(&self, (at, id): &(Duration, DispatchId)) -> bool {
+        matches!(self.records.get(id), Some(Record::Running { deadline, .. }) if deadline == at)
+    }
+
+    /// Every dispatch that waits for its answer, oldest first.
+    pub(super) fn all_running(&self) -> Vec<DispatchId> {
+        self.deadlines
+            .iter()
+            .filter(|entry| self.is_running(entry))
+            .map(|(_, id)| Arc::clone(id))
+            .collect()
+    }
+
+    /// The earliest deadline of a dispatch that waits for its answer.
+    pub(super) fn next_deadline(&mut self) -> Option<Duration> {
+        while let Some(entry) = self.deadlines.front() {
+            if self.is_running(entry) {
+                return Some(entry.0);
+            }
+            self.deadlines.pop_front();
+        }
+        None
+    }
+
+    /// One dispatch whose deadline has passed without an answer.
+    pub(super) fn pop_overdue(&mut self, now: Duration) -> Option<DispatchId> {
+        if self.next_deadline()? > now {
+            return None;
+        }
+        self.deadlines.pop_front().map(|(_, id)| id)
+    }
+
+    /// The ended entries must not pile up behind one that runs long.
+    fn compact_deadlines(&mut self) {
+        if self.deadlines.len() > 64 && self.deadlines.len() > 4 * (self.running + 1) {
+            let mut deadlines = std::mem::take(&mut self.deadlines);
+            deadlines.retain(|entry| self.is_running(entry));
+            self.deadlines = deadlines;
+        }
+    }
+
+    fn forget_old(&mut self, now: Duration) {
+        self.compact_deadlines();
+        while let Some((answered_at, id)) = self.answered.front() {
+            let old = now.saturating_sub(*answered_at) > REMEMBERED_FOR;
+            if !old && self.answered.len() <= REMEMBERED_IDS {
+                break;
+            }
+            if let Some(Record::Answered { frame: Some(frame) }) = self.records.remove(id) {
+                self.answered_bytes -= frame.len();
+            }
+            self.answered.pop_front();
+            self.bodiless = self.bodiless.saturating_sub(1);
+        }
+        while self.answered_bytes > REMEMBERED_BYTES {
+            let Some((_, id)) = self.answered.get(self.bodiless) else {
+                break;
+            };
+            if let Some(Record::Answered { frame }) = self.records.get_mut(id)
+                && let Some(frame) = frame.take()
+            {
+                self.answered_bytes -= frame.len();
+            }
+            self.bodiless += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capability() -> Arc<Capability> {
+        Arc::new(Capability::parse(r#"{"name":"a","description":"d"}"#).unwrap())
+    }
+
+    fn frame(bytes: usize) -> FrameText {
+        "x".repeat(bytes).into()
+    }
+
+    #[test]
+    fn ids_outlive_bodies_and_are_forgotten_in_the_end() {
+        let mut inbox = Inbox::default();
+        for n in 0..100 {
+            inbox.answer(Duration::ZERO, format!("d{n}").into(), frame(1 << 20));
+        }
+        assert!(matches!(inbox.look_up("d0"), Known::Answered(None)));
+        assert!(matches!(inbox.look_up("d99"), Known::Answered(Some(_))));
+        assert_eq!(inbox.answered_bytes, 64 << 20);
+        inbox.answer(REMEMBERED_FOR * 2, "late".into(), frame(1));
+        assert!(matches!(inbox.look_up("d99"), Known::New));
+        assert_eq!((inbox.answered_bytes, inbox.bodiless), (1, 0));
+    }
+
+    #[test]
+    fn the_number_of_remembered_ids_is_bounded() {
+        let mut inbox = Inbox::default();
+        for n in 0..REMEMBERED_IDS + 5 {
+            let id: DispatchId = format!("d{n}").into();
+            inbox.start(Arc::clone(&id), capability(), Duration::from_mins(1));
+            inbox.answer(Duration::ZERO, id, frame(1));
+        }
+        assert_eq!(inbox.records.len(), REMEMBERED_IDS);
+        assert!(matches!(inbox.look_up("d4"), Known::New));
+        assert!(inbox.deadlines.len() <= 65);
+        assert_eq!((inbox.running(), inbox.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn overdue_dispatches_come_in_order_and_once() {
+        let mut inbox = Inbox::default();
+        for (n, at) in [1, 2, 3].into_iter().enumerate() {
+            inbox.start(format!("d{n}").into(), capability(), Duration::from_secs(at));
+        }
+        inbox.answer(Duration::ZERO, "d0".into(), frame(1));
+        assert_eq!(inbox.next_deadline(), Some(Duration::from_secs(2)));
+        let at = Duration::from_secs(3);
+        let overdue: Vec<_> = std::iter::from_fn(|| inbox.pop_overdue(at)).collect();
+        assert_eq!(overdue, ["d1".into(), "d2".into()]);
+        assert!(inbox.awaiting("d0").is_none() && inbox.awaiting("d1").is_some());
+    }
+}

@@ -1,0 +1,460 @@
+//! The way to a link and what its end means: which step comes next, and what a failed one asks for.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::action::{Action, ConnectionNo, Dial, Dialed, LinkEnd};
+use super::backoff::Cause;
+use super::event::EventKind;
+use super::failure::{Class, Failure, Step, message};
+use super::liveness::Liveness;
+use super::time::{Now, Timer};
+use super::{Connection, Desired, LinkState, Machine, Registration, Transition};
+use crate::config::DeploymentMode;
+use crate::error::{Error, ErrorKind};
+use crate::protocol::close_code::{self, CloseMeaning};
+use crate::protocol::frame;
+
+/// Registrations are at least this far apart when the mesh says that it does not know us.
+const REGISTER_APART: Duration = Duration::from_secs(30);
+
+/// After so many failures on one URL a fresh one is asked for.
+const FAILURES_BEFORE_FRESH_URL: u32 = 3;
+
+/// After so many of the same in a row there is no point in going on.
+const HOPELESS: usize = 3;
+
+/// How long protocol errors and conflicts are remembered.
+const MEMORY: Duration = Duration::from_mins(10);
+
+const CONFLICT_WAIT: Duration = Duration::from_secs(30);
+
+impl Machine {
+    /// Takes the first step that is missing.
+    pub(super) fn advance(&mut self, now: Now, transition: Transition) {
+        self.timers.stop(Timer::Retry);
+        let registered = self.registration
+            == Registration::Known {
+                revision: self.revision,
+            };
+        if !self.auth.is_valid(now.mono) {
+            if self.auth.can_renew() {
+                self.go(transition, LinkState::Authenticating);
+                self.fetch_token(now);
+            } else {
+                let error = Error::new(
+                    ErrorKind::Auth,
+                    "TOKEN_EXPIRED",
+                    "the token that was supplied has expired",
+                )
+                .hint("call refresh_token with a new one");
+                self.block(now, Transition::T53, Failure::fatal(error));
+            }
+        } else if !registered {
+            self.go(transition, LinkState::Registering);
+            self.send_registration(now, false);
+        } else if self.agent.mode() == DeploymentMode::Hosted {
+            self.become_hosted(now, transition);
+        } else {
+            self.dial(now, transition);
+        }
+    }
+
+    pub(super) fn dial(&mut self, now: Now, transition: Transition) {
+        let (Some(url), Some(bearer)) = (self.connect_url.clone(), self.auth.bearer()) else {
+            debug_assert!(false, "dialing needs a URL and a token");
+            return;
+        };
+        self.go(transition, LinkState::Dialing);
+        let no = self.next_connection;
+        self.next_connection += 1;
+        self.connection = Some(Connection {
+            no,
+            opened_at: now.mono,
+            liveness: Liveness::new(now.mono),
+            early: Vec::new(),
+            early_bytes: 0,
+        });
+        self.counters.dials += 1;
+        self.actions.push_back(Action::Dial(Dial {
+            conn: no,
+            url,
+            bearer,
+            stage_timeout: self.settings.timing.stage,
+        }));
+    }
+
+    /// A dial has ended.
+    pub fn handle_dialed(&mut self, now: Now, conn: ConnectionNo, dialed: Dialed) {
+        if !self.is_current(conn) || self.link != LinkState::Dialing {
+            return;
+        }
+        let target = self.dial_target();
+        let failure = match dialed {
+            Dialed::Open => return self.say_hello(now, conn),
+            Dialed::Failed(net) => Failure::unanswered(Step::Dial, &target, &net),
+            Dialed::Refused(reply) => {
+                Failure::refused(Step::Dial, &target, &self.redacted(&reply))
+            }
+            Dialed::WrongSubprotocol(got) => return self.wrong_subprotocol(now, got.as_deref()),
+        };
+        self.dial_failures += 1;
+        if self.dial_failures >= FAILURES_BEFORE_FRESH_URL {
+            // The address may be stale: the next attempt asks for a fresh one.
+            self.dial_failures = 0;
+            self.registration = Registration::Known { revision: 0 };
+        }
+        self.step_failed(now, failure);
+    }
+
+    fn wrong_subprotocol(&mut self, now: Now, got: Option<&str>) {
+        self.wrong_subprotocols += 1;
+        let got = got.map_or("none".to_owned(), |name| format!("`{name}`"));
+        let error = Error::new(
+            ErrorKind::Protocol,
+            "SUBPROTOCOL",
+            message(
+                Step::Dial,
+                &self.dial_target(),
+                &format!("the 101 agrees on subprotocol {got} instead of `svantic.v1`"),
+            ),
+        )
+        .hint("something between this machine and the mesh rewrites the upgrade, or the mesh is of another version")
+        .retryable(true);
+        let failure = Failure {
+            class: Class::Temporary,
+            retry_after: None,
+            error,
+        };
+        if self.wrong_subprotocols >= 3 {
+            return self.fail(Transition::T19, failure.error);
+        }
+        self.last_failure = Some(failure);
+        self.drop_connection();
+        self.back_off(now, Transition::T19, Cause::Crash, None);
+    }
+
+    fn say_hello(&mut self, now: Now, conn: ConnectionNo) {
+        self.wrong_subprotocols = 0;
+        self.go(Transition::T21, LinkState::Handshaking);
+        if let Some(connection) = &mut self.connection {
+            connection.opened_at = now.mono;
+            connection.liveness = Liveness::new(now.mono);
+        }
+        let stamp = self.stamp(now);
+        let hello = frame::hello(stamp, &self.agent.hello().to_string());
+        self.actions.push_back(Action::Send(conn, hello.into()));
+        self.timers
+            .set(Timer::Welcome, now.mono + self.settings.timing.welcome);
+    }
+
+    pub(super) fn welcome_overdue(&mut self, now: Now) {
+        let limit = self.settings.timing.welcome;
+        let why = format!("no welcome within {} ms of the hello", limit.as_millis());
+        let failure = Failure {
+            class: Class::Temporary,
+            retry_after: None,
+            error: Error::new(
+                ErrorKind::Timeout,
+                "NO_WELCOME",
+                message(Step::Welcome, &self.dial_target(), &why),
+            )
+            .retryable(true),
+        };
+        self.last_failure = Some(failure);
+        self.abort_connection();
+        self.back_off(now, Transition::T24, Cause::Crash, None);
+    }
+
+    pub(super) fn become_hosted(&mut self, now: Now, transition: Transition) {
+        self.was_ready = true;
+        self.go(transition, LinkState::Hosted);
+        self.attempt_succeeded(now);
+        self.start_heartbeats(now);
+    }
+
+    /// The link is up: whoever waited for it goes on.
+    pub(super) fn attempt_succeeded(&mut self, now: Now) {
+        self.auth.fetched_for_attempt = false;
+        self.auth_backoff.reset();
+        self.dial_failures = 0;
+        self.last_failure = None;
+        self.timers
+            .set(Timer::Stable, now.mono + self.settings.timing.stable);
+        if let Some((id, _)) = self.operations.connect() {
+            self.complete(id, Ok(super::action::Output::Nothing));
+        }
+    }
+
+    pub(super) fn proven_stable(&mut self) {
+        self.backoff.reset();
+        self.protocol_closes.clear();
+    }
+
+    /// A step on the way to the link has failed.
+    pub(super) fn step_failed(&mut self, now: Now, failure: Failure) {
+        let first = !self.was_ready;
+        self.last_failure = Some(failure.clone());
+        self.drop_connection();
+        match failure.class {
+            Class::Unauthorized if self.link == LinkState::Authenticating => {
+                self.block(now, Transition::T4, failure);
+            }
+            Class::Unauthorized if self.auth.can_renew() && !self.auth.fetched_for_attempt => {
+                self.auth.fetched_for_attempt = true;
+                self.auth.invalidate();
+                self.go(Transition::T10, LinkState::Authenticating);
+                self.fetch_token(now);
+            }
+            Class::Unauthorized => self.block(now, Transition::T11, failure),
+            Class::ProxyAuth => self.block(now, Transition::T17, failure),
+            Class::Final => {
+                let transition = if self.link == LinkState::Authenticating {
+                    Transition::T5
+                } else {
+                    Transition::T12
+                };
+                self.fail(transition, failure.error);
+            }
+            Class::Forgotten => self.forgotten(now),
+            Class::Busy => self.back_off(now, Transition::T7, Cause::Announced, failure.retry_after),
+            Class::Temporary
+                if first && self.hosted() && failure.error.http_status_code() == Some(502) =>
+            {
+                self.give_up_first(failure.error);
+            }
+            Class::Temporary => self.back_off(now, Transition::T6, Cause::Crash, failure.retry_after),
+        }
+    }
+
+    fn forgotten(&mut self, now: Now) {
+        self.registration = Registration::Known { revision: 0 };
+        let due = self
+            .registered_at
+            .is_none_or(|at| now.mono.saturating_sub(at) >= REGISTER_APART);
+        if due {
+            self.emit(EventKind::InstanceForgotten, json!({}));
+            self.go(Transition::T14, LinkState::Registering);
+            self.send_registration(now, false);
+        } else {
+            self.back_off(now, Transition::T6, Cause::Crash, None);
+        }
+    }
+
+    /// Waits before the next attempt, unless the first connect cannot wait that long.
+    pub(super) fn back_off(
+        &mut self,
+        now: Now,
+        transition: Transition,
+        cause: Cause,
+        retry_after: Option<Duration>,
+    ) {
+        self.auth.fetched_for_attempt = false;
+        self.timers.stop(Timer::Stable);
+        let at = self.backoff.next(now.mono, cause, retry_after, &mut self.rng);
+        self.go(transition, LinkState::Backoff);
+        self.timers.set(Timer::Retry, at);
+        let why = self.last_failure.as_ref().map(|f| f.error.code().to_owned());
+        let delay = u64::try_from((at - now.mono).as_millis()).unwrap_or(u64::MAX);
+        let attempt = self.backoff.attempts();
+        self.emit(
+            EventKind::Backoff,
+            json!({"cause": why, "delay_ms": delay, "attempt": attempt}),
+        );
+        if self.was_ready {
+            return;
+        }
+        let deadline = self.operations.connect().and_then(|(_, op)| op.deadline);
+        let hopeless = deadline.is_none_or(|deadline| at >= deadline);
+        if (hopeless || self.settings.fail_fast) && self.desired == Desired::Running {
+            let error = self.connect_error(now);
+            self.give_up_first(error);
+        }
+    }
+
+    /// Why the first connect has not succeeded.
+    pub(super) fn connect_error(&self, now: Now) -> Error {
+        let timeout = self.operations.connect().map(|(_, op)| op.timeout);
+        let timeout = timeout.unwrap_or_default().as_millis();
+        match &self.last_failure {
+            Some(failure) => failure.error.clone(),
+            None => Error::new(
+                ErrorKind::Timeout,
+                "TIMEOUT",
+                format!("connect timed out after {timeout} ms: {}", self.current_step()),
+            )
+            .hint("check `svantic_url` (SVANTIC_URL) and that this machine reaches it")
+            .retryable(true),
+        }
+        .retryable(self.auth.is_valid(now.mono) || self.last_failure.as_ref().is_none_or(|f| f.error.is_retryable()))
+    }
+
+    /// The first connect has failed: everything is as before it, and connect can be called again.
+    pub(super) fn give_up_first(&mut self, error: Error) {
+        self.abort_connection();
+        for timer in [Timer::Retry, Timer::Welcome, Timer::Silence, Timer::Stable] {
+            self.timers.stop(timer);
+        }
+        self.desired = Desired::Stopped;
+        self.backoff.reset();
+        self.go(Transition::T51, LinkState::Idle);
+        if let Some((id, _)) = self.operations.connect() {
+            self.complete(id, Err(error));
+        }
+    }
+
+    /// The credentials are refused: only new ones, or time, can help.
+    pub(super) fn block(&mut self, now: Now, transition: Transition, failure: Failure) {
+        self.auth_failed(&failure);
+        self.auth.invalidate();
+        self.go(transition, LinkState::AuthBlocked);
+        if !self.was_ready && self.desired == Desired::Running {
+            return self.give_up_first(failure.error);
+        }
+        self.last_failure = Some(failure);
+        if self.auth.can_renew() {
+            let at = self.auth_backoff.next(now.mono, &mut self.rng);
+            self.timers.set(Timer::Retry, at);
+        }
+    }
+
+    pub(super) fn auth_failed(&mut self, failure: &Failure) {
+        let (code, text) = (failure.error.code(), failure.error.message());
+        let data = json!({"code": code, "message": text});
+        self.emit(EventKind::AuthFailed, data);
+    }
+
+    /// Given up for good.
+    pub(super) fn fail(&mut self, transition: Transition, error: Error) {
+        self.emit(EventKind::Failed, error.to_json());
+        self.abort_connection();
+        self.timers = super::TimerTable::default();
+        self.last_failure = Some(Failure::fatal(error.clone()));
+        self.desired = Desired::Stopped;
+        self.cancel_running("failed");
+        self.go(transition, LinkState::Failed);
+        for id in self.operations.ids(|_| true) {
+            self.complete(id, Err(error.clone()));
+        }
+    }
+
+    /// An open socket has ended.
+    pub fn handle_closed(&mut self, now: Now, conn: ConnectionNo, end: &LinkEnd) {
+        if !self.is_current(conn) {
+            return;
+        }
+        if self.link == LinkState::Closing {
+            self.drop_connection();
+            return self.say_farewell(now);
+        }
+        let was_up = matches!(self.link, LinkState::Ready | LinkState::Suspect);
+        let (code, cause) = match end {
+            LinkEnd::Closed { code, reason } => {
+                let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
+                (*code, self.auth.redact(&reason))
+            }
+            LinkEnd::Broken(text) | LinkEnd::Violation(text) => (None, text.clone()),
+        };
+        self.disconnected(conn, code, &cause, was_up);
+        let said = code.map_or(String::new(), |code| format!(" with code {code}"));
+        let why = format!("the connection ended{said}: {cause}");
+        let step = if was_up { Step::Dial } else { Step::Welcome };
+        let error = Error::new(
+            ErrorKind::Network,
+            "CONNECTION_LOST",
+            message(step, &self.dial_target(), &why),
+        )
+        .retryable(true);
+        self.last_failure = Some(Failure {
+            class: Class::Temporary,
+            retry_after: None,
+            error: error.clone(),
+        });
+        if was_up && !self.settings.auto_reconnect && self.desired == Desired::Running {
+            return self.fail(Transition::T33C, error.hint("`auto_reconnect` is off"));
+        }
+        if matches!(end, LinkEnd::Violation(_)) {
+            return self.protocol_close(now, Transition::T49, error);
+        }
+        match close_code::meaning(code) {
+            CloseMeaning::Announced => self.back_off(now, Transition::T33, Cause::Announced, None),
+            CloseMeaning::Crash | CloseMeaning::TooBig => {
+                self.back_off(now, Transition::T33, Cause::Crash, None);
+            }
+            CloseMeaning::Protocol => self.protocol_close(now, Transition::T33, error),
+            CloseMeaning::Auth => self.auth_close(now, error),
+            CloseMeaning::Superseded => self.superseded(now, error),
+        }
+    }
+
+    fn protocol_close(&mut self, now: Now, transition: Transition, error: Error) {
+        self.protocol_closes
+            .retain(|at| now.mono.saturating_sub(*at) < MEMORY);
+        self.protocol_closes.push(now.mono);
+        if self.protocol_closes.len() >= HOPELESS {
+            self.fail(Transition::T33C, error);
+        } else {
+            self.back_off(now, transition, Cause::Protocol, None);
+        }
+    }
+
+    fn auth_close(&mut self, now: Now, error: Error) {
+        if self.auth.can_renew() && !self.auth.fetched_for_attempt {
+            self.auth.fetched_for_attempt = true;
+            self.auth.invalidate();
+            self.go(Transition::T33A, LinkState::Authenticating);
+            self.fetch_token(now);
+        } else {
+            self.block(now, Transition::T33B, Failure::fatal(error));
+        }
+    }
+
+    fn superseded(&mut self, now: Now, error: Error) {
+        self.emit(EventKind::Superseded, json!({}));
+        let again = self
+            .superseded_at
+            .is_some_and(|at| now.mono.saturating_sub(at) < MEMORY);
+        self.superseded_at = Some(now.mono);
+        if again {
+            let error = error.hint("another process runs with the same `instance_id`");
+            return self.fail(Transition::T41, error);
+        }
+        self.go(Transition::T41, LinkState::Conflict);
+        let wait = CONFLICT_WAIT + CONFLICT_WAIT.mul_f64(self.rng.f64());
+        self.timers.set(Timer::Retry, now.mono + wait);
+    }
+
+    /// The record of the connection goes as a whole, with everything that was timed by it.
+    pub(super) fn drop_connection(&mut self) {
+        self.connection = None;
+        self.outbox.connection_lost();
+        for timer in [Timer::Welcome, Timer::Silence, Timer::Heartbeat, Timer::Stable] {
+            self.timers.stop(timer);
+        }
+    }
+
+    /// The same, and the socket is dropped too.
+    pub(super) fn abort_connection(&mut self) {
+        if let Some(connection) = &self.connection {
+            self.actions.push_back(Action::Abort(connection.no));
+        }
+        self.drop_connection();
+    }
+
+    pub(super) fn disconnected(
+        &mut self,
+        conn: ConnectionNo,
+        code: Option<u16>,
+        cause: &str,
+        was_up: bool,
+    ) {
+        self.drop_connection();
+        if was_up {
+            self.emit(
+                EventKind::Disconnected,
+                json!({"connection": conn, "code": code, "cause": cause}),
+            );
+        }
+    }
+}

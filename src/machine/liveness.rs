@@ -1,0 +1,170 @@
+//! Whether the peer is alive, and telling the mesh that we are (`reliability.md` 6.4; `protocol.md` 4 and 5).
+//!
+//! Only inbound bytes count as life: a write that succeeds proves nothing.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::action::{Action, LinkEnd};
+use super::backoff::Cause;
+use super::time::{Now, Timer};
+use super::{LinkState, Machine, Purpose, Transition};
+use crate::error::{Error, ErrorKind};
+use crate::protocol::frame;
+
+/// The ping that proves nothing but life; fences count from 1.
+const IDLE_PING: u64 = 0;
+
+/// A status change is told at once, but not twice within this time.
+const STATUS_APART: Duration = Duration::from_secs(1);
+
+/// The outbox takes no more than this: finished results are never the victim, so new work is.
+const OUTBOX_ITEMS: usize = 1024;
+const OUTBOX_BYTES: usize = 64 << 20;
+
+/// Part of a heartbeat interval within which the first heartbeat falls, so that a fleet's do not coincide.
+const FIRST_HEARTBEAT_WITHIN: f64 = 0.3;
+
+/// When a connection last showed life.
+pub(super) struct Liveness {
+    last_inbound: Duration,
+}
+
+impl Liveness {
+    pub(super) fn new(now: Duration) -> Self {
+        Self { last_inbound: now }
+    }
+
+    pub(super) fn inbound(&mut self, now: Duration) {
+        self.last_inbound = now;
+    }
+
+    pub(super) fn last_inbound(&self) -> Duration {
+        self.last_inbound
+    }
+}
+
+impl Machine {
+    pub(super) fn watch_silence(&mut self, now: Now) {
+        self.timers
+            .set(Timer::Silence, now.mono + self.settings.timing.ping);
+    }
+
+    /// The silence timer ran out; inbound bytes do not touch it, so it may be early.
+    pub(super) fn silence(&mut self, now: Now) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let conn = connection.no;
+        let last = connection.liveness.last_inbound;
+        let (ping, dead) = (self.settings.timing.ping, self.settings.timing.dead);
+        let silent = now.mono.saturating_sub(last);
+        if silent >= dead {
+            return self.half_open(now, silent);
+        }
+        if silent < ping {
+            return self.timers.set(Timer::Silence, last + ping);
+        }
+        if self.link == LinkState::Ready {
+            self.go(Transition::T26, LinkState::Suspect);
+            self.actions
+                .push_back(Action::Ping(conn, IDLE_PING.to_be_bytes()));
+        }
+        self.timers.set(Timer::Silence, last + dead);
+    }
+
+    fn half_open(&mut self, now: Now, silent: Duration) {
+        let Some(conn) = self.connection.as_ref().map(|c| c.no) else {
+            return;
+        };
+        let text = format!("nothing came in for {} ms", silent.as_millis());
+        self.actions.push_back(Action::Abort(conn));
+        if !self.settings.auto_reconnect {
+            return self.handle_closed(now, conn, &LinkEnd::Broken(text));
+        }
+        self.disconnected(conn, None, &text, true);
+        self.last_failure = Some(super::failure::Failure {
+            class: super::failure::Class::Temporary,
+            retry_after: None,
+            error: Error::new(ErrorKind::Network, "HALF_OPEN", text).retryable(true),
+        });
+        self.back_off(now, Transition::T29, Cause::Crash, None);
+    }
+
+    pub(super) fn dispatch_limit(&self) -> usize {
+        match self.settings.max_in_flight {
+            0 => self.settings.max_pending,
+            limit => limit.min(self.settings.max_pending),
+        }
+    }
+
+    pub(super) fn outbox_is_full(&self) -> bool {
+        // Answers that wait for the proof of a live link leave within a round trip.
+        self.ready_connection().is_none()
+            && (self.outbox.len() >= OUTBOX_ITEMS || self.outbox.bytes() >= OUTBOX_BYTES)
+    }
+
+    /// The status that the mesh routes by (section 5).
+    pub(super) fn status(&self) -> &'static str {
+        if self.draining() {
+            "draining"
+        } else if self.inbox.running() >= self.dispatch_limit() {
+            "busy"
+        } else {
+            "available"
+        }
+    }
+
+    fn heartbeat_payload(&self) -> String {
+        json!({
+            "instance_id": self.agent.identity().instance_id,
+            "status": self.status(),
+            "current_sessions": self.inbox.running(),
+            "max_concurrent_sessions": self.agent.identity().max_concurrent_sessions,
+            "consecutive_failures": self.inbox.consecutive_failures,
+        })
+        .to_string()
+    }
+
+    /// The first heartbeat falls at a random time; at once if the mesh must not believe us available.
+    pub(super) fn start_heartbeats(&mut self, now: Now) {
+        let within = self.settings.timing.heartbeat.mul_f64(FIRST_HEARTBEAT_WITHIN);
+        let first = within.mul_f64(self.rng.f64());
+        self.timers.set(Timer::Heartbeat, now.mono + first);
+        self.last_status = "available";
+        self.status_may_have_changed(now);
+    }
+
+    pub(super) fn send_heartbeat(&mut self, now: Now) {
+        let payload = self.heartbeat_payload();
+        if self.link == LinkState::Hosted {
+            let timeout = self.settings.timing.http;
+            self.request(Purpose::Heartbeat, "/agents/heartbeat", payload, timeout);
+        } else if let Some(conn) = self.ready_connection() {
+            let text = frame::heartbeat(self.stamp(now), &payload);
+            self.actions.push_back(Action::Send(conn, text.into()));
+        } else {
+            return;
+        }
+        self.counters.heartbeats += 1;
+        self.last_status = self.status();
+        self.last_heartbeat = Some(now.mono);
+        self.timers
+            .set(Timer::Heartbeat, now.mono + self.settings.timing.heartbeat);
+    }
+
+    /// Tells the mesh of a new status at once, or as soon as it may be told again.
+    pub(super) fn status_may_have_changed(&mut self, now: Now) {
+        if self.status() == self.last_status || !self.is_up() {
+            return;
+        }
+        match self.last_heartbeat {
+            Some(last) if now.mono.saturating_sub(last) < STATUS_APART => {
+                self.timers
+                    .set_earlier(Timer::Heartbeat, last + STATUS_APART);
+            }
+            _ => self.send_heartbeat(now),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! One connector's brain: every decision, and nothing else.
+//!
+//! The machine owns no socket, clock or source of randomness. Time comes in with every call, randomness is
+//! seeded at birth, and what it wants done it says as [`Action`]s. So the same inputs give the same
+//! behaviour, and a simulation can drive it through years in seconds.
+//!
+//! # Calling order
+//!
+//! Methods fall into four kinds:
+//!
+//! * **getters** answer from what is known and change nothing;
+//! * **commands** (`connect`, `refresh_token`, `answer`, …) are what the application asks for;
+//! * **`handle_*`** tell the machine what the network did;
+//! * **`poll_*`** ask what is to be done: after any call of the two kinds above, call [`Machine::poll_action`]
+//!   until it returns `None`, carry the actions out in that order, then ask [`Machine::poll_timeout`] when to
+//!   call [`Machine::handle_timeout`].
+//!
+//! `now` must never go back. Anything that names a connection or a request which is no longer the current one
+//! is counted and ignored, so the driver may report late.
+
+pub mod action;
+mod admission;
+pub mod backoff;
+mod commands;
+mod drain;
+pub mod event;
+mod failure;
+mod inbox;
+mod link;
+mod liveness;
+mod operations;
+mod outbox;
+mod replies;
+pub mod snapshot;
+pub mod time;
+mod timeout;
+mod token;
+mod transitions;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use fastrand::Rng;
+use url::Url;
+
+use action::{Action, ConnectionNo, OperationId, Request, RequestId};
+use backoff::{AuthBackoff, Backoff};
+use event::{Event, EventKind};
+pub use failure::Step;
+use failure::Failure;
+use inbox::Inbox;
+use liveness::Liveness;
+use operations::Operations;
+use outbox::Outbox;
+pub use snapshot::State;
+use snapshot::Counters;
+use time::{Now, TimerTable};
+use token::Auth;
+pub use transitions::{LinkState, TABLE, Transition};
+
+use crate::agent::Agent;
+use crate::config::{Config, Credentials, DeploymentMode, Timing};
+use crate::protocol::frame::{FrameText, Stamp};
+use crate::protocol::origin::ConnectPolicy;
+
+/// What the machine is born with besides the agent and the credentials.
+pub struct Settings {
+    /// Its time spans.
+    pub timing: Timing,
+    /// Which URLs may see the token.
+    pub policy: ConnectPolicy,
+    /// The largest frame that is sent.
+    pub max_frame_bytes: usize,
+    /// How many dispatches run at once; 0 is limited by `max_pending` only.
+    pub max_in_flight: usize,
+    /// How many dispatches may be with the application.
+    pub max_pending: usize,
+    /// Whether a lost connection is made again.
+    pub auto_reconnect: bool,
+    /// The caller's own redial windows.
+    pub reconnect_delays: Option<Vec<Duration>>,
+    /// Whether the first connect fails at its first failure.
+    pub fail_fast: bool,
+    /// Whether a handler's own failure keeps its message.
+    pub redact_handler_errors: bool,
+    /// Copied into every request object behind its opening brace.
+    pub request_lead: &'static str,
+}
+
+impl Settings {
+    /// The part of a configuration that the machine decides by.
+    pub fn from_config(config: &Config, request_lead: &'static str) -> Self {
+        Self {
+            timing: config.timing.clone(),
+            policy: ConnectPolicy {
+                base: config.svantic_url.clone(),
+                allowed_hosts: config.allowed_connect_hosts.clone(),
+                allow_insecure: config.allow_insecure,
+            },
+            max_frame_bytes: config.max_frame_bytes,
+            max_in_flight: config.max_in_flight,
+            max_pending: config.max_pending_dispatches,
+            auto_reconnect: config.auto_reconnect,
+            reconnect_delays: config.reconnect_delays.clone(),
+            fail_fast: config.fail_fast,
+            redact_handler_errors: config.redact_handler_errors,
+            request_lead,
+        }
+    }
+}
+
+/// What the caller wants; where the link is, is another matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Desired {
+    Stopped,
+    Running,
+    /// No new work; closed when the running work is done, at this time at the latest.
+    Draining(Duration),
+}
+
+/// What the mesh knows of the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Registration {
+    Absent,
+    /// Current, or older than the capability list.
+    Known { revision: u64 },
+}
+
+/// What belongs to one socket and is dropped with it.
+struct Connection {
+    no: ConnectionNo,
+    opened_at: Duration,
+    liveness: Liveness,
+    /// Dispatches that came before the welcome.
+    early: Vec<FrameText>,
+    early_bytes: usize,
+}
+
+/// What an HTTP request in progress is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Token,
+    /// The registration on the way to a connection, with the revision that it announces.
+    Register(u64),
+    /// The same while the link is up.
+    ReRegister(u64),
+    Deregister,
+    Heartbeat,
+    Session(OperationId),
+}
+
+/// See the [module documentation](self).
+pub struct Machine {
+    settings: Settings,
+    agent: Agent,
+    /// Grows with every capability; what was registered at an older one is dirty.
+    revision: u64,
+    desired: Desired,
+    link: LinkState,
+    auth: Auth,
+    registration: Registration,
+    connect_url: Option<Url>,
+    connection: Option<Connection>,
+    next_connection: ConnectionNo,
+    inbox: Inbox,
+    outbox: Outbox,
+    operations: Operations,
+    requests: HashMap<RequestId, Purpose>,
+    next_request: RequestId,
+    backoff: Backoff,
+    auth_backoff: AuthBackoff,
+    /// Failures in a row on the current `connect_url`.
+    dial_failures: u32,
+    wrong_subprotocols: u32,
+    /// Times of protocol closes since the link was last stable.
+    protocol_closes: Vec<Duration>,
+    superseded_at: Option<Duration>,
+    registered_at: Option<Duration>,
+    /// Whether the link has ever been up: the first connect fails where later ones go on.
+    was_ready: bool,
+    last_failure: Option<Failure>,
+    last_status: &'static str,
+    last_heartbeat: Option<Duration>,
+    timers: TimerTable,
+    rng: Rng,
+    actions: VecDeque<Action>,
+    counters: Counters,
+}
+
+impl Machine {
+    /// A machine at rest. `seed` decides every random choice.
+    pub fn new(settings: Settings, agent: Agent, credentials: Credentials, seed: u64) -> Self {
+        Self {
+            backoff: Backoff::new(settings.reconnect_delays.clone()),
+            auth: Auth::new(credentials),
+            settings,
+            agent,
+            revision: 0,
+            desired: Desired::Stopped,
+            link: LinkState::Idle,
+            registration: Registration::Absent,
+            connect_url: None,
+            connection: None,
+            next_connection: 1,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            operations: Operations::default(),
+            requests: HashMap::new(),
+            next_request: 1,
+            auth_backoff: AuthBackoff::default(),
+            dial_failures: 0,
+            wrong_subprotocols: 0,
+            protocol_closes: Vec::new(),
+            superseded_at: None,
+            registered_at: None,
+            was_ready: false,
+            last_failure: None,
+            last_status: "unknown",
+            last_heartbeat: None,
+            timers: TimerTable::default(),
+            rng: Rng::with_seed(seed),
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    // ---- poll ----
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Machine::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    // ---- inside ----
+
+    fn emit(&mut self, kind: EventKind, data: serde_json::Value) {
+        self.actions.push_back(Action::Event(Event::new(kind, data)));
+    }
+
+    fn log(&mut self, level: &'static str, message: String) {
+        self.actions
+            .push_back(Action::Event(Event::log(level, "svantic", message)));
+    }
+
+    /// Takes a transition. Every change of `link` goes through here.
+    fn go(&mut self, transition: Transition, to: LinkState) {
+        let from = self.link;
+        if !transition.allows(from, to) {
+            debug_assert!(false, "{transition:?} does not lead from {from:?} to {to:?}");
+            self.counters.unknown_transitions += 1;
+        }
+        self.counters.taken(transition);
+        let previous = self.state();
+        self.link = to;
+        self.announce_state(previous);
+    }
+
+    /// A fresh frame id and the time of day.
+    fn stamp(&mut self, now: Now) -> Stamp {
+        let mut random = [0; 10];
+        self.rng.fill(&mut random);
+        Stamp {
+            id: uuid::Builder::from_unix_timestamp_millis(now.unix_ms, &random).into_uuid(),
+            unix_ms: now.unix_ms,
+        }
+    }
+
+    fn hosted(&self) -> bool {
+        self.agent.mode() == DeploymentMode::Hosted
+    }
+
+    fn draining(&self) -> bool {
+        matches!(self.desired, Desired::Draining(_)) || self.link == LinkState::Closing
+    }
+
+    /// The connection that answers can be written to.
+    fn ready_connection(&self) -> Option<ConnectionNo> {
+        let ready = matches!(self.link, LinkState::Ready | LinkState::Suspect);
+        self.connection.as_ref().filter(|_| ready).map(|c| c.no)
+    }
+
+    /// Whether `conn` is the current connection; what comes from another is late.
+    fn is_current(&mut self, conn: ConnectionNo) -> bool {
+        let current = self.connection.as_ref().is_some_and(|c| c.no == conn);
+        if !current {
+            self.counters.stale_inputs += 1;
+        }
+        current
+    }
+
+    /// Sends a request to the mesh.
+    fn request(&mut self, purpose: Purpose, path: &'static str, body: String, timeout: Duration) {
+        let id = self.next_request;
+        self.next_request += 1;
+        self.requests.insert(id, purpose);
+        let bearer = match purpose {
+            Purpose::Token => None,
+            _ => self.auth.bearer(),
+        };
+        self.actions.push_back(Action::Request(Request {
+            id,
+            path,
+            bearer,
+            body: body.into(),
+            timeout,
+        }));
+    }
+
+    fn target(&self, path: &str) -> String {
+        format!("POST {}", self.settings.policy.base.endpoint(path))
+    }
+
+    /// What was being done, for an error about a deadline.
+    fn current_step(&self) -> String {
+        let (step, target) = match self.link {
+            LinkState::Authenticating => (Step::Token, self.target("/auth/get_token")),
+            LinkState::Registering => (Step::Register, self.target("/agents/register")),
+            LinkState::Dialing => (Step::Dial, self.dial_target()),
+            LinkState::Handshaking => (Step::Welcome, self.dial_target()),
+            other => return format!("the link was {}", other.name()),
+        };
+        format!("no answer while {} at {target}", step.doing())
+    }
+
+    fn dial_target(&self) -> String {
+        // The query may hold anything that the registration reply put there; it is not for logs.
+        match &self.connect_url {
+            Some(url) => {
+                let mut shown = url.clone();
+                shown.set_query(None);
+                shown.to_string()
+            }
+            None => "the mesh".to_owned(),
+        }
+    }
+}
+

@@ -1,0 +1,91 @@
+//! What somebody waits for: every operation has a deadline and ends exactly once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::action::OperationId;
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    Connect,
+    Disconnect,
+    RefreshToken,
+    /// Done when a registration of this revision or a later one stands.
+    ReRegister(u64),
+    CreateSession { body: String },
+    CloseSession { body: String },
+}
+
+impl Kind {
+    /// The name of the operation, as the platform's SDK has it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
+            Self::RefreshToken => "refresh_token",
+            Self::ReRegister(_) => "re_register",
+            Self::CreateSession { .. } => "create_session",
+            Self::CloseSession { .. } => "close_session",
+        }
+    }
+}
+
+/// One operation in progress.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) kind: Kind,
+    pub(super) timeout: Duration,
+    /// `None` for a disconnect, which ends by the timers of its own steps.
+    pub(super) deadline: Option<Duration>,
+    /// Whether its request waits for a token.
+    pub(super) wants_token: bool,
+    /// Whether it has been repeated with a fresh token after a 401.
+    pub(super) retried: bool,
+}
+
+/// The operations in progress, in the order in which they began.
+#[derive(Debug, Default)]
+pub(super) struct Operations(BTreeMap<OperationId, Operation>);
+
+impl Operations {
+    pub(super) fn insert(&mut self, id: OperationId, kind: Kind, now: Duration, timeout: Duration) {
+        let deadline = (kind != Kind::Disconnect).then_some(now + timeout);
+        let operation = Operation {
+            kind,
+            timeout,
+            deadline,
+            wants_token: false,
+            retried: false,
+        };
+        self.0.insert(id, operation);
+    }
+
+    pub(super) fn get_mut(&mut self, id: OperationId) -> Option<&mut Operation> {
+        self.0.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: OperationId) -> Option<Operation> {
+        self.0.remove(&id)
+    }
+
+    /// The ids of those that `wanted` picks.
+    pub(super) fn ids(&self, wanted: impl Fn(&Operation) -> bool) -> Vec<OperationId> {
+        self.0
+            .iter()
+            .filter(|(_, operation)| wanted(operation))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub(super) fn connect(&self) -> Option<(OperationId, &Operation)> {
+        self.0
+            .iter()
+            .find(|(_, operation)| operation.kind == Kind::Connect)
+            .map(|(id, operation)| (*id, operation))
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.0.values().filter_map(|operation| operation.deadline).min()
+    }
+}

@@ -1,0 +1,94 @@
+//! Time as a value, and the timers of one connector.
+
+use std::time::Duration;
+
+/// The time at which something happens, as told by whoever drives the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Since the machine was made, on a clock that never goes back. Every decision uses this one.
+    pub mono: Duration,
+    /// Milliseconds since 1970. Goes into frames for people to read; nothing depends on it.
+    pub unix_ms: u64,
+}
+
+/// What a timer is for. At most one of each kind runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Timer {
+    /// The earliest deadline of an operation that somebody waits for.
+    Operation,
+    /// The end of a wait before the next attempt (`Backoff`, `AuthBlocked`, `Conflict`).
+    Retry,
+    /// The welcome is overdue.
+    Welcome,
+    /// The next heartbeat.
+    Heartbeat,
+    /// Silence: ping, or give the peer up.
+    Silence,
+    /// The link has been ready long enough for the back-off to start over.
+    Stable,
+    /// The token is to be renewed.
+    Renew,
+    /// The token has expired.
+    TokenDeath,
+    /// The earliest deadline of a running dispatch.
+    Dispatch,
+    /// The earliest answer that is not worth sending any more.
+    Outbox,
+    /// The end of draining.
+    Drain,
+    /// The close handshake, then the farewell call.
+    Farewell,
+}
+
+const TIMERS: [Timer; 12] = [
+    Timer::Operation,
+    Timer::Retry,
+    Timer::Welcome,
+    Timer::Heartbeat,
+    Timer::Silence,
+    Timer::Stable,
+    Timer::Renew,
+    Timer::TokenDeath,
+    Timer::Dispatch,
+    Timer::Outbox,
+    Timer::Drain,
+    Timer::Farewell,
+];
+
+/// The running timers.
+#[derive(Debug, Default)]
+pub(super) struct TimerTable([Option<Duration>; TIMERS.len()]);
+
+impl TimerTable {
+    pub(super) fn set(&mut self, timer: Timer, at: Duration) {
+        self.0[timer as usize] = Some(at);
+    }
+
+    /// Sets the timer unless it already runs out earlier.
+    pub(super) fn set_earlier(&mut self, timer: Timer, at: Duration) {
+        let slot = &mut self.0[timer as usize];
+        *slot = Some(slot.map_or(at, |old| old.min(at)));
+    }
+
+    pub(super) fn stop(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
+    }
+
+    pub(super) fn get(&self, timer: Timer) -> Option<Duration> {
+        self.0[timer as usize]
+    }
+
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.0.iter().flatten().min().copied()
+    }
+
+    /// Stops and returns one timer that has run out.
+    pub(super) fn pop_expired(&mut self, now: Duration) -> Option<Timer> {
+        let timer = TIMERS
+            .into_iter()
+            .find(|timer| self.get(*timer).is_some_and(|at| at <= now))?;
+        self.stop(timer);
+        Some(timer)
+    }
+}

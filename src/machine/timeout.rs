@@ -1,0 +1,66 @@
+//! Timers that ran out.
+
+use super::time::{Now, Timer};
+use super::operations::Kind;
+use super::{LinkState, Machine, Transition};
+use crate::error::{Error, ErrorKind};
+
+impl Machine {
+    /// Time has passed: everything that is due happens.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(timer) = self.timers.pop_expired(now.mono) {
+            match timer {
+                Timer::Operation => self.operations_overdue(now),
+                Timer::Retry => self.retry(now),
+                Timer::Welcome => self.welcome_overdue(now),
+                Timer::Heartbeat => self.send_heartbeat(now),
+                Timer::Silence => self.silence(now),
+                Timer::Stable => self.proven_stable(),
+                Timer::Renew => self.renewal_due(now),
+                Timer::TokenDeath => self.token_died(),
+                Timer::Dispatch => self.dispatches_overdue(now),
+                Timer::Outbox => self.outbox_expired(now),
+                Timer::Drain => self.drain_step(now),
+                Timer::Farewell => self.farewell_overdue(now),
+            }
+        }
+    }
+
+    fn retry(&mut self, now: Now) {
+        match self.link {
+            LinkState::Backoff => self.advance(now, Transition::T37),
+            LinkState::AuthBlocked => {
+                self.auth.fetched_for_attempt = true;
+                self.advance(now, Transition::T40);
+            }
+            LinkState::Conflict => self.advance(now, Transition::T42),
+            _ => {}
+        }
+    }
+
+    fn operations_overdue(&mut self, now: Now) {
+        let overdue = self
+            .operations
+            .ids(|op| op.deadline.is_some_and(|deadline| deadline <= now.mono));
+        for id in overdue {
+            let Some(operation) = self.operations.get_mut(id) else {
+                continue;
+            };
+            if operation.kind == Kind::Connect {
+                let error = self.connect_error(now);
+                self.give_up_first(error);
+                continue;
+            }
+            let text = format!(
+                "{} timed out after {} ms",
+                operation.kind.name(),
+                operation.timeout.as_millis()
+            );
+            let error = Error::new(ErrorKind::Timeout, "TIMEOUT", text).retryable(true);
+            self.complete(id, Err(error));
+        }
+        if let Some(next) = self.operations.next_deadline() {
+            self.timers.set(Timer::Operation, next);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Every transition of the link, in one table (`reliability.md` 5.2).
+//!
+//! The machine names the transition at each change of state; one that is not in the table is counted,
+//! and a test fails on it.
+
+use LinkState as S;
+
+/// Where the link is (`reliability.md` 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkState {
+    /// Built, not started.
+    Idle,
+    /// A token request is in progress.
+    Authenticating,
+    /// A registration is in progress.
+    Registering,
+    /// A socket is being opened.
+    Dialing,
+    /// Hello sent, waiting for the welcome.
+    Handshaking,
+    /// Work can arrive.
+    Ready,
+    /// Ready, but nothing has come in for a while and a ping is out.
+    Suspect,
+    /// Registered; work arrives at the agent's own URL.
+    Hosted,
+    /// Waiting before the next attempt.
+    Backoff,
+    /// The credentials are refused.
+    AuthBlocked,
+    /// Another process took this instance id.
+    Conflict,
+    /// Last frames, close handshake, deregistration.
+    Closing,
+    /// Stopped by the caller.
+    Closed,
+    /// Given up for good.
+    Failed,
+}
+
+impl LinkState {
+    /// The name in events and snapshots.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Authenticating => "authenticating",
+            Self::Registering => "registering",
+            Self::Dialing => "dialing",
+            Self::Handshaking => "handshaking",
+            Self::Ready => "ready",
+            Self::Suspect => "suspect",
+            Self::Hosted => "hosted",
+            Self::Backoff => "backoff",
+            Self::AuthBlocked => "auth_blocked",
+            Self::Conflict => "conflict",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether a socket is open or being opened.
+    pub fn has_connection(self) -> bool {
+        matches!(self, S::Dialing | S::Handshaking | S::Ready | S::Suspect)
+    }
+
+    /// Whether nothing will ever happen again.
+    pub fn is_final(self) -> bool {
+        matches!(self, S::Closed | S::Failed)
+    }
+}
+
+macro_rules! transitions {
+    ($($(#[$doc:meta])* $name:ident: [$($from:ident)*] => [$($to:ident)*];)*) => {
+        /// Why the link changes, by the numbers of `reliability.md` 5.2.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Transition { $($(#[$doc])* $name,)* }
+
+        /// Every transition with the states that it leads from and to.
+        pub const TABLE: &[(Transition, &[LinkState], &[LinkState])] =
+            &[$((Transition::$name, &[$(S::$from),*], &[$(S::$to),*]),)*];
+    };
+}
+
+transitions! {
+    /// Started.
+    T1: [Idle] => [Authenticating Registering];
+    /// A token came.
+    T2: [Authenticating] => [Registering Dialing Hosted];
+    /// The token endpoint refused the credentials.
+    T4: [Authenticating] => [AuthBlocked];
+    /// The token endpoint refused the request.
+    T5: [Authenticating] => [Failed];
+    /// A step failed and may succeed later.
+    T6: [Authenticating Registering Dialing] => [Backoff];
+    /// A step was asked to wait.
+    T7: [Authenticating Registering Dialing] => [Backoff];
+    /// Registered.
+    T8: [Registering] => [Dialing Hosted];
+    /// The registration reply names no URL, or one that must not see the token.
+    T9: [Registering] => [Failed];
+    /// 401 with a token that was not fetched for this attempt.
+    T10: [Registering Dialing] => [Authenticating];
+    /// 401 again.
+    T11: [Registering Dialing] => [AuthBlocked];
+    /// Refused by the mesh for good.
+    T12: [Registering Dialing] => [Failed];
+    /// The instance is forgotten.
+    T14: [Dialing] => [Registering];
+    /// A proxy wants credentials.
+    T17: [Dialing Registering Authenticating] => [AuthBlocked];
+    /// A 101 without our subprotocol.
+    T19: [Dialing] => [Backoff Failed];
+    /// The socket is open.
+    T21: [Dialing] => [Handshaking];
+    /// Welcome.
+    T22: [Handshaking] => [Ready];
+    /// The handshake ended without a welcome.
+    T24: [Handshaking] => [Backoff];
+    /// Silence.
+    T26: [Ready] => [Suspect];
+    /// Something came in.
+    T28: [Suspect] => [Ready];
+    /// Silence for too long.
+    T29: [Suspect] => [Backoff];
+    /// The connection ended, and will be made again.
+    T33: [Handshaking Ready Suspect] => [Backoff];
+    /// The connection ended over its token, and is made again at once with a new one.
+    T33A: [Handshaking Ready Suspect] => [Authenticating];
+    /// The connection ended over its token again, or over one that cannot be renewed.
+    T33B: [Handshaking Ready Suspect] => [AuthBlocked];
+    /// The connection ended for a cause that no redial mends.
+    T33C: [Handshaking Ready Suspect] => [Failed];
+    /// The wait is over.
+    T37: [Backoff] => [Authenticating Registering Dialing];
+    /// New credentials.
+    T39: [AuthBlocked] => [Authenticating Registering Dialing];
+    /// The credentials are shown again.
+    T40: [AuthBlocked] => [Authenticating];
+    /// Another process took this instance id.
+    T41: [Handshaking Ready Suspect] => [Conflict Failed];
+    /// The wait after a conflict is over.
+    T42: [Conflict] => [Authenticating Registering Dialing];
+    /// Capabilities are announced again over a link that stays; no change of state.
+    T35: [] => [];
+    /// Drained.
+    T44: [Ready Suspect] => [Closing];
+    /// Drained without a connection.
+    T45: [Idle Authenticating Registering Dialing Handshaking Hosted Backoff AuthBlocked Conflict] => [Closing];
+    /// The farewell is over.
+    T46: [Closing] => [Closed];
+    /// Stopped without waiting.
+    T47: [Idle Authenticating Registering Dialing Handshaking Ready Suspect Hosted Backoff AuthBlocked Conflict] => [Closing];
+    /// The peer broke the framing or a limit.
+    T49: [Handshaking Ready Suspect] => [Backoff];
+    /// The first connect was given up, which leaves everything as it was before.
+    T51: [Authenticating Registering Dialing Handshaking Backoff AuthBlocked Conflict] => [Idle];
+    /// A supplied token is found expired before an attempt.
+    T53: [Idle Backoff Conflict Hosted AuthBlocked] => [AuthBlocked];
+    /// The hosted instance is forgotten, or its capabilities changed.
+    T52: [Hosted] => [Registering Authenticating];
+}
+
+impl Transition {
+    /// Whether the table allows this transition between these states.
+    pub fn allows(self, from: LinkState, to: LinkState) -> bool {
+        TABLE
+            .iter()
+            .any(|(t, froms, tos)| *t == self && froms.contains(&from) && tos.contains(&to))
+    }
+}
