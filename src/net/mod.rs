@@ -1,0 +1,53 @@
+//! Carries bytes and decides nothing: HTTP calls, dials, TLS. Everything here is asked for by the machine.
+
+pub(crate) mod http;
+mod resolver;
+pub(crate) mod socket;
+mod stream;
+pub(crate) mod tls;
+mod upgrade;
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use crate::error::ErrorKind;
+use crate::machine::action::NetFailure;
+
+pub(crate) use socket::{Socket, dial};
+
+/// What the library calls itself.
+pub(crate) const USER_AGENT: &str = concat!("libsvantic/", env!("CARGO_PKG_VERSION"));
+
+/// A failure with its causes, told apart by whether TLS is to blame.
+pub(crate) fn failure(error: &(dyn StdError + 'static)) -> NetFailure {
+    let mut text = error.to_string();
+    let mut tls = false;
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        tls |= is_tls(current);
+        let said = current.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = current.source();
+    }
+    let kind = if tls { ErrorKind::Tls } else { ErrorKind::Network };
+    NetFailure { kind, text }
+}
+
+/// rustls errors come directly or inside an I/O error.
+fn is_tls(error: &(dyn StdError + 'static)) -> bool {
+    error.is::<rustls::Error>()
+        || error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+            .is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+/// A step that took too long.
+pub(crate) fn timed_out(what: &str, limit: Duration) -> NetFailure {
+    NetFailure {
+        kind: ErrorKind::Timeout,
+        text: format!("{what} took longer than {} ms", limit.as_millis()),
+    }
+}
