@@ -1,0 +1,379 @@
+//! `MeshConnector`: joins the machine to the network and to the application.
+//!
+//! The machine is behind one lock that both sides take briefly: the application's threads to command and to
+//! answer, the I/O thread to feed it what came in and to take out what is to be done. Nothing is called with
+//! the lock held.
+
+mod driver;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::task::AtomicWaker;
+use secrecy::SecretString;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+use crate::agent::{Agent, Capability};
+use crate::config::{Config, DeploymentMode, is_secret};
+use crate::error::{Error, ErrorKind};
+use crate::machine::action::{Action, Answer, Dispatch, OperationId, Output};
+use crate::machine::event::Event;
+use crate::machine::time::Now;
+use crate::machine::{Machine, Settings, State};
+use crate::net::tls::Trust;
+use crate::protocol::origin::BaseUrl;
+
+/// What reaches the application.
+pub enum Delivery {
+    /// A capability call.
+    Dispatch(Dispatch),
+    /// Something that happened.
+    Event(Event),
+}
+
+/// The application's side. Called on the I/O thread (and, for what needs no I/O, on the caller's), so it
+/// must hand over and return.
+pub trait Sink: Send + Sync {
+    /// Takes everything out of `batch`, in order.
+    fn deliver(&self, batch: &mut Vec<Delivery>);
+
+    /// Nothing more will be delivered.
+    fn closed(&self);
+}
+
+/// Called exactly once with the outcome of an operation, on the I/O thread or the caller's.
+pub type Completion = Box<dyn FnOnce(Result<Output, Error>) + Send>;
+
+/// One agent's connection to the mesh.
+pub struct MeshConnector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: Mutex<Core>,
+    ended: Condvar,
+    /// Wakes the driver.
+    waker: AtomicWaker,
+    sink: Arc<dyn Sink>,
+    trust: Trust,
+    base: BaseUrl,
+    mode: DeploymentMode,
+    instance_id: String,
+    max_frame_bytes: usize,
+    timeout: Duration,
+    drain_timeout: Duration,
+    born: Instant,
+}
+
+struct Core {
+    machine: Machine,
+    completions: HashMap<OperationId, Completion>,
+    next_operation: OperationId,
+    driver: DriverState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DriverState {
+    NotStarted,
+    Running,
+    Ended,
+}
+
+impl MeshConnector {
+    /// A connector at rest: no socket, no thread. `request_lead` is put into every request object behind its
+    /// opening brace.
+    pub fn new(
+        config: Config,
+        sink: Arc<dyn Sink>,
+        request_lead: &'static str,
+    ) -> Result<Self, Error> {
+        let settings = Settings::from_config(&config, request_lead);
+        let trust = Trust::new(config.ca_file.as_deref())?;
+        let instance_id = config.identity.instance_id.clone();
+        let agent = Agent::new(config.identity, config.mode, config.svantic_url.as_str());
+        let machine = Machine::new(settings, agent, config.credentials, fastrand::u64(..));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                core: Mutex::new(Core {
+                    machine,
+                    completions: HashMap::new(),
+                    next_operation: 1,
+                    driver: DriverState::NotStarted,
+                }),
+                ended: Condvar::new(),
+                waker: AtomicWaker::new(),
+                sink,
+                trust,
+                base: config.svantic_url,
+                mode: config.mode,
+                instance_id,
+                max_frame_bytes: config.max_frame_bytes,
+                timeout: config.timeout,
+                drain_timeout: config.timing.drain,
+                born: Instant::now(),
+            }),
+        })
+    }
+
+    /// Adds a capability and returns its index. The mesh learns of it with the next registration.
+    pub fn define_capability(&self, capability: Capability) -> Result<usize, Error> {
+        self.shared.lock().machine.define(capability)
+    }
+
+    /// Gets a token, registers, opens the link. `timeout` `None` is the configured default, here and below.
+    pub fn connect(&self, timeout: Option<Duration>, done: Completion) {
+        let timeout = timeout.unwrap_or(self.shared.timeout);
+        self.operate(done, |machine, now, id| machine.connect(now, id, timeout));
+    }
+
+    /// Drains for at most `timeout`, then closes and deregisters.
+    pub fn disconnect(&self, timeout: Option<Duration>, done: Completion) {
+        let timeout = timeout.unwrap_or(self.shared.drain_timeout);
+        self.operate(done, |machine, now, id| machine.disconnect(now, id, timeout));
+    }
+
+    /// Uses `jwt`, or exchanges the credentials for a new token.
+    pub fn refresh_token(
+        &self,
+        jwt: Option<String>,
+        timeout: Option<Duration>,
+        done: Completion,
+    ) -> Result<(), Error> {
+        if jwt.as_deref().is_some_and(|jwt| !is_secret(jwt)) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "INVALID_TOKEN",
+                "refresh_token: the token must be printable ASCII without spaces",
+            ));
+        }
+        let jwt = jwt.map(SecretString::from);
+        let timeout = timeout.unwrap_or(self.shared.timeout);
+        self.operate(done, |machine, now, id| {
+            machine.refresh_token(now, id, jwt, timeout);
+        });
+        Ok(())
+    }
+
+    /// Announces today's capabilities.
+    pub fn re_register(&self, timeout: Option<Duration>, done: Completion) {
+        let timeout = timeout.unwrap_or(self.shared.timeout);
+        self.operate(done, |machine, now, id| machine.re_register(now, id, timeout));
+    }
+
+    /// Opens a session; `options_json` is an object with what the mesh is to be told beside the instance id.
+    pub fn create_session(
+        &self,
+        options_json: &str,
+        timeout: Option<Duration>,
+        done: Completion,
+    ) -> Result<(), Error> {
+        let options: Map<String, Value> = serde_json::from_str(options_json).map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidJson,
+                "INVALID_JSON",
+                format!("create_session: the options are not a JSON object: {error}"),
+            )
+            .hint("pass {} or {\"user_id\":\"…\"}")
+        })?;
+        let timeout = timeout.unwrap_or(self.shared.timeout);
+        self.operate(done, |machine, now, id| {
+            machine.create_session(now, id, options, timeout);
+        });
+        Ok(())
+    }
+
+    /// Closes a session.
+    pub fn close_session(&self, session_id: &str, timeout: Option<Duration>, done: Completion) {
+        let timeout = timeout.unwrap_or(self.shared.timeout);
+        self.operate(done, |machine, now, id| {
+            machine.close_session(now, id, session_id, timeout);
+        });
+    }
+
+    /// Answers a dispatch with a result, any JSON value.
+    ///
+    /// A result that is not JSON or too large is an error here, and the mesh is told in the result's place:
+    /// the dispatch has ended either way.
+    pub fn resolve(&self, dispatch_id: &str, result_json: &str) -> Result<(), Error> {
+        // Checked before the lock is taken: this is the part that takes long.
+        let checked = serde_json::from_str::<IgnoredAny>(result_json);
+        let answer = match &checked {
+            Ok(_) => Answer::Result(result_json.trim_ascii()),
+            Err(_) => Answer::Error {
+                code: "INVALID_RESULT",
+                message: "the handler's result is not JSON",
+            },
+        };
+        self.answer(dispatch_id, answer)?;
+        match checked {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::new(
+                ErrorKind::InvalidJson,
+                "INVALID_RESULT",
+                format!("the result of dispatch {dispatch_id} is not JSON: {error}"),
+            )
+            .hint("the dispatch has been answered with INVALID_RESULT")),
+        }
+    }
+
+    /// Answers a dispatch with an error. `HANDLER_ERROR` is the handler's own failure.
+    pub fn reject(&self, dispatch_id: &str, code: &str, message: &str) -> Result<(), Error> {
+        self.answer(dispatch_id, Answer::Error { code, message })
+    }
+
+    fn answer(&self, dispatch_id: &str, answer: Answer<'_>) -> Result<(), Error> {
+        let now = self.shared.now();
+        let result = self
+            .shared
+            .lock()
+            .machine
+            .answer(now, dispatch_id, answer);
+        self.shared.waker.wake();
+        result
+    }
+
+    /// The state in a word.
+    pub fn state(&self) -> State {
+        self.shared.lock().machine.state()
+    }
+
+    /// Whether a registration is active.
+    pub fn connected(&self) -> bool {
+        self.shared.lock().machine.connected()
+    }
+
+    /// The mesh's base URL.
+    pub fn svantic_url(&self) -> &str {
+        self.shared.base.as_str()
+    }
+
+    /// The token in use, if there is one.
+    pub fn token(&self) -> Option<Arc<SecretString>> {
+        self.shared.lock().machine.token()
+    }
+
+    /// How dispatches reach the agent.
+    pub fn deployment_mode(&self) -> DeploymentMode {
+        self.shared.mode
+    }
+
+    /// The instance's id.
+    pub fn instance_id(&self) -> &str {
+        &self.shared.instance_id
+    }
+
+    /// The card with today's capabilities.
+    pub fn agent_card(&self) -> Value {
+        self.shared.lock().machine.agent().card()
+    }
+
+    /// Everything worth knowing when looking for a fault.
+    pub fn snapshot(&self) -> Value {
+        let now = self.shared.now();
+        self.shared.lock().machine.snapshot(now)
+    }
+
+    /// Stops without waiting for running dispatches. [`MeshConnector::wait_ended`] tells when all is over.
+    pub fn stop(&self) {
+        let now = self.shared.now();
+        let mut core = self.shared.lock();
+        core.machine.stop(now);
+        if core.driver == DriverState::NotStarted {
+            // Nothing was ever sent, so there is nothing to carry out but what the application is told.
+            core.driver = DriverState::Ended;
+            drop(core);
+            self.shared.pump_without_driver();
+            self.shared.sink.closed();
+        } else {
+            drop(core);
+            self.shared.waker.wake();
+        }
+    }
+
+    /// Waits until nothing more will happen, for at most `timeout`. Whether it has come to that.
+    pub fn wait_ended(&self, timeout: Duration) -> bool {
+        let (core, _) = self
+            .shared
+            .ended
+            .wait_timeout_while(self.shared.lock(), timeout, |core| {
+                core.driver == DriverState::Running
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        core.driver != DriverState::Running
+    }
+
+    /// Gives the machine a command whose outcome goes to `done`.
+    fn operate(&self, done: Completion, command: impl FnOnce(&mut Machine, Now, OperationId)) {
+        let now = self.shared.now();
+        let mut core = self.shared.lock();
+        let id = core.next_operation;
+        core.next_operation += 1;
+        core.completions.insert(id, done);
+        command(&mut core.machine, now, id);
+        let started = match core.driver {
+            DriverState::NotStarted => driver::start(&self.shared),
+            DriverState::Running => Ok(()),
+            DriverState::Ended => {
+                drop(core);
+                return self.shared.pump_without_driver();
+            }
+        };
+        match started {
+            Ok(()) => {
+                core.driver = DriverState::Running;
+                drop(core);
+                self.shared.waker.wake();
+            }
+            Err(error) => {
+                let done = core.completions.remove(&id);
+                drop(core);
+                if let Some(done) = done {
+                    done(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Now {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let unix_ms = since_epoch.unwrap_or_default().as_millis();
+        Now {
+            mono: self.born.elapsed(),
+            unix_ms: u64::try_from(unix_ms).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The machine is consistent between its calls, so a panic elsewhere while the lock was held is no
+    /// reason to refuse everybody.
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out what needs no I/O.
+    fn pump_without_driver(&self) {
+        let mut batch = Vec::new();
+        loop {
+            let mut core = self.lock();
+            let Some(action) = core.machine.poll_action() else {
+                break;
+            };
+            match action {
+                Action::Event(event) => batch.push(Delivery::Event(event)),
+                Action::Complete(id, result) => {
+                    let done = core.completions.remove(&id);
+                    drop(core);
+                    if let Some(done) = done {
+                        self.sink.deliver(&mut batch);
+                        done(result);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.sink.deliver(&mut batch);
+    }
+}

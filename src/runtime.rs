@@ -1,0 +1,134 @@
+//! The one I/O thread of the process, which serves every connector (`abi.md` 7.3).
+//!
+//! It is started with the first connector that needs it and ended by [`shutdown`], never by `atexit` or a
+//! destructor: those run while other threads still do.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use once_cell::sync::{Lazy, OnceCell};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::Notify;
+
+use crate::error::{Error, ErrorKind};
+use crate::net::http;
+use crate::net::tls::Trust;
+
+/// Name resolution is the only work that blocks.
+const MAX_BLOCKING_THREADS: usize = 2;
+const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(5);
+
+/// Called first on every thread that the runtime starts.
+static ON_THREAD_START: OnceCell<fn()> = OnceCell::new();
+
+static SLOT: Lazy<Mutex<Option<Arc<Runtime>>>> = Lazy::new(|| Mutex::new(None));
+
+type ClientKey = (bool, Option<String>, usize);
+
+/// The running I/O thread.
+pub(crate) struct Runtime {
+    handle: Handle,
+    stop: Arc<Notify>,
+    ended: Arc<(Mutex<bool>, Condvar)>,
+    /// HTTP clients by what they trust: their connections live on this runtime and end with it.
+    clients: Mutex<HashMap<ClientKey, reqwest::Client>>,
+}
+
+impl Runtime {
+    /// Where futures are spawned.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The HTTP client for this trust, shared by all connectors that have the same.
+    pub(crate) fn client(&self, plain: bool, trust: &Trust) -> Result<reqwest::Client, Error> {
+        let (ca_file, bytes) = trust.key();
+        let mut clients = lock(&self.clients);
+        let key = (plain, ca_file.filter(|_| !plain), bytes);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = http::client(plain, trust)?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+}
+
+/// Sets what every thread of the runtime calls first; only the first call counts.
+pub fn on_thread_start(hook: fn()) {
+    let _ = ON_THREAD_START.set(hook);
+}
+
+/// The runtime, started if need be.
+pub(crate) fn get() -> Result<Arc<Runtime>, Error> {
+    let mut slot = lock(&SLOT);
+    if let Some(runtime) = &*slot {
+        return Ok(Arc::clone(runtime));
+    }
+    let runtime = Arc::new(start().map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            "NO_THREAD",
+            format!("the I/O thread cannot be started: {error}"),
+        )
+    })?);
+    *slot = Some(Arc::clone(&runtime));
+    Ok(runtime)
+}
+
+/// Ends the I/O thread, if it runs, and waits for it for at most `timeout`. Whether it has ended.
+pub fn shutdown(timeout: Duration) -> bool {
+    let Some(runtime) = lock(&SLOT).take() else {
+        return true;
+    };
+    runtime.stop.notify_one();
+    let (ended, changed) = &*runtime.ended;
+    let (ended, _) = changed
+        .wait_timeout_while(lock(ended), timeout, |ended| !*ended)
+        .unwrap_or_else(PoisonError::into_inner);
+    *ended
+}
+
+fn start() -> io::Result<Runtime> {
+    let tokio = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_THREAD_IDLE)
+        .thread_name("svantic-dns")
+        .on_thread_start(prepare_thread)
+        .build()?;
+    let handle = tokio.handle().clone();
+    let stop = Arc::new(Notify::new());
+    let ended = Arc::new((Mutex::new(false), Condvar::new()));
+    let (stopped, has_ended) = (Arc::clone(&stop), Arc::clone(&ended));
+    thread::Builder::new()
+        .name("svantic-io".to_owned())
+        .spawn(move || {
+            prepare_thread();
+            tokio.block_on(stopped.notified());
+            tokio.shutdown_background();
+            *lock(&has_ended.0) = true;
+            has_ended.1.notify_all();
+        })?;
+    Ok(Runtime {
+        handle,
+        stop,
+        ended,
+        clients: Mutex::new(HashMap::new()),
+    })
+}
+
+fn prepare_thread() {
+    if let Some(hook) = ON_THREAD_START.get() {
+        hook();
+    }
+}
+
+/// A lock whose holder has panicked still guards consistent data here: every change is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
