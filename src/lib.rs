@@ -5,6 +5,7 @@ pub mod agent;
 pub mod config;
 pub mod connector;
 pub mod error;
+pub mod ffi;
 pub mod machine;
 mod net;
 pub mod protocol;

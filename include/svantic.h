@@ -1,0 +1,757 @@
+/*
+ * libsvantic: the connection of an agent to the Svantic mesh.
+ *
+ * Generated from src/ffi by build.rs; do not edit.
+ *
+ * A svantic_mesh is a MeshConnector and the agent it speaks for: create it, define what the agent can do,
+ * connect, and answer the dispatches (capability calls) that arrive.
+ *
+ *     svantic_mesh *mesh;
+ *     svantic_create("{\"name\":\"order-desk\",\"description\":\"finds orders\"}", &mesh);
+ *     svantic_define_capability(mesh, spec_json, run, user_data, NULL);
+ *     svantic_connect(mesh, 0);
+ *     ...
+ *     svantic_disconnect(mesh, 0);
+ *     svantic_free(mesh);
+ *     svantic_shutdown(1000);
+ *
+ * Ownership  Arguments are borrowed for the call. A char* written to an out parameter belongs to the caller:
+ *            svantic_string_free(). Strings are UTF-8; strings given to callbacks are NUL-terminated and valid
+ *            only during the callback. user_data is never looked at.
+ * Threads    Every function may be called from any thread. A freed or invalid handle is reported as
+ *            SVANTIC_STATUS_INVALID_HANDLE, never dereferenced. One I/O thread serves every agent of the
+ *            process; it starts with the first svantic_connect() and ends with svantic_shutdown(). The
+ *            library's threads block asynchronous signals, which stay with the host's.
+ * Delivery   "callbacks" (default): threads that the library owns ("workers", default 1) run the callbacks.
+ *            With one worker they run one at a time, in order; with several, handlers run side by side, and
+ *            events and completions still one at a time. No lock is held while one runs, so they may call any
+ *            function here except svantic_shutdown() and svantic_disconnect() of their own agent;
+ *            svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
+ *            "pull": nothing is called back; svantic_next() hands out the same things as JSON, and
+ *            svantic_notify_fd() says when. For event loops and for languages with their own threads.
+ * Dispatches A dispatch is named by its dispatch_id and is answered once, from any thread, inside its handler
+ *            or later. What is not answered within its deadline is answered by the library with an error.
+ * Waiting    Every function that waits takes timeout_ms. 0 means the configured default for the operations,
+ *            and "do not wait" for svantic_next(), svantic_next_batch() and svantic_shutdown(). Nothing waits
+ *            for ever, but svantic_free() for a callback that does not return.
+ * Errors     Fallible functions return svantic_status and write out parameters only on SVANTIC_STATUS_OK.
+ *            svantic_last_error() explains this thread's last failure; the outcome of an _async operation
+ *            carries its own explanation. No secret is ever in an error or an event.
+ * fork       The library cannot be used in a child that did not exec once svantic_create() has been called:
+ *            SVANTIC_STATUS_FORKED. svantic_free() there forgets and touches nothing.
+ * Limits     Configuration and capability specs 1 MiB; frames "max_frame_bytes"; ids of dispatches 128 bytes.
+ */
+
+#ifndef SVANTIC_H
+#define SVANTIC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SVANTIC_VERSION_MAJOR 0
+#define SVANTIC_VERSION_MINOR 1
+#define SVANTIC_VERSION_PATCH 0
+
+/**
+ * Changes when an existing function, type or value changes incompatibly.
+ */
+#define SVANTIC_ABI_VERSION 1
+
+/**
+ * What a call returned. Values keep their meaning for ever; new ones may be added.
+ */
+enum svantic_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Done.
+     */
+    SVANTIC_STATUS_OK = 0,
+    /**
+     * A required pointer was NULL, or a value was missing or out of range.
+     */
+    SVANTIC_STATUS_INVALID_ARGUMENT = 1,
+    /**
+     * The handle was never valid or has been freed.
+     */
+    SVANTIC_STATUS_INVALID_HANDLE = 2,
+    /**
+     * Not UTF-8, not JSON, or not the JSON this function expects.
+     */
+    SVANTIC_STATUS_INVALID_JSON = 3,
+    /**
+     * Not possible in the connector's current state.
+     */
+    SVANTIC_STATUS_INVALID_STATE = 4,
+    /**
+     * Waiting here could never end.
+     */
+    SVANTIC_STATUS_WOULD_DEADLOCK = 5,
+    /**
+     * Initialised before fork(); unusable in this process.
+     */
+    SVANTIC_STATUS_FORKED = 6,
+    /**
+     * No such session, or a dispatch that has ended (answered, past its deadline, or cancelled).
+     */
+    SVANTIC_STATUS_NOT_FOUND = 7,
+    /**
+     * Not finished within timeout_ms.
+     */
+    SVANTIC_STATUS_TIMEOUT = 20,
+    /**
+     * Ended by svantic_disconnect(), svantic_free() or svantic_shutdown().
+     */
+    SVANTIC_STATUS_CANCELLED = 21,
+    /**
+     * DNS, TCP or WebSocket failure.
+     */
+    SVANTIC_STATUS_NETWORK = 22,
+    /**
+     * TLS handshake or certificate failure.
+     */
+    SVANTIC_STATUS_TLS = 23,
+    /**
+     * The mesh refused the credentials or the token.
+     */
+    SVANTIC_STATUS_AUTH = 24,
+    /**
+     * The mesh answered with an error.
+     */
+    SVANTIC_STATUS_REMOTE = 25,
+    /**
+     * The mesh sent something this version does not understand.
+     */
+    SVANTIC_STATUS_PROTOCOL = 26,
+    /**
+     * A bug in libsvantic; a panic was contained.
+     */
+    SVANTIC_STATUS_INTERNAL = 90,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum svantic_status svantic_status;
+#else
+typedef int32_t svantic_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Where a connector is. See svantic_get_state().
+ */
+enum svantic_state
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Created, or back after a first connect that failed.
+     */
+    SVANTIC_STATE_IDLE = 0,
+    /**
+     * On the way to the first link.
+     */
+    SVANTIC_STATE_CONNECTING = 1,
+    /**
+     * Dispatches can arrive.
+     */
+    SVANTIC_STATE_CONNECTED = 2,
+    /**
+     * The link was lost and is being made again. Answers are kept and sent when it is back.
+     */
+    SVANTIC_STATE_RECONNECTING = 3,
+    /**
+     * Ended by svantic_disconnect(). Final.
+     */
+    SVANTIC_STATE_CLOSED = 4,
+    /**
+     * svantic_disconnect() is under way: no new dispatches, running ones are being finished.
+     */
+    SVANTIC_STATE_DRAINING = 5,
+    /**
+     * The mesh refuses the token (svantic_refresh_token() helps), or another process has taken the instance id.
+     */
+    SVANTIC_STATE_BLOCKED = 6,
+    /**
+     * Given up for a cause that no retry mends; the event SVANTIC_EVENT_FAILED said which. Final.
+     */
+    SVANTIC_STATE_FAILED = 7,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum svantic_state svantic_state;
+#else
+typedef int32_t svantic_state;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What an svantic_event_fn reports, with the fields of its JSON object.
+ */
+enum svantic_event
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * {"state":"connected","previous":"reconnecting","link":"ready"}
+     */
+    SVANTIC_EVENT_STATE = 1,
+    /**
+     * {"generation":2,"expires_at":1767225600}: a new token is in use.
+     */
+    SVANTIC_EVENT_TOKEN_REFRESHED = 2,
+    /**
+     * {"capabilities":3,"revision":2}: the mesh has this list.
+     */
+    SVANTIC_EVENT_REGISTERED = 3,
+    /**
+     * {"dispatch_id":"...","reason":"deadline"|"shutdown"|"failed"}: the mesh no longer wants the answer.
+     */
+    SVANTIC_EVENT_DISPATCH_CANCELLED = 4,
+    /**
+     * {"level":"warn","target":"svantic","message":"..."}
+     */
+    SVANTIC_EVENT_LOG = 5,
+    /**
+     * {"connection":3,"resumed":false}: the WebSocket is up. Strictly alternates with DISCONNECTED.
+     */
+    SVANTIC_EVENT_CONNECTED = 6,
+    /**
+     * {"connection":3,"code":1012,"cause":"..."}: the WebSocket is gone.
+     */
+    SVANTIC_EVENT_DISCONNECTED = 7,
+    /**
+     * {"cause":"UNREACHABLE","delay_ms":1830,"attempt":2}: the next attempt comes after this wait.
+     */
+    SVANTIC_EVENT_BACKOFF = 8,
+    /**
+     * {"code":"UNAUTHORIZED","message":"..."}: the mesh refuses the credentials.
+     */
+    SVANTIC_EVENT_AUTH_FAILED = 9,
+    /**
+     * {"seconds_left":12}: the token that was supplied will expire; call svantic_refresh_token().
+     */
+    SVANTIC_EVENT_TOKEN_EXPIRING = 10,
+    /**
+     * {}: the token that was supplied has expired.
+     */
+    SVANTIC_EVENT_TOKEN_EXPIRED = 11,
+    /**
+     * {}: the mesh no longer knew the instance; it registers again.
+     */
+    SVANTIC_EVENT_INSTANCE_FORGOTTEN = 12,
+    /**
+     * {}: another process has taken this instance id.
+     */
+    SVANTIC_EVENT_SUPERSEDED = 13,
+    /**
+     * {"in_flight":2,"until_ms":30000}: svantic_disconnect() waits for these dispatches.
+     */
+    SVANTIC_EVENT_DRAINING = 14,
+    /**
+     * {"dispatch_id":"...","reason":"expired"|"closed"}: an answer could not be delivered in time.
+     */
+    SVANTIC_EVENT_RESULT_DROPPED = 15,
+    /**
+     * {"dispatch_id":"...","code":"INVALID_ARGS"}: a dispatch was refused before it reached a handler.
+     */
+    SVANTIC_EVENT_DISPATCH_REFUSED = 16,
+    /**
+     * {"count":7}: so many events were dropped because they were not taken.
+     */
+    SVANTIC_EVENT_MISSED = 17,
+    /**
+     * The error as an object, as in svantic_done_fn: the connector has given up.
+     */
+    SVANTIC_EVENT_FAILED = 18,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum svantic_event svantic_event;
+#else
+typedef int32_t svantic_event;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A MeshConnector and the agent it speaks for. Created by svantic_create(), released by svantic_free().
+ */
+typedef struct svantic_mesh svantic_mesh;
+
+/**
+ * Reports an event: an svantic_event value (ignore those you do not know) and its fields as a JSON object,
+ * valid until the function returns. Runs on a delivery thread, one event at a time, in order.
+ */
+typedef void (*svantic_event_fn)(void *user_data, int32_t event, const char *event_json, size_t event_len);
+
+/**
+ * Releases user_data. Called exactly once, after the last callback that received it has returned, on a
+ * delivery thread or inside svantic_free().
+ */
+typedef void (*svantic_free_fn)(void *user_data);
+
+/**
+ * Runs a capability. `dispatch_id` and `request_json` are valid until the function returns.
+ *
+ * `request_json`: {"dispatch_id","skill_id","args","deadline_ms"} and, where the mesh sent them,
+ * "session_id", "tenant_id", "traceparent", "parent_trace_id", "parent_span_id", "baggage",
+ * "propagation_headers". "args" is an object that satisfies the capability's schema.
+ *
+ * Answer with svantic_resolve() or svantic_reject(), here or later, from any thread, within deadline_ms.
+ * Runs on a delivery thread. Must not throw, longjmp or end its thread.
+ */
+typedef void (*svantic_handler_fn)(void *user_data,
+                                   const char *dispatch_id,
+                                   const char *request_json,
+                                   size_t request_len);
+
+/**
+ * Ends an asynchronous operation: called exactly once if starting it returned OK, otherwise never.
+ *
+ * `status` is an svantic_status value. `result_json` is the result ("null", or the mesh's reply to
+ * create_session), or on failure {"status","code","message","hint","http_status","retryable"}.
+ * Valid until the function returns. Runs on a delivery thread.
+ */
+typedef void (*svantic_done_fn)(void *user_data, int32_t status, const char *result_json, size_t result_len);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The loaded library's ABI version. Compare it with SVANTIC_ABI_VERSION of the header you compiled with.
+ *
+ * Any thread; never blocks.
+ */
+uint32_t svantic_abi_version(void);
+
+/**
+ * "major.minor.patch" of the loaded library.
+ *
+ * Static: never freed. Any thread; never blocks.
+ */
+const char *svantic_version(void);
+
+/**
+ * The name of a status: "SVANTIC_STATUS_TIMEOUT" for 20; "SVANTIC_STATUS_UNKNOWN" for a value that this
+ * version does not know. Never NULL.
+ *
+ * Static: never freed. Any thread; never blocks.
+ */
+const char *svantic_status_name(int32_t status);
+
+/**
+ * Why this thread's last failed call failed: what failed, on what, why, a code in brackets, and what to do
+ * about it. "" if none did. Never holds a secret.
+ *
+ * The library's: valid until the next failing call on this thread; copy it to keep it. Any thread; never
+ * blocks. The outcome of an asynchronous operation is not here but with its completion.
+ */
+const char *svantic_last_error(void);
+
+/**
+ * Frees a string that the library handed out through an out parameter. NULL is ignored.
+ *
+ * Call it once per string and on nothing else. Any thread; never blocks.
+ */
+void svantic_string_free(char *string);
+
+/**
+ * Ends every agent and then the library's threads. Call it once before the process exits.
+ *
+ * Every handle becomes invalid. Running dispatches are answered with AGENT_SHUTDOWN, pending operations end
+ * with CANCELLED, and each agent says goodbye to the mesh as far as `timeout_ms` permits (0: not at all).
+ * For a graceful end call svantic_disconnect() on each agent first. Afterwards svantic_create() works again.
+ *
+ * Any thread but a delivery thread; blocks for at most `timeout_ms`.
+ *
+ * Returns OK; TIMEOUT if a callback or a farewell was still under way (it is then finished in the
+ * background); WOULD_DEADLOCK from inside a callback.
+ */
+svantic_status svantic_shutdown(uint32_t timeout_ms);
+
+/**
+ * Creates an agent and its connector. Opens no socket and starts no thread.
+ *
+ * `config_json`: an object. "name" and "description" are required; so are "client_id" and "client_secret",
+ * or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set. Other keys:
+ * "svantic_url" (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url",
+ * "deployment_mode", "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions",
+ * "delivery" ("callbacks" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight",
+ * "max_pending_dispatches" (1024), "max_frame_bytes" (4194304), "auto_reconnect" (true),
+ * "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
+ * "ca_file", "http_timeout_ms" (10000), "stage_timeout_ms" (10000), "welcome_timeout_ms" (10000),
+ * "heartbeat_interval_ms" (30000), "ping_interval_ms" (10000), "dead_after_ms" (20000),
+ * "dispatch_timeout_ms" (60000), "drain_timeout_ms" (30000). An unknown key is an error that names it.
+ *
+ * `out_mesh`: receives the handle, which the caller releases with svantic_free(). Written only on OK.
+ *
+ * Any thread; does not block (it reads "ca_file").
+ *
+ * Returns OK; INVALID_ARGUMENT for a missing or wrong value, an unknown key or missing credentials;
+ * INVALID_JSON; FORKED.
+ */
+svantic_status svantic_create(const char *config_json, svantic_mesh **out_mesh);
+
+/**
+ * Ends the agent and frees it. NULL and stale handles are ignored.
+ *
+ * Running dispatches are answered with AGENT_SHUTDOWN, pending operations end with CANCELLED, the remaining
+ * completions and events are delivered, the mesh is told goodbye, and every `user_data` is released. For a
+ * graceful end call svantic_disconnect() first.
+ *
+ * When it returns no callback of this agent runs or will run. It waits for a running one however long that
+ * takes, and for the farewell at most 7 seconds. From inside a callback of any agent it does not wait: the
+ * end then takes effect when the callbacks of this agent have returned.
+ *
+ * Any thread. A thread that waits in svantic_next() is woken.
+ */
+void svantic_free(svantic_mesh *mesh);
+
+/**
+ * Sets the function that receives events. NULL removes it.
+ *
+ * `user_data` is passed to every call and released with `free_user_data` (which may be NULL) when the
+ * function has been replaced or the agent is freed. If this call fails both stay the caller's.
+ *
+ * Any thread; does not block. "delivery":"callbacks" only: with "pull", events come from svantic_next().
+ *
+ * Returns OK; INVALID_ARGUMENT with "delivery":"pull"; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_on_event(svantic_mesh *mesh,
+                                svantic_event_fn on_event,
+                                void *user_data,
+                                svantic_free_fn free_user_data);
+
+/**
+ * Adds a capability. The mesh learns of it with svantic_connect(), or with svantic_re_register() when
+ * already connected.
+ *
+ * `spec_json`: {"name","description","parameters":{a JSON Schema with "type":"object"},"tags":[...]}. The
+ * name is snake_case and unique. Arguments are validated against "parameters" before the handler runs.
+ *
+ * `run`: the handler; NULL with "delivery":"pull". `user_data` is passed to every call and released with
+ * `free_user_data` (which may be NULL) when the agent is freed. If this call fails both stay the caller's.
+ *
+ * Any thread; does not block.
+ *
+ * Returns OK; INVALID_ARGUMENT for a name that is taken or not snake_case, a schema that is no schema, or a
+ * `run` that does not fit the delivery; INVALID_JSON; INVALID_HANDLE; INVALID_STATE when closed; FORKED.
+ */
+svantic_status svantic_define_capability(svantic_mesh *mesh,
+                                         const char *spec_json,
+                                         svantic_handler_fn run,
+                                         void *user_data,
+                                         svantic_free_fn free_user_data);
+
+/**
+ * Gets a token, registers the agent, and opens the WebSocket. Afterwards a lost connection is made again by
+ * itself, for ever, except for final causes (state SVANTIC_STATE_FAILED).
+ *
+ * `timeout_ms`: how long to try; 0 means the configured "timeout_ms". Passing failures (network, 5xx, 429)
+ * are retried within it, unless "fail_fast" is set. After a failure the agent is IDLE as before and
+ * svantic_connect() may be called again, except when the mesh refused it for good (FAILED).
+ *
+ * Any thread; blocks until connected or failed, for at most `timeout_ms`.
+ *
+ * Returns OK; AUTH when the credentials are refused; REMOTE when the mesh refuses the agent; NETWORK or TLS;
+ * TIMEOUT when a step was never answered; PROTOCOL for a reply that makes no sense (such as a connect_url on
+ * a foreign host, which is never dialed); INVALID_STATE when already connected or closed; CANCELLED;
+ * INVALID_HANDLE; FORKED. svantic_last_error() says which step failed, on which URL, with which status and
+ * code, and what to do.
+ */
+svantic_status svantic_connect(svantic_mesh *mesh, uint32_t timeout_ms);
+
+/**
+ * svantic_connect() that returns at once.
+ *
+ * `done` is called exactly once with the outcome if this returns OK, otherwise never. It may be NULL. With
+ * "delivery":"pull" it must be NULL, and the outcome comes from svantic_next() with `user_data` as an integer
+ * in "tag". This holds for every _async function.
+ */
+svantic_status svantic_connect_async(svantic_mesh *mesh,
+                                     uint32_t timeout_ms,
+                                     svantic_done_fn done,
+                                     void *user_data);
+
+/**
+ * Leaves the mesh: takes no new dispatches (they are answered with AGENT_SHUTDOWN), lets running ones finish
+ * for `timeout_ms` (0: the configured "drain_timeout_ms"), answers the rest with AGENT_SHUTDOWN, closes the
+ * WebSocket and deregisters. A second call while one is under way does not wait for the running dispatches.
+ *
+ * An agent that was never connected is closed at once. Afterwards the agent is CLOSED, which is final: free it.
+ *
+ * Any thread but one of this agent's delivery threads; blocks for at most `timeout_ms` plus 6 seconds for the
+ * close handshake and the farewell. With "delivery":"pull" a thread that answers dispatches must not block
+ * here: use the _async form and go on pulling.
+ *
+ * Returns OK; WOULD_DEADLOCK from inside a callback of this agent; INVALID_STATE when closed or failed;
+ * CANCELLED; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_disconnect(svantic_mesh *mesh,
+                                  uint32_t timeout_ms);
+
+/**
+ * svantic_disconnect() that returns at once; may be called from a callback. See svantic_connect_async().
+ */
+svantic_status svantic_disconnect_async(svantic_mesh *mesh,
+                                        uint32_t timeout_ms,
+                                        svantic_done_fn done,
+                                        void *user_data);
+
+/**
+ * Replaces the token without a reconnect.
+ *
+ * `jwt`: the token to use from now on; NULL exchanges the credentials for a new one now (the library also does
+ * so by itself at 70 to 80 % of a token's life). Copied.
+ *
+ * Any thread; with a `jwt` it does not block, with NULL it waits for the mesh for at most `timeout_ms`.
+ *
+ * Returns OK; INVALID_ARGUMENT for a `jwt` that cannot be a token, or NULL when the agent was created with a
+ * token of its own; AUTH; NETWORK; TLS; REMOTE; TIMEOUT; INVALID_STATE when closed; CANCELLED;
+ * INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_refresh_token(svantic_mesh *mesh,
+                                     const char *jwt,
+                                     uint32_t timeout_ms);
+
+/**
+ * svantic_refresh_token() that returns at once. See svantic_connect_async().
+ */
+svantic_status svantic_refresh_token_async(svantic_mesh *mesh,
+                                           const char *jwt,
+                                           uint32_t timeout_ms,
+                                           svantic_done_fn done,
+                                           void *user_data);
+
+/**
+ * Announces today's capabilities to the mesh; the WebSocket stays open. During an outage it is done with the
+ * next connection.
+ *
+ * Any thread; blocks until the mesh has the list, for at most `timeout_ms` (0: the configured default).
+ *
+ * Returns OK; INVALID_STATE when not connected; AUTH; REMOTE; NETWORK; TLS; TIMEOUT; CANCELLED;
+ * INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_re_register(svantic_mesh *mesh, uint32_t timeout_ms);
+
+/**
+ * svantic_re_register() that returns at once. See svantic_connect_async().
+ */
+svantic_status svantic_re_register_async(svantic_mesh *mesh,
+                                         uint32_t timeout_ms,
+                                         svantic_done_fn done,
+                                         void *user_data);
+
+/**
+ * Opens a session with the mesh.
+ *
+ * `options_json`: an object sent along with the instance id, such as {"user_id":"u1"}; NULL is {}.
+ * `out_session_id`: receives the session's id, which the caller frees with svantic_string_free(). Written
+ * only on OK.
+ *
+ * Any thread; blocks for at most `timeout_ms` (0: the configured default).
+ *
+ * Returns OK; INVALID_STATE when not connected; INVALID_JSON; INVALID_ARGUMENT; AUTH; REMOTE; NETWORK; TLS;
+ * TIMEOUT; PROTOCOL; CANCELLED; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_create_session(svantic_mesh *mesh,
+                                      const char *options_json,
+                                      uint32_t timeout_ms,
+                                      char **out_session_id);
+
+/**
+ * svantic_create_session() that returns at once; the result is the mesh's reply, with "session_id" in it. See
+ * svantic_connect_async().
+ */
+svantic_status svantic_create_session_async(svantic_mesh *mesh,
+                                            const char *options_json,
+                                            uint32_t timeout_ms,
+                                            svantic_done_fn done,
+                                            void *user_data);
+
+/**
+ * Closes a session.
+ *
+ * Any thread; blocks for at most `timeout_ms` (0: the configured default).
+ *
+ * Returns OK; NOT_FOUND when there is no such session or it has ended; INVALID_STATE when not connected;
+ * AUTH; REMOTE; NETWORK; TLS; TIMEOUT; CANCELLED; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_close_session(svantic_mesh *mesh, const char *session_id, uint32_t timeout_ms);
+
+/**
+ * svantic_close_session() that returns at once. See svantic_connect_async().
+ */
+svantic_status svantic_close_session_async(svantic_mesh *mesh,
+                                           const char *session_id,
+                                           uint32_t timeout_ms,
+                                           svantic_done_fn done,
+                                           void *user_data);
+
+/**
+ * Writes where the connector is: an svantic_state value.
+ *
+ * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_get_state(svantic_mesh *mesh, int32_t *out_state);
+
+/**
+ * Writes whether a registration is active, which is not the same as an open WebSocket: during an outage it
+ * stays true.
+ *
+ * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_get_connected(svantic_mesh *mesh, bool *out_connected);
+
+/**
+ * Writes the mesh's base URL, which the caller frees with svantic_string_free().
+ *
+ * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_get_svantic_url(svantic_mesh *mesh, char **out_svantic_url);
+
+/**
+ * Writes the JWT in use, which the caller frees with svantic_string_free(). It is a secret: keep it out of
+ * logs.
+ *
+ * Any thread; never blocks. Returns OK; INVALID_STATE while there is none; INVALID_ARGUMENT; INVALID_HANDLE;
+ * FORKED.
+ */
+svantic_status svantic_get_token(svantic_mesh *mesh, char **out_token);
+
+/**
+ * Writes "connected" or "hosted", which the caller frees with svantic_string_free().
+ *
+ * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_get_deployment_mode(svantic_mesh *mesh, char **out_deployment_mode);
+
+/**
+ * Writes the instance's id, given or generated, which the caller frees with svantic_string_free().
+ *
+ * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_get_instance_id(svantic_mesh *mesh, char **out_instance_id);
+
+/**
+ * Writes the A2A agent card with today's capabilities as JSON, which the caller frees with
+ * svantic_string_free().
+ *
+ * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_get_agent_card(svantic_mesh *mesh, char **out_card_json);
+
+/**
+ * Writes what is worth knowing when looking for a fault, as JSON without secrets: state, link, connection,
+ * token age, last failure, counters. The caller frees it with svantic_string_free(). Its fields may grow.
+ *
+ * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_get_snapshot(svantic_mesh *mesh, char **out_snapshot_json);
+
+/**
+ * Hands out the next item as JSON ("delivery":"pull" only).
+ *
+ * {"type":"dispatch","dispatch_id",...}: the request as in svantic_handler_fn;
+ * {"type":"event","event":1,"name":"state","data":{...}}: see svantic_event;
+ * {"type":"done","tag":7,"status":0,"result":...} or {"type":"done","tag":7,"status":24,"error":{...}}: the
+ * outcome of an _async call, with its `user_data` as "tag"; and last, once, {"type":"closed"}.
+ * Ignore types that you do not know.
+ *
+ * `out_item_json`: receives the item, which the caller frees with svantic_string_free(). Written only on OK.
+ *
+ * Any number of threads; each item is handed out once. Blocks until there is an item, for at most `timeout_ms`
+ * (0: not at all). Woken by svantic_disconnect(), svantic_free() and svantic_shutdown().
+ *
+ * Returns OK; TIMEOUT if there is none; CANCELLED after the last item; INVALID_STATE with
+ * "delivery":"callbacks"; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_next(svantic_mesh *mesh,
+                            uint32_t timeout_ms,
+                            char **out_item_json);
+
+/**
+ * Hands out up to `max_items` items in one call, as a JSON array of what svantic_next() hands out. For
+ * languages whose border is dear: one crossing and one parse for many dispatches.
+ *
+ * `max_items`: 1 to 4096. `out_items_json`: receives the array, which the caller frees with
+ * svantic_string_free(); `out_len`: receives its length in bytes (may be NULL). Written only on OK.
+ *
+ * Blocks until there is at least one item. Otherwise as svantic_next().
+ */
+svantic_status svantic_next_batch(svantic_mesh *mesh,
+                                  uint32_t max_items,
+                                  uint32_t timeout_ms,
+                                  char **out_items_json,
+                                  size_t *out_len);
+
+/**
+ * Writes a descriptor that is readable while items wait ("delivery":"pull" only), for poll, epoll, libuv and
+ * their like.
+ *
+ * When it is readable, call svantic_next() with timeout 0 until it returns TIMEOUT, or some 64 times: the
+ * descriptor stays readable while items are left. Its bytes mean nothing and may be read or left. It shows
+ * the end of the stream when the agent is freed.
+ *
+ * The descriptor is the caller's: close it when done, before or after svantic_free(). POSIX only.
+ *
+ * Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks"; INVALID_ARGUMENT;
+ * INVALID_HANDLE; INTERNAL when the process has no descriptors left; FORKED.
+ */
+svantic_status svantic_notify_fd(svantic_mesh *mesh, int *out_fd);
+
+/**
+ * Ends a dispatch with its result: any JSON value. Copied.
+ *
+ * Any thread, inside the handler or later; never blocks.
+ *
+ * Returns OK; NOT_FOUND if the dispatch has ended already (answered, past its deadline, cancelled);
+ * INVALID_JSON if the result is not JSON, and INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases
+ * the dispatch has ended, and the mesh has been given the error INVALID_RESULT or RESULT_TOO_LARGE;
+ * INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_resolve(svantic_mesh *mesh, const char *dispatch_id, const char *result_json);
+
+/**
+ * Ends a dispatch with an error that the mesh can show. Copied.
+ *
+ * `code`: the code on the wire; NULL is "HANDLER_ERROR", the handler's own failure, to whose message the mesh
+ * is told which capability failed. `message`: what went wrong, for people; keep secrets and paths out of it.
+ *
+ * Any thread, inside the handler or later; never blocks.
+ *
+ * Returns OK; NOT_FOUND if the dispatch has ended already; INVALID_ARGUMENT; INVALID_JSON for text that is not
+ * UTF-8; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_reject(svantic_mesh *mesh,
+                              const char *dispatch_id,
+                              const char *code,
+                              const char *message);
+
+/**
+ * Ends many dispatches in one call.
+ *
+ * `answers_json`: an array of {"dispatch_id":"...","result":any} and
+ * {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
+ * null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already or
+ * were too large (may be NULL).
+ *
+ * Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
+ *
+ * Returns OK; INVALID_JSON; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_answer_batch(svantic_mesh *mesh,
+                                    const char *answers_json,
+                                    size_t answers_len,
+                                    uint32_t *out_refused);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SVANTIC_H */

@@ -1,0 +1,151 @@
+//! The border between C and Rust: no panic crosses it, every argument is checked, every failure is explained.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::signals;
+use super::status::svantic_status;
+use crate::error::{Error, ErrorKind};
+
+thread_local! {
+    static LAST_ERROR: RefCell<CString> = RefCell::default();
+}
+
+/// Runs the body of an exported function: refuses in a forked child, contains panics, keeps the failure's
+/// text for this thread.
+pub(super) fn guard(body: impl FnOnce() -> Result<(), Error>) -> svantic_status {
+    if signals::forked() {
+        return failed(&forked());
+    }
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => svantic_status::Ok,
+        Ok(Err(error)) => failed(&error),
+        Err(_) => failed(
+            &Error::new(
+                ErrorKind::Internal,
+                "PANIC",
+                "a bug in libsvantic: a panic was contained at its border",
+            )
+            .hint("please report it"),
+        ),
+    }
+}
+
+fn forked() -> Error {
+    Error::new(
+        ErrorKind::Forked,
+        "FORKED",
+        "libsvantic was initialised before fork() and cannot be used in the child",
+    )
+    .hint("create the agent after the fork, or start the child with exec")
+}
+
+fn failed(error: &Error) -> svantic_status {
+    let text = error.to_string().replace('\0', "\u{fffd}");
+    // The thread may be on its way out and its storage gone: then there is nobody to ask for the text.
+    let _ = LAST_ERROR.try_with(|last| {
+        if let (Ok(text), Ok(mut last)) = (CString::new(text), last.try_borrow_mut()) {
+            *last = text;
+        }
+    });
+    error.kind().into()
+}
+
+/// This thread's last failure. The pointer is good until its next failing call.
+pub(super) fn last_error() -> *const c_char {
+    LAST_ERROR
+        .try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr()))
+        .unwrap_or(c"".as_ptr())
+}
+
+/// A string argument that must be there.
+///
+/// # Safety
+/// `pointer` is NULL or points to a NUL-terminated string that lives and does not change for `'a`.
+pub(super) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a str, Error> {
+    // SAFETY: passed on from the caller.
+    unsafe { optional_text(pointer, name) }?.ok_or_else(|| null(name))
+}
+
+/// A string argument that may be NULL.
+///
+/// # Safety
+/// As for [`text`].
+pub(super) unsafe fn optional_text<'a>(
+    pointer: *const c_char,
+    name: &str,
+) -> Result<Option<&'a str>, Error> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not NULL, and by the caller's promise NUL-terminated and unchanged for 'a.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    text.to_str().map(Some).map_err(|_| not_utf8(name))
+}
+
+/// A text argument with a length.
+///
+/// # Safety
+/// `pointer` is NULL or points to `length` bytes that live and do not change for `'a`.
+pub(super) unsafe fn sized_text<'a>(
+    pointer: *const c_char,
+    length: usize,
+    name: &str,
+) -> Result<&'a str, Error> {
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    if isize::try_from(length).is_err() {
+        let text = format!("the length of `{name}` is larger than memory");
+        return Err(Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", text));
+    }
+    // SAFETY: not NULL, and by the caller's promise `length` readable bytes, unchanged for 'a.
+    let bytes = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) };
+    std::str::from_utf8(bytes).map_err(|_| not_utf8(name))
+}
+
+/// Writes an out parameter.
+///
+/// # Safety
+/// `pointer` is NULL or points to room for a `T`.
+pub(super) unsafe fn write<T>(pointer: *mut T, name: &str, value: T) -> Result<(), Error> {
+    check_out(pointer, name)?;
+    // SAFETY: not NULL, aligned, and by the caller's promise room for a T.
+    unsafe { pointer.write(value) };
+    Ok(())
+}
+
+/// Refuses an out parameter that cannot be written, before anything has been done.
+pub(super) fn check_out<T>(pointer: *mut T, name: &str) -> Result<(), Error> {
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    if !pointer.is_aligned() {
+        let text = format!("`{name}` is not aligned");
+        return Err(Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", text));
+    }
+    Ok(())
+}
+
+/// `timeout_ms` of an operation: 0 is the configured default.
+pub(super) fn timeout(timeout_ms: u32) -> Option<Duration> {
+    (timeout_ms != 0).then(|| Duration::from_millis(timeout_ms.into()))
+}
+
+fn null(name: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "NULL_ARGUMENT",
+        format!("`{name}` is NULL"),
+    )
+}
+
+fn not_utf8(name: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidJson,
+        "INVALID_UTF8",
+        format!("`{name}` is not UTF-8"),
+    )
+}

@@ -1,0 +1,301 @@
+//! Work: taking items in pull delivery, one or many at a time, and answering dispatches in either delivery.
+
+use std::ffi::{c_char, c_int};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::boundary::{check_out, guard, optional_text, sized_text, text, write};
+use super::callback::outcome;
+use super::delivery::{Control, Item, Notify};
+use super::handles::{self, Mesh, svantic_mesh};
+use super::status::svantic_status;
+use super::text::into_c;
+use crate::error::{Error, ErrorKind};
+
+/// The most items that one call hands out.
+const MAX_BATCH: usize = 4096;
+
+/// The code of a failure that the handler did not name.
+const HANDLER_ERROR: &str = "HANDLER_ERROR";
+
+/// Hands out the next item as JSON ("delivery":"pull" only).
+///
+/// {"type":"dispatch","dispatch_id",...}: the request as in svantic_handler_fn;
+/// {"type":"event","event":1,"name":"state","data":{...}}: see svantic_event;
+/// {"type":"done","tag":7,"status":0,"result":...} or {"type":"done","tag":7,"status":24,"error":{...}}: the
+/// outcome of an _async call, with its `user_data` as "tag"; and last, once, {"type":"closed"}.
+/// Ignore types that you do not know.
+///
+/// `out_item_json`: receives the item, which the caller frees with svantic_string_free(). Written only on OK.
+///
+/// Any number of threads; each item is handed out once. Blocks until there is an item, for at most `timeout_ms`
+/// (0: not at all). Woken by svantic_disconnect(), svantic_free() and svantic_shutdown().
+///
+/// Returns OK; TIMEOUT if there is none; CANCELLED after the last item; INVALID_STATE with
+/// "delivery":"callbacks"; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn svantic_next(
+    mesh: *mut svantic_mesh,
+    timeout_ms: u32,
+    out_item_json: *mut *mut c_char,
+) -> svantic_status {
+    guard(|| {
+        let mesh = pulling(mesh)?;
+        check_out(out_item_json, "out_item_json")?;
+        let limit = Duration::from_millis(timeout_ms.into());
+        let item = mesh.queue.pull(1, limit)?.pop();
+        let json = item.map(item_json).unwrap_or_default();
+        // SAFETY: checked above; the header asks for room for a pointer.
+        unsafe { write(out_item_json, "out_item_json", into_c(&json)) }
+    })
+}
+
+/// Hands out up to `max_items` items in one call, as a JSON array of what svantic_next() hands out. For
+/// languages whose border is dear: one crossing and one parse for many dispatches.
+///
+/// `max_items`: 1 to 4096. `out_items_json`: receives the array, which the caller frees with
+/// svantic_string_free(); `out_len`: receives its length in bytes (may be NULL). Written only on OK.
+///
+/// Blocks until there is at least one item. Otherwise as svantic_next().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn svantic_next_batch(
+    mesh: *mut svantic_mesh,
+    max_items: u32,
+    timeout_ms: u32,
+    out_items_json: *mut *mut c_char,
+    out_len: *mut usize,
+) -> svantic_status {
+    guard(|| {
+        let mesh = pulling(mesh)?;
+        check_out(out_items_json, "out_items_json")?;
+        let max = max_items as usize;
+        if !(1..=MAX_BATCH).contains(&max) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "OUT_OF_RANGE",
+                format!("`max_items` is {max_items}, and must be 1 to {MAX_BATCH}"),
+            ));
+        }
+        let limit = Duration::from_millis(timeout_ms.into());
+        let items = mesh.queue.pull(max, limit)?;
+        let mut json = String::with_capacity(items.len() * 128);
+        json.push('[');
+        for (n, item) in items.into_iter().enumerate() {
+            if n > 0 {
+                json.push(',');
+            }
+            match item {
+                Item::Dispatch(dispatch) => json.push_str(&dispatch.request),
+                other => json.push_str(&item_json(other)),
+            }
+        }
+        json.push(']');
+        if !out_len.is_null() {
+            // SAFETY: not NULL; the header asks for room for a size_t.
+            unsafe { write(out_len, "out_len", json.len()) }?;
+        }
+        // SAFETY: checked above; the header asks for room for a pointer.
+        unsafe { write(out_items_json, "out_items_json", into_c(&json)) }
+    })
+}
+
+/// Writes a descriptor that is readable while items wait ("delivery":"pull" only), for poll, epoll, libuv and
+/// their like.
+///
+/// When it is readable, call svantic_next() with timeout 0 until it returns TIMEOUT, or some 64 times: the
+/// descriptor stays readable while items are left. Its bytes mean nothing and may be read or left. It shows
+/// the end of the stream when the agent is freed.
+///
+/// The descriptor is the caller's: close it when done, before or after svantic_free(). POSIX only.
+///
+/// Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks"; INVALID_ARGUMENT;
+/// INVALID_HANDLE; INTERNAL when the process has no descriptors left; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn svantic_notify_fd(
+    mesh: *mut svantic_mesh,
+    out_fd: *mut c_int,
+) -> svantic_status {
+    guard(|| {
+        let mesh = pulling(mesh)?;
+        check_out(out_fd, "out_fd")?;
+        let fd = mesh.queue.notify_fd().map_err(|error| {
+            let text = format!("svantic_notify_fd: no descriptor: {error}");
+            Error::new(ErrorKind::Internal, "NO_DESCRIPTOR", text)
+        })?;
+        // SAFETY: checked above; the header asks for room for an int.
+        unsafe { write(out_fd, "out_fd", fd) }
+    })
+}
+
+/// Ends a dispatch with its result: any JSON value. Copied.
+///
+/// Any thread, inside the handler or later; never blocks.
+///
+/// Returns OK; NOT_FOUND if the dispatch has ended already (answered, past its deadline, cancelled);
+/// INVALID_JSON if the result is not JSON, and INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases
+/// the dispatch has ended, and the mesh has been given the error INVALID_RESULT or RESULT_TOO_LARGE;
+/// INVALID_HANDLE; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn svantic_resolve(
+    mesh: *mut svantic_mesh,
+    dispatch_id: *const c_char,
+    result_json: *const c_char,
+) -> svantic_status {
+    guard(|| {
+        let mesh = handles::get(mesh)?;
+        // SAFETY: the header asks for NULL or NUL-terminated strings that outlive the call.
+        let (id, result) = unsafe {
+            (
+                text(dispatch_id, "dispatch_id")?,
+                text(result_json, "result_json")?,
+            )
+        };
+        mesh.connector.resolve(id, result)
+    })
+}
+
+/// Ends a dispatch with an error that the mesh can show. Copied.
+///
+/// `code`: the code on the wire; NULL is "HANDLER_ERROR", the handler's own failure, to whose message the mesh
+/// is told which capability failed. `message`: what went wrong, for people; keep secrets and paths out of it.
+///
+/// Any thread, inside the handler or later; never blocks.
+///
+/// Returns OK; NOT_FOUND if the dispatch has ended already; INVALID_ARGUMENT; INVALID_JSON for text that is not
+/// UTF-8; INVALID_HANDLE; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn svantic_reject(
+    mesh: *mut svantic_mesh,
+    dispatch_id: *const c_char,
+    code: *const c_char,
+    message: *const c_char,
+) -> svantic_status {
+    guard(|| {
+        let mesh = handles::get(mesh)?;
+        // SAFETY: the header asks for NULL or NUL-terminated strings that outlive the call.
+        let (id, code, message) = unsafe {
+            (
+                text(dispatch_id, "dispatch_id")?,
+                optional_text(code, "code")?.unwrap_or(HANDLER_ERROR),
+                text(message, "message")?,
+            )
+        };
+        if code.is_empty() || code.len() > 128 || code.chars().any(char::is_control) {
+            let text = "`code` must have 1 to 128 characters and no control characters";
+            return Err(Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", text));
+        }
+        mesh.connector.reject(id, code, message)
+    })
+}
+
+/// One answer of a batch.
+#[derive(Deserialize)]
+struct BatchAnswer<'a> {
+    #[serde(borrow)]
+    dispatch_id: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<BatchError<'a>>,
+}
+
+#[derive(Deserialize)]
+struct BatchError<'a> {
+    #[serde(borrow, default)]
+    code: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    message: std::borrow::Cow<'a, str>,
+}
+
+/// Ends many dispatches in one call.
+///
+/// `answers_json`: an array of {"dispatch_id":"...","result":any} and
+/// {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
+/// null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already or
+/// were too large (may be NULL).
+///
+/// Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
+///
+/// Returns OK; INVALID_JSON; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn svantic_answer_batch(
+    mesh: *mut svantic_mesh,
+    answers_json: *const c_char,
+    answers_len: usize,
+    out_refused: *mut u32,
+) -> svantic_status {
+    guard(|| {
+        let mesh = handles::get(mesh)?;
+        if !out_refused.is_null() {
+            check_out(out_refused, "out_refused")?;
+        }
+        // SAFETY: the header asks for NULL or answers_len bytes that outlive the call.
+        let json = unsafe { sized_text(answers_json, answers_len, "answers_json") }?;
+        let answers: Vec<BatchAnswer<'_>> = serde_json::from_str(json).map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidJson,
+                "INVALID_JSON",
+                format!("`answers_json` is not an array of answers: {error}"),
+            )
+            .hint("[{\"dispatch_id\":\"…\",\"result\":…},{\"dispatch_id\":\"…\",\"error\":{\"message\":\"…\"}}]")
+        })?;
+        let mut refused = 0_u32;
+        for answer in &answers {
+            let result = match (&answer.error, answer.result) {
+                (Some(error), _) => mesh.connector.reject(
+                    &answer.dispatch_id,
+                    error.code.as_deref().unwrap_or(HANDLER_ERROR),
+                    &error.message,
+                ),
+                (None, result) => mesh
+                    .connector
+                    .resolve(&answer.dispatch_id, result.map_or("null", RawValue::get)),
+            };
+            refused += u32::from(result.is_err());
+        }
+        if out_refused.is_null() {
+            return Ok(());
+        }
+        // SAFETY: checked above; the header asks for room for a uint32_t.
+        unsafe { write(out_refused, "out_refused", refused) }
+    })
+}
+
+fn pulling(mesh: *mut svantic_mesh) -> Result<std::sync::Arc<Mesh>, Error> {
+    let mesh = handles::get(mesh)?;
+    if mesh.queue.pulls() {
+        return Ok(mesh);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidState,
+        "NOT_PULLING",
+        "this agent delivers by callbacks",
+    )
+    .hint("create it with \"delivery\":\"pull\""))
+}
+
+fn item_json(item: Item) -> String {
+    match item {
+        Item::Dispatch(dispatch) => dispatch.request,
+        Item::Closed => "{\"type\":\"closed\"}".to_owned(),
+        Item::Control(Control::Event(event)) => format!(
+            "{{\"type\":\"event\",\"event\":{},\"name\":\"{}\",\"data\":{}}}",
+            event.kind as i32,
+            event.kind.name(),
+            event.data
+        ),
+        Item::Control(Control::Done(done)) => {
+            let tag = match done.notify {
+                Notify::Tag(tag) => tag,
+                Notify::Callback(..) => 0,
+            };
+            let (status, json) = outcome(&done.result);
+            let field = if done.result.is_ok() { "result" } else { "error" };
+            let status = status as i32;
+            format!("{{\"type\":\"done\",\"tag\":{tag},\"status\":{status},\"{field}\":{json}}}")
+        }
+        Item::Control(Control::Release(_)) => "{\"type\":\"none\"}".to_owned(),
+    }
+}

@@ -1,0 +1,77 @@
+//! Handles are ids dressed as pointers: looked up, never dereferenced, never used again. So a stale or
+//! invented one is an error and not undefined behaviour.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use once_cell::sync::Lazy;
+
+use super::delivery::DeliveryQueue;
+use crate::connector::MeshConnector;
+use crate::error::{Error, ErrorKind};
+
+/// A MeshConnector and the agent it speaks for. Created by svantic_create(), released by svantic_free().
+pub struct svantic_mesh {
+    _private: [u8; 0],
+}
+
+/// What a handle stands for.
+pub(super) struct Mesh {
+    pub(super) connector: MeshConnector,
+    pub(super) queue: Arc<DeliveryQueue>,
+}
+
+/// The upper bits of every id, so that small numbers and real addresses are never one.
+const TAG: usize = 0x5356 << (usize::BITS - 16);
+
+static NEXT: AtomicUsize = AtomicUsize::new(1);
+
+static MESHES: Lazy<RwLock<HashMap<usize, Arc<Mesh>>>> = Lazy::new(RwLock::default);
+
+/// Keeps a mesh and returns its handle.
+pub(super) fn insert(mesh: Mesh) -> *mut svantic_mesh {
+    let id = TAG | NEXT.fetch_add(1, Ordering::Relaxed);
+    MESHES
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(id, Arc::new(mesh));
+    std::ptr::without_provenance_mut(id)
+}
+
+/// What the handle stands for.
+pub(super) fn get(handle: *mut svantic_mesh) -> Result<Arc<Mesh>, Error> {
+    MESHES
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&handle.addr())
+        .cloned()
+        .ok_or_else(|| invalid(handle))
+}
+
+/// Makes the handle stale.
+pub(super) fn remove(handle: *mut svantic_mesh) -> Option<Arc<Mesh>> {
+    MESHES
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&handle.addr())
+}
+
+/// Makes every handle stale.
+pub(super) fn remove_all() -> Vec<Arc<Mesh>> {
+    let mut meshes = MESHES.write().unwrap_or_else(PoisonError::into_inner);
+    let mut all: Vec<_> = meshes.drain().collect();
+    drop(meshes);
+    all.sort_by_key(|(id, _)| *id);
+    all.into_iter().map(|(_, mesh)| mesh).collect()
+}
+
+fn invalid(handle: *mut svantic_mesh) -> Error {
+    let text = if handle.is_null() {
+        "the mesh handle is NULL"
+    } else {
+        "the mesh handle was never valid or has been freed"
+    };
+    Error::new(ErrorKind::InvalidHandle, "INVALID_HANDLE", text)
+        .hint("use the handle that svantic_create wrote, and none after svantic_free")
+}

@@ -1,0 +1,198 @@
+//! The life of a mesh handle: create, capabilities, events, free.
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::boundary::{check_out, guard, text, write};
+use super::callback::{
+    EventHandler, Handler, Owned, on_delivery_thread, svantic_event_fn, svantic_free_fn,
+    svantic_handler_fn,
+};
+use super::delivery::{DeliveryQueue, QueueSink};
+use super::handles::{self, Mesh, svantic_mesh};
+use super::signals;
+use super::status::svantic_status;
+use crate::agent::Capability;
+use crate::config::{self, Config, DeliveryMode};
+use crate::connector::MeshConnector;
+use crate::error::{Error, ErrorKind};
+
+/// The largest configuration or capability that is accepted.
+const MAX_SPEC_BYTES: usize = 1 << 20;
+
+/// The longest farewell: the close handshake, then the call to deregister. Both end by timers of their own.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(7);
+
+/// In pull delivery every item is told apart by its type.
+const PULL_LEAD: &str = "\"type\":\"dispatch\",";
+
+/// Creates an agent and its connector. Opens no socket and starts no thread.
+///
+/// `config_json`: an object. "name" and "description" are required; so are "client_id" and "client_secret",
+/// or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set. Other keys:
+/// "svantic_url" (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url",
+/// "deployment_mode", "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions",
+/// "delivery" ("callbacks" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight",
+/// "max_pending_dispatches" (1024), "max_frame_bytes" (4194304), "auto_reconnect" (true),
+/// "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
+/// "ca_file", "http_timeout_ms" (10000), "stage_timeout_ms" (10000), "welcome_timeout_ms" (10000),
+/// "heartbeat_interval_ms" (30000), "ping_interval_ms" (10000), "dead_after_ms" (20000),
+/// "dispatch_timeout_ms" (60000), "drain_timeout_ms" (30000). An unknown key is an error that names it.
+///
+/// `out_mesh`: receives the handle, which the caller releases with svantic_free(). Written only on OK.
+///
+/// Any thread; does not block (it reads "ca_file").
+///
+/// Returns OK; INVALID_ARGUMENT for a missing or wrong value, an unknown key or missing credentials;
+/// INVALID_JSON; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn svantic_create(
+    config_json: *const c_char,
+    out_mesh: *mut *mut svantic_mesh,
+) -> svantic_status {
+    signals::arm();
+    guard(|| {
+        check_out(out_mesh, "out_mesh")?;
+        // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
+        let json = unsafe { text(config_json, "config_json") }?;
+        check_size(json, "config_json")?;
+        let config = Config::parse(json, &config::process)?;
+        let (workers, lead) = match config.delivery {
+            DeliveryMode::Callbacks { workers } => (workers, ""),
+            DeliveryMode::Pull => (0, PULL_LEAD),
+        };
+        let queue = Arc::new(DeliveryQueue::new(workers));
+        let sink = Arc::new(QueueSink(Arc::clone(&queue)));
+        let connector = MeshConnector::new(config, sink, lead)?;
+        let handle = handles::insert(Mesh { connector, queue });
+        // SAFETY: checked above; the header asks for room for a handle.
+        unsafe { write(out_mesh, "out_mesh", handle) }
+    })
+}
+
+/// Ends the agent and frees it. NULL and stale handles are ignored.
+///
+/// Running dispatches are answered with AGENT_SHUTDOWN, pending operations end with CANCELLED, the remaining
+/// completions and events are delivered, the mesh is told goodbye, and every `user_data` is released. For a
+/// graceful end call svantic_disconnect() first.
+///
+/// When it returns no callback of this agent runs or will run. It waits for a running one however long that
+/// takes, and for the farewell at most 7 seconds. From inside a callback of any agent it does not wait: the
+/// end then takes effect when the callbacks of this agent have returned.
+///
+/// Any thread. A thread that waits in svantic_next() is woken.
+#[unsafe(no_mangle)]
+pub extern "C" fn svantic_free(mesh: *mut svantic_mesh) {
+    if mesh.is_null() {
+        return;
+    }
+    guard(|| {
+        let Some(mesh) = handles::remove(mesh) else {
+            return Ok(());
+        };
+        mesh.connector.stop();
+        if on_delivery_thread() && mesh.queue.release_at_exit() {
+            return Ok(());
+        }
+        mesh.connector.wait_ended(LONGEST_FAREWELL);
+        mesh.queue.free(None);
+        Ok(())
+    });
+}
+
+/// Sets the function that receives events. NULL removes it.
+///
+/// `user_data` is passed to every call and released with `free_user_data` (which may be NULL) when the
+/// function has been replaced or the agent is freed. If this call fails both stay the caller's.
+///
+/// Any thread; does not block. "delivery":"callbacks" only: with "pull", events come from svantic_next().
+///
+/// Returns OK; INVALID_ARGUMENT with "delivery":"pull"; INVALID_HANDLE; FORKED.
+#[unsafe(no_mangle)]
+pub extern "C" fn svantic_on_event(
+    mesh: *mut svantic_mesh,
+    on_event: svantic_event_fn,
+    user_data: *mut c_void,
+    free_user_data: svantic_free_fn,
+) -> svantic_status {
+    guard(|| {
+        let mesh = handles::get(mesh)?;
+        if mesh.queue.pulls() {
+            return Err(pull_has_no_callbacks("on_event"));
+        }
+        let owned = Owned::new(user_data, free_user_data);
+        let handler = EventHandler {
+            run: on_event,
+            owned,
+        };
+        mesh.queue
+            .set_event_handler(on_event.is_some().then_some(handler));
+        Ok(())
+    })
+}
+
+/// Adds a capability. The mesh learns of it with svantic_connect(), or with svantic_re_register() when
+/// already connected.
+///
+/// `spec_json`: {"name","description","parameters":{a JSON Schema with "type":"object"},"tags":[...]}. The
+/// name is snake_case and unique. Arguments are validated against "parameters" before the handler runs.
+///
+/// `run`: the handler; NULL with "delivery":"pull". `user_data` is passed to every call and released with
+/// `free_user_data` (which may be NULL) when the agent is freed. If this call fails both stay the caller's.
+///
+/// Any thread; does not block.
+///
+/// Returns OK; INVALID_ARGUMENT for a name that is taken or not snake_case, a schema that is no schema, or a
+/// `run` that does not fit the delivery; INVALID_JSON; INVALID_HANDLE; INVALID_STATE when closed; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn svantic_define_capability(
+    mesh: *mut svantic_mesh,
+    spec_json: *const c_char,
+    run: svantic_handler_fn,
+    user_data: *mut c_void,
+    free_user_data: svantic_free_fn,
+) -> svantic_status {
+    guard(|| {
+        let mesh = handles::get(mesh)?;
+        // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
+        let json = unsafe { text(spec_json, "spec_json") }?;
+        check_size(json, "spec_json")?;
+        match (mesh.queue.pulls(), run.is_some()) {
+            (true, true) => return Err(pull_has_no_callbacks("run")),
+            (false, false) => {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "NULL_ARGUMENT",
+                    "`run` is NULL: with \"delivery\":\"callbacks\" a capability needs its handler",
+                ));
+            }
+            _ => {}
+        }
+        let capability = Capability::parse(json)?;
+        let owned = Owned::new(user_data, free_user_data);
+        mesh.queue.add_handler(Handler { run, owned }, || {
+            mesh.connector.define_capability(capability)
+        })
+    })
+}
+
+fn check_size(json: &str, name: &str) -> Result<(), Error> {
+    if json.len() <= MAX_SPEC_BYTES {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        "TOO_LARGE",
+        format!("`{name}` has {} bytes, and the limit is {MAX_SPEC_BYTES}", json.len()),
+    ))
+}
+
+fn pull_has_no_callbacks(name: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "PULL_HAS_NO_CALLBACKS",
+        format!("`{name}` must be NULL with \"delivery\":\"pull\""),
+    )
+    .hint("take items with svantic_next, or configure \"delivery\":\"callbacks\"")
+}

@@ -1,0 +1,21 @@
+//! The C ABI. The only room with unsafe code: pointers in, safe calls out.
+//!
+//! Every exported function is a few lines: read the arguments, call the safe side inside
+//! [`boundary::guard`], write the out parameters. `build.rs` turns the doc comments here into the header,
+//! which is the C user's manual.
+#![allow(unsafe_code)]
+#![allow(non_camel_case_types)]
+
+pub mod boundary;
+pub mod callback;
+mod delivery;
+pub mod dispatch;
+pub mod handles;
+pub mod library;
+pub mod mesh;
+pub mod operations;
+pub mod properties;
+mod signals;
+pub mod status;
+mod text;
+mod wakeup;
