@@ -87,6 +87,13 @@ impl Error {
         self
     }
 
+    /// Puts what was attempted in front of the message.
+    #[must_use]
+    pub fn within(mut self, attempt: &str) -> Self {
+        self.message = format!("{attempt}: {}", self.message);
+        self
+    }
+
     /// Marks the failure as one that may pass by itself.
     #[must_use]
     pub fn retryable(mut self, retryable: bool) -> Self {

@@ -1,6 +1,7 @@
 //! Frames that come in, and answers that go out (`protocol.md` 4 and 7; `reliability.md` 6.1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -17,7 +18,7 @@ use crate::protocol::limits::{MAX_EARLY_BYTES, MAX_EARLY_FRAMES};
 use crate::protocol::request;
 
 /// How long past a dispatch's deadline its answer is still worth sending.
-const LATE_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+const LATE_GRACE: Duration = Duration::from_secs(5);
 
 /// The longest error message that goes on the wire.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
@@ -29,6 +30,7 @@ impl Machine {
             connection.liveness.inbound(now.mono);
             if self.link == LinkState::Suspect {
                 self.go(Transition::T28, LinkState::Ready);
+                self.watch_silence(now);
             }
         }
     }
@@ -163,17 +165,18 @@ impl Machine {
 
     fn duplicate(&mut self, now: Now, id: &str, known: Known) {
         self.counters.duplicates += 1;
+        let waits_until = now.mono + self.settings.timing.dispatch;
         match known {
             // Its one answer goes to whatever connection there is when it is done.
             Known::New | Known::Running => {}
             // It is on its way already.
             Known::Answered(_) if self.outbox.holds(id) => {}
-            Known::Answered(Some(frame)) => self.enqueue(now, id.into(), frame),
+            Known::Answered(Some(frame)) => self.enqueue(id.into(), frame, waits_until),
             Known::Answered(None) => {
                 let stamp = self.stamp(now);
                 let text = "the dispatch was answered before, and the answer is no longer kept";
                 let frame = frame::error(stamp, id, "DUPLICATE_DISPATCH", text);
-                self.enqueue(now, id.into(), frame.into());
+                self.enqueue(id.into(), frame.into(), waits_until);
             }
         }
     }
@@ -206,7 +209,7 @@ impl Machine {
         if running >= self.dispatch_limit() || self.outbox_is_full() {
             return Err(("AGENT_OVERLOADED", format!("{running} dispatches are running")));
         }
-        debug_assert!(now.mono >= std::time::Duration::ZERO);
+        debug_assert!(now.mono >= Duration::ZERO);
         let deadline = self.settings.timing.dispatch;
         Ok(Dispatch {
             id: Arc::clone(id),
@@ -268,19 +271,29 @@ impl Machine {
     /// Answers a dispatch with an error, whether it ran or was refused.
     pub(super) fn send_error(&mut self, now: Now, id: DispatchId, code: &str, message: &str) {
         let stamp = self.stamp(now);
-        let frame = frame::error(stamp, &id, code, message);
+        let mut frame = frame::error(stamp, &id, code, message);
+        let mut message = message;
+        while frame.len() > self.settings.max_frame_bytes && !message.is_empty() {
+            message = &message[..message.floor_char_boundary(message.len() / 2)];
+            frame = frame::error(stamp, &id, code, message);
+        }
         self.answered(now, id, frame.into());
     }
 
     fn answered(&mut self, now: Now, id: DispatchId, frame: FrameText) {
+        // The mesh waits from the receipt on, however late the answer is; a refusal is as old as its dispatch.
+        let waits_until = match self.inbox.awaiting(&id) {
+            Some((_, _, deadline)) => deadline,
+            None => now.mono + self.settings.timing.dispatch,
+        };
         self.inbox.answer(now.mono, Arc::clone(&id), frame.clone());
-        self.enqueue(now, id, frame);
+        self.enqueue(id, frame, waits_until);
         self.status_may_have_changed(now);
         self.drain_step(now);
     }
 
-    fn enqueue(&mut self, now: Now, id: DispatchId, frame: FrameText) {
-        let expires = now.mono + self.settings.timing.dispatch + LATE_GRACE;
+    fn enqueue(&mut self, id: DispatchId, frame: FrameText, waits_until: Duration) {
+        let expires = waits_until + LATE_GRACE;
         self.outbox.push(id, frame, expires);
         self.timers.set_earlier(Timer::Outbox, expires);
         self.flush_outbox();

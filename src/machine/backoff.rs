@@ -103,20 +103,25 @@ impl Backoff {
 
 /// The 5 → 120 s windows of a connector whose credentials are refused.
 #[derive(Debug, Default)]
-pub struct AuthBackoff(u32);
+pub struct AuthBackoff {
+    begun: u32,
+    window_end: Duration,
+}
 
 impl AuthBackoff {
     /// Starts over.
     pub fn reset(&mut self) {
-        self.0 = 0;
+        *self = Self::default();
     }
 
     /// When to show the credentials again.
     pub fn next(&mut self, now: Duration, rng: &mut Rng) -> Duration {
-        let window = Duration::from_secs(5 * 2_u64.pow(self.0.min(5))).min(Duration::from_mins(2));
-        self.0 += 1;
+        let window = Duration::from_secs(5 * 2_u64.pow(self.begun.min(5))).min(Duration::from_mins(2));
+        let start = now.max(self.window_end);
+        self.begun += 1;
+        self.window_end = start + window;
         // The second half of the window, so that two attempts are never close together.
-        now + window / 2 + (window / 2).mul_f64(rng.f64())
+        start + window / 2 + (window / 2).mul_f64(rng.f64())
     }
 }
 
@@ -173,7 +178,7 @@ mod tests {
         for _ in 0..5 {
             let from = backoff.window_end;
             let at = backoff.next(from, Cause::Crash, None, &mut rng);
-            assert!(at - from <= Duration::from_millis(50));
+            assert!(at.saturating_sub(from) <= Duration::from_millis(50));
         }
         backoff.reset();
         assert_eq!(backoff.attempts(), 0);

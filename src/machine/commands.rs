@@ -106,7 +106,7 @@ impl Machine {
         // Without a link, the way to the next one registers first.
         if self.is_up() {
             self.counters.taken(Transition::T35);
-            self.announce_capabilities(now);
+            self.send_operation(now, operation);
         }
     }
 
@@ -181,6 +181,9 @@ impl Machine {
         if operation.wants_token {
             return self.fetch_token(now);
         }
+        if !valid {
+            return self.complete(id, Err(super::token::supplied_token_is_dead()));
+        }
         let timeout = operation
             .deadline
             .map_or(http, |deadline| deadline.saturating_sub(now.mono).min(http));
@@ -197,6 +200,10 @@ impl Machine {
     pub(super) fn complete(&mut self, id: OperationId, result: Result<Output, Error>) {
         if self.operations.remove(id).is_some() {
             self.actions.push_back(Action::Complete(id, result));
+            match self.operations.next_deadline() {
+                Some(deadline) => self.timers.set(Timer::Operation, deadline),
+                None => self.timers.stop(Timer::Operation),
+            }
         }
     }
 

@@ -66,16 +66,15 @@ impl Machine {
     }
 
     fn close(&mut self, now: Now, transition: Transition) {
-        // Answered while the link still counts as ready, so that the answers go out before the close frame.
-        let previous = self.desired;
-        self.desired = Desired::Stopped;
+        // Answered while the link still counts as ready, so that the answers go out before the close frame; and as
+        // part of a draining without end, so that no other status goes out and none of them comes back here.
+        let previous = std::mem::replace(&mut self.desired, Desired::Draining(Duration::MAX));
         for id in self.inbox.all_running() {
             self.cancelled(&id, "shutdown");
             self.send_error(now, id, "AGENT_SHUTDOWN", "the agent is shutting down");
         }
         self.desired = previous;
         let conn = self.ready_connection();
-        let never_up = !self.link.has_connection() || conn.is_none();
         self.go(transition, LinkState::Closing);
         for timer in [
             Timer::Retry,
@@ -88,17 +87,13 @@ impl Machine {
         ] {
             self.timers.stop(timer);
         }
-        match conn {
-            Some(conn) => {
-                self.actions.push_back(Action::Close(conn, 1000, "client_close"));
-                self.timers
-                    .set(Timer::Farewell, now.mono + self.settings.timing.close);
-            }
-            None => {
-                debug_assert!(never_up);
-                self.abort_connection();
-                self.say_farewell(now);
-            }
+        if let Some(conn) = conn {
+            self.actions.push_back(Action::Close(conn, 1000, "client_close"));
+            self.timers
+                .set(Timer::Farewell, now.mono + self.settings.timing.close);
+        } else {
+            self.abort_connection();
+            self.say_farewell(now);
         }
     }
 
@@ -134,14 +129,8 @@ impl Machine {
     fn closed(&mut self, now: Now) {
         self.timers = super::TimerTable::default();
         self.requests.clear();
-        self.auth.invalidate();
-        while let Some(id) = self.outbox.pop_expired(Duration::MAX) {
-            self.counters.results_dropped += 1;
-            self.emit(
-                EventKind::ResultDropped,
-                json!({"dispatch_id": &*id, "reason": "closed"}),
-            );
-        }
+        self.auth.wipe();
+        self.drop_answers("closed");
         debug_assert!(now.mono < Duration::MAX);
         self.desired = Desired::Stopped;
         self.go(Transition::T46, LinkState::Closed);
@@ -163,7 +152,18 @@ impl Machine {
             self.cancelled(&id, reason);
         }
         self.inbox = super::Inbox::default();
-        self.outbox = super::Outbox::default();
+        self.drop_answers(reason);
+    }
+
+    /// What was not delivered is never dropped silently.
+    fn drop_answers(&mut self, reason: &str) {
+        while let Some(id) = self.outbox.pop_expired(Duration::MAX) {
+            self.counters.results_dropped += 1;
+            self.emit(
+                EventKind::ResultDropped,
+                json!({"dispatch_id": &*id, "reason": reason}),
+            );
+        }
     }
 }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::action::{Action, ConnectionNo, Dial, Dialed, LinkEnd};
+use super::action::{Action, ConnectionNo, Dial, Dialed, LinkEnd, Reply};
 use super::backoff::Cause;
 use super::event::EventKind;
 use super::failure::{Class, Failure, Step, message};
 use super::liveness::Liveness;
 use super::time::{Now, Timer};
-use super::{Connection, Desired, LinkState, Machine, Registration, Transition};
+use super::{Connection, Desired, LinkState, Machine, Purpose, Registration, Transition};
 use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::close_code::{self, CloseMeaning};
@@ -28,6 +28,9 @@ const HOPELESS: usize = 3;
 /// How long protocol errors and conflicts are remembered.
 const MEMORY: Duration = Duration::from_mins(10);
 
+/// Closes over the token that are nearer to each other than this mean that the fresh one is refused too.
+const RENEWALS_APART: Duration = Duration::from_secs(10);
+
 const CONFLICT_WAIT: Duration = Duration::from_secs(30);
 
 impl Machine {
@@ -43,12 +46,7 @@ impl Machine {
                 self.go(transition, LinkState::Authenticating);
                 self.fetch_token(now);
             } else {
-                let error = Error::new(
-                    ErrorKind::Auth,
-                    "TOKEN_EXPIRED",
-                    "the token that was supplied has expired",
-                )
-                .hint("call refresh_token with a new one");
+                let error = super::token::supplied_token_is_dead();
                 self.block(now, Transition::T53, Failure::fatal(error));
             }
         } else if !registered {
@@ -93,13 +91,14 @@ impl Machine {
         let target = self.dial_target();
         let failure = match dialed {
             Dialed::Open => return self.say_hello(now, conn),
-            Dialed::Failed(net) => Failure::unanswered(Step::Dial, &target, &net),
-            Dialed::Refused(reply) => {
-                Failure::refused(Step::Dial, &target, &self.redacted(&reply))
-            }
+            Dialed::Failed(net) => self.failure(Step::Dial, &target, &Reply::Failed(net)),
+            Dialed::Refused(reply) => self.failure(Step::Dial, &target, &Reply::Http(reply)),
             Dialed::WrongSubprotocol(got) => return self.wrong_subprotocol(now, got.as_deref()),
         };
-        self.dial_failures += 1;
+        // A 401 or 404 is the mesh's own answer: the address is good.
+        if matches!(failure.class, Class::Temporary | Class::Busy) {
+            self.dial_failures += 1;
+        }
         if self.dial_failures >= FAILURES_BEFORE_FRESH_URL {
             // The address may be stale: the next attempt asks for a fresh one.
             self.dial_failures = 0;
@@ -110,7 +109,7 @@ impl Machine {
 
     fn wrong_subprotocol(&mut self, now: Now, got: Option<&str>) {
         self.wrong_subprotocols += 1;
-        let got = got.map_or("none".to_owned(), |name| format!("`{name}`"));
+        let got = got.map_or("none".to_owned(), |name| format!("`{}`", self.auth.redact(name)));
         let error = Error::new(
             ErrorKind::Protocol,
             "SUBPROTOCOL",
@@ -127,11 +126,11 @@ impl Machine {
             retry_after: None,
             error,
         };
+        self.drop_connection();
         if self.wrong_subprotocols >= 3 {
             return self.fail(Transition::T19, failure.error);
         }
         self.last_failure = Some(failure);
-        self.drop_connection();
         self.back_off(now, Transition::T19, Cause::Crash, None);
     }
 
@@ -160,6 +159,7 @@ impl Machine {
                 "NO_WELCOME",
                 message(Step::Welcome, &self.dial_target(), &why),
             )
+            .hint("check `svantic_url` (SVANTIC_URL): what answers there takes WebSockets but is silent")
             .retryable(true),
         };
         self.last_failure = Some(failure);
@@ -177,7 +177,6 @@ impl Machine {
     /// The link is up: whoever waited for it goes on.
     pub(super) fn attempt_succeeded(&mut self, now: Now) {
         self.auth.fetched_for_attempt = false;
-        self.auth_backoff.reset();
         self.dial_failures = 0;
         self.last_failure = None;
         self.timers
@@ -189,6 +188,7 @@ impl Machine {
 
     pub(super) fn proven_stable(&mut self) {
         self.backoff.reset();
+        self.auth_backoff.reset();
         self.protocol_closes.clear();
     }
 
@@ -222,18 +222,22 @@ impl Machine {
             Class::Temporary
                 if first && self.hosted() && failure.error.http_status_code() == Some(502) =>
             {
-                self.give_up_first(failure.error);
+                let probed = self.agent.identity().public_url.as_deref().unwrap_or_default();
+                let hint = format!(
+                    "a hosted agent must serve its card at {probed}/.well-known/agent-card.json before it registers"
+                );
+                self.give_up_first(failure.error.hint(hint));
             }
             Class::Temporary => self.back_off(now, Transition::T6, Cause::Crash, failure.retry_after),
         }
     }
 
     fn forgotten(&mut self, now: Now) {
-        self.registration = Registration::Known { revision: 0 };
         let due = self
             .registered_at
             .is_none_or(|at| now.mono.saturating_sub(at) >= REGISTER_APART);
         if due {
+            self.registration = Registration::Known { revision: 0 };
             self.emit(EventKind::InstanceForgotten, json!({}));
             self.go(Transition::T14, LinkState::Registering);
             self.send_registration(now, false);
@@ -256,7 +260,7 @@ impl Machine {
         self.go(transition, LinkState::Backoff);
         self.timers.set(Timer::Retry, at);
         let why = self.last_failure.as_ref().map(|f| f.error.code().to_owned());
-        let delay = u64::try_from((at - now.mono).as_millis()).unwrap_or(u64::MAX);
+        let delay = u64::try_from(at.saturating_sub(now.mono).as_millis()).unwrap_or(u64::MAX);
         let attempt = self.backoff.attempts();
         self.emit(
             EventKind::Backoff,
@@ -268,26 +272,28 @@ impl Machine {
         let deadline = self.operations.connect().and_then(|(_, op)| op.deadline);
         let hopeless = deadline.is_none_or(|deadline| at >= deadline);
         if (hopeless || self.settings.fail_fast) && self.desired == Desired::Running {
-            let error = self.connect_error(now);
+            let error = self.connect_error();
             self.give_up_first(error);
         }
     }
 
     /// Why the first connect has not succeeded.
-    pub(super) fn connect_error(&self, now: Now) -> Error {
+    pub(super) fn connect_error(&self) -> Error {
+        if let Some(failure) = &self.last_failure {
+            let attempts = self.backoff.attempts().max(1);
+            let plural = if attempts == 1 { "" } else { "s" };
+            let attempt = format!("connect gave up after {attempts} attempt{plural}");
+            return failure.error.clone().within(&attempt);
+        }
         let timeout = self.operations.connect().map(|(_, op)| op.timeout);
         let timeout = timeout.unwrap_or_default().as_millis();
-        match &self.last_failure {
-            Some(failure) => failure.error.clone(),
-            None => Error::new(
-                ErrorKind::Timeout,
-                "TIMEOUT",
-                format!("connect timed out after {timeout} ms: {}", self.current_step()),
-            )
-            .hint("check `svantic_url` (SVANTIC_URL) and that this machine reaches it")
-            .retryable(true),
-        }
-        .retryable(self.auth.is_valid(now.mono) || self.last_failure.as_ref().is_none_or(|f| f.error.is_retryable()))
+        Error::new(
+            ErrorKind::Timeout,
+            "TIMEOUT",
+            format!("connect timed out after {timeout} ms: {}", self.current_step()),
+        )
+        .hint("check `svantic_url` (SVANTIC_URL) and that this machine reaches it")
+        .retryable(true)
     }
 
     /// The first connect has failed: everything is as before it, and connect can be called again.
@@ -296,6 +302,9 @@ impl Machine {
         for timer in [Timer::Retry, Timer::Welcome, Timer::Silence, Timer::Stable] {
             self.timers.stop(timer);
         }
+        // A reply that comes after all is not the next attempt's.
+        self.requests
+            .retain(|_, purpose| !matches!(purpose, Purpose::Register(_)));
         self.desired = Desired::Stopped;
         self.backoff.reset();
         self.go(Transition::T51, LinkState::Idle);
@@ -330,13 +339,14 @@ impl Machine {
         self.emit(EventKind::Failed, error.to_json());
         self.abort_connection();
         self.timers = super::TimerTable::default();
-        self.last_failure = Some(Failure::fatal(error.clone()));
+        self.requests.clear();
         self.desired = Desired::Stopped;
         self.cancel_running("failed");
         self.go(transition, LinkState::Failed);
         for id in self.operations.ids(|_| true) {
             self.complete(id, Err(error.clone()));
         }
+        self.last_failure = Some(Failure::fatal(error));
     }
 
     /// An open socket has ended.
@@ -354,7 +364,7 @@ impl Machine {
                 let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
                 (*code, self.auth.redact(&reason))
             }
-            LinkEnd::Broken(text) | LinkEnd::Violation(text) => (None, text.clone()),
+            LinkEnd::Broken(text) | LinkEnd::Violation(text) => (None, self.auth.redact(text)),
         };
         self.disconnected(conn, code, &cause, was_up);
         let said = code.map_or(String::new(), |code| format!(" with code {code}"));
@@ -383,7 +393,7 @@ impl Machine {
                 self.back_off(now, Transition::T33, Cause::Crash, None);
             }
             CloseMeaning::Protocol => self.protocol_close(now, Transition::T33, error),
-            CloseMeaning::Auth => self.auth_close(now, error),
+            CloseMeaning::Auth => self.auth_close(now, &error),
             CloseMeaning::Superseded => self.superseded(now, error),
         }
     }
@@ -399,9 +409,17 @@ impl Machine {
         }
     }
 
-    fn auth_close(&mut self, now: Now, error: Error) {
-        if self.auth.can_renew() && !self.auth.fetched_for_attempt {
+    fn auth_close(&mut self, now: Now, error: &Error) {
+        let error = Error::new(ErrorKind::Auth, "UNAUTHORIZED", error.message())
+            .hint("the token is expired or not this mesh's: call refresh_token with a new one");
+        // The welcome in between proves little: a mesh that welcomes and refuses in turn is not dialed in a loop.
+        let just_renewed = self
+            .auth
+            .renewed_for_close
+            .is_some_and(|at| now.mono.saturating_sub(at) < RENEWALS_APART);
+        if self.auth.can_renew() && !self.auth.fetched_for_attempt && !just_renewed {
             self.auth.fetched_for_attempt = true;
+            self.auth.renewed_for_close = Some(now.mono);
             self.auth.invalidate();
             self.go(Transition::T33A, LinkState::Authenticating);
             self.fetch_token(now);

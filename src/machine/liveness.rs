@@ -60,7 +60,7 @@ impl Machine {
         let last = connection.liveness.last_inbound;
         let (ping, dead) = (self.settings.timing.ping, self.settings.timing.dead);
         let silent = now.mono.saturating_sub(last);
-        if silent >= dead {
+        if silent >= dead && self.link == LinkState::Suspect {
             return self.half_open(now, silent);
         }
         if silent < ping {
@@ -68,10 +68,15 @@ impl Machine {
         }
         if self.link == LinkState::Ready {
             self.go(Transition::T26, LinkState::Suspect);
+            // A peer need answer only the latest of several pings (RFC 6455), so this one also stands for a
+            // fence that is on its way: everything before that was written before this.
+            let number = self.outbox.awaited(conn).unwrap_or(IDLE_PING);
             self.actions
-                .push_back(Action::Ping(conn, IDLE_PING.to_be_bytes()));
+                .push_back(Action::Ping(conn, number.to_be_bytes()));
         }
-        self.timers.set(Timer::Silence, last + dead);
+        // A driver that comes late (a machine that slept) still gives the peer the time to answer.
+        let answered_by = (last + dead).max(now.mono + dead.saturating_sub(ping));
+        self.timers.set(Timer::Silence, answered_by);
     }
 
     fn half_open(&mut self, now: Now, silent: Duration) {

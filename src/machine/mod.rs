@@ -30,6 +30,7 @@ mod link;
 mod liveness;
 mod operations;
 mod outbox;
+mod redaction;
 mod replies;
 pub mod snapshot;
 pub mod time;
@@ -336,7 +337,7 @@ impl Machine {
             Some(url) => {
                 let mut shown = url.clone();
                 shown.set_query(None);
-                shown.to_string()
+                self.auth.redact(shown.as_str())
             }
             None => "the mesh".to_owned(),
         }

@@ -31,9 +31,9 @@ pub(super) struct Outbox {
     /// In the order in which they became final; those given to the current connection are in front.
     entries: VecDeque<Entry>,
     bytes: usize,
-    /// The number of the last fence that was written, and the number that is awaited.
+    /// The number of the last fence that was written, and the one that is awaited with its connection.
     fence: u64,
-    awaited: Option<u64>,
+    awaited: Option<(ConnectionNo, u64)>,
 }
 
 impl Outbox {
@@ -74,11 +74,16 @@ impl Outbox {
             entry.sent = Some((conn, fence));
             write(Write::Frame(entry.frame.clone()));
         }
-        self.fence_if_needed(write);
+        self.fence_if_needed(conn, write);
     }
 
     /// A pong with this number came: everything that was written before its ping has been read.
     pub(super) fn proven(&mut self, conn: ConnectionNo, fence: u64, write: impl FnMut(Write)) {
+        // One ping is awaited at a time. A pong with any other number is the peer's own idea (RFC 6455 allows
+        // pongs that nobody asked for), and would prove what was never read.
+        if self.awaited != Some((conn, fence)) {
+            return;
+        }
         while let Some(entry) = self.entries.front() {
             let read = entry.sent.is_some_and(|(on, by)| on == conn && by <= fence);
             if !read {
@@ -86,10 +91,15 @@ impl Outbox {
             }
             self.drop_front();
         }
-        if self.awaited.is_some_and(|awaited| awaited <= fence) {
-            self.awaited = None;
-            self.fence_if_needed(write);
-        }
+        self.awaited = None;
+        self.fence_if_needed(conn, write);
+    }
+
+    /// The fence that is on its way over `conn`.
+    pub(super) fn awaited(&self, conn: ConnectionNo) -> Option<u64> {
+        self.awaited
+            .filter(|(on, _)| *on == conn)
+            .map(|(_, fence)| fence)
     }
 
     /// The connection is gone: what it had not proven will be sent again.
@@ -114,11 +124,11 @@ impl Outbox {
     }
 
     /// Writes a fence if there is something to prove and none is awaited: any number of answers share one.
-    fn fence_if_needed(&mut self, mut write: impl FnMut(Write)) {
+    fn fence_if_needed(&mut self, conn: ConnectionNo, mut write: impl FnMut(Write)) {
         let unproven = self.entries.front().is_some_and(|entry| entry.sent.is_some());
         if self.awaited.is_none() && unproven {
             self.fence += 1;
-            self.awaited = Some(self.fence);
+            self.awaited = Some((conn, self.fence));
             write(Write::Fence(self.fence));
         }
     }

@@ -1,8 +1,8 @@
 //! What the mesh's REST endpoints answered.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::action::{HttpReply, Output, Reply, RequestId};
+use super::action::{HttpReply, NetFailure, Output, Reply, RequestId};
 use super::event::EventKind;
 use super::failure::{Class, Failure, Step};
 use super::operations::Kind;
@@ -30,16 +30,37 @@ impl Machine {
 
     /// The reply with every secret of ours taken out of its body: a server may echo what it was sent.
     pub(super) fn redacted(&self, reply: &HttpReply) -> HttpReply {
-        let body = self.auth.redact(&String::from_utf8_lossy(&reply.body));
+        // As JSON first: a server that escapes what it echoes (`\/`, `\u0041`) must not smuggle a secret past.
+        let body = match serde_json::from_slice(&reply.body) {
+            Ok(json) => self.redacted_json(json).to_string(),
+            Err(_) => self.auth.redact(&String::from_utf8_lossy(&reply.body)),
+        };
         HttpReply {
+            status: reply.status,
+            retry_after: reply.retry_after,
+            location: reply.location.as_deref().map(|host| self.auth.redact(host)),
             body: body.into_bytes(),
-            ..reply.clone()
         }
     }
 
-    fn failure(&self, step: Step, target: &str, reply: &Reply) -> Failure {
+    fn redacted_json(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.auth.redact(&text)),
+            Value::Array(items) => items.into_iter().map(|item| self.redacted_json(item)).collect(),
+            Value::Object(fields) => fields
+                .into_iter()
+                .map(|(key, value)| (self.auth.redact(&key), self.redacted_json(value)))
+                .collect(),
+            other => other,
+        }
+    }
+
+    pub(super) fn failure(&self, step: Step, target: &str, reply: &Reply) -> Failure {
         match reply {
-            Reply::Failed(net) => Failure::unanswered(step, target, net),
+            Reply::Failed(net) => {
+                let text = self.auth.redact(&net.text);
+                Failure::unanswered(step, target, &NetFailure { text, ..net.clone() })
+            }
             Reply::Http(http) => Failure::refused(step, target, &self.redacted(http)),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::time::{Now, Timer};
 use super::operations::Kind;
-use super::{LinkState, Machine, Transition};
+use super::{LinkState, Machine, Step, Transition};
 use crate::error::{Error, ErrorKind};
 
 impl Machine {
@@ -17,7 +17,7 @@ impl Machine {
                 Timer::Silence => self.silence(now),
                 Timer::Stable => self.proven_stable(),
                 Timer::Renew => self.renewal_due(now),
-                Timer::TokenDeath => self.token_died(),
+                Timer::TokenDeath => self.token_died(now),
                 Timer::Dispatch => self.dispatches_overdue(now),
                 Timer::Outbox => self.outbox_expired(now),
                 Timer::Drain => self.drain_step(now),
@@ -47,15 +47,25 @@ impl Machine {
                 continue;
             };
             if operation.kind == Kind::Connect {
-                let error = self.connect_error(now);
+                let error = self.connect_error();
                 self.give_up_first(error);
                 continue;
             }
-            let text = format!(
-                "{} timed out after {} ms",
-                operation.kind.name(),
-                operation.timeout.as_millis()
-            );
+            let (name, limit) = (operation.kind.name(), operation.timeout.as_millis());
+            let up = matches!(self.link, LinkState::Ready | LinkState::Suspect | LinkState::Hosted);
+            let step = match &operation.kind {
+                _ if operation.wants_token => Some((Step::Token, "/auth/get_token")),
+                Kind::RefreshToken => Some((Step::Token, "/auth/get_token")),
+                Kind::CreateSession { .. } => Some((Step::CreateSession, "/sessions/init")),
+                Kind::CloseSession { .. } => Some((Step::CloseSession, "/sessions/close")),
+                Kind::ReRegister(_) if up => Some((Step::Register, "/agents/register")),
+                Kind::ReRegister(_) | Kind::Connect | Kind::Disconnect => None,
+            };
+            let waited_for = match step {
+                Some((step, path)) => format!("no answer while {} at {}", step.doing(), self.target(path)),
+                None => self.current_step(),
+            };
+            let text = format!("{name} timed out after {limit} ms: {waited_for}");
             let error = Error::new(ErrorKind::Timeout, "TIMEOUT", text).retryable(true);
             self.complete(id, Err(error));
         }

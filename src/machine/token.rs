@@ -1,5 +1,6 @@
 //! The token: one fetch at a time, renewed in time, never overwritten by an older one (`reliability.md` 6.5).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use super::event::EventKind;
 use super::failure::{Class, Failure, Step};
 use super::operations::Kind;
 use super::time::{Now, Timer};
-use super::{LinkState, Machine, Purpose, Transition};
+use super::{LinkState, Machine, Purpose, Transition, redaction};
 use crate::config::Credentials;
+use crate::error::{Error, ErrorKind};
 use crate::protocol::rest::{TokenReply, token_expires_at, token_lifetime};
 
 const PATH: &str = "/auth/get_token";
@@ -29,6 +31,9 @@ const WARN_AGAIN_AT: f64 = 0.95;
 /// First and longest wait after a renewal that failed while the token is still valid.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_LONGEST: Duration = Duration::from_mins(1);
+
+/// How many tokens are looked for in what a server echoes.
+const REMEMBERED_TOKENS: usize = 8;
 
 struct Token {
     secret: Arc<SecretString>,
@@ -49,6 +54,10 @@ pub(super) struct Auth {
     fetching: Option<(u64, Duration)>,
     /// Whether the current attempt has fetched a token because of a 401.
     pub(super) fetched_for_attempt: bool,
+    /// When a token was last fetched because the mesh closed the link over the one before.
+    pub(super) renewed_for_close: Option<Duration>,
+    /// The latest tokens, replaced ones too: what is still on its way may come back as an echo.
+    shown: VecDeque<Arc<SecretString>>,
     renewal_failures: u32,
 }
 
@@ -60,6 +69,8 @@ impl Auth {
             generation: 0,
             fetching: None,
             fetched_for_attempt: false,
+            renewed_for_close: None,
+            shown: VecDeque::new(),
             renewal_failures: 0,
         }
     }
@@ -90,29 +101,32 @@ impl Auth {
         self.token = None;
     }
 
+    /// Nothing will be shown any more.
+    pub(super) fn wipe(&mut self) {
+        self.token = None;
+        self.shown.clear();
+    }
+
     fn set(&mut self, secret: SecretString, from: Duration, lifetime: Duration) {
         self.generation += 1;
         self.renewal_failures = 0;
+        let secret = Arc::new(secret);
+        self.shown.push_front(Arc::clone(&secret));
+        self.shown.truncate(REMEMBERED_TOKENS);
         self.token = Some(Token {
-            secret: Arc::new(secret),
+            secret,
             dies_at: from + lifetime,
             lifetime,
             warned: false,
         });
     }
 
-    /// Every secret that must not show in a text that came from elsewhere.
+    /// The text, which came from elsewhere, without any secret of ours.
     pub(super) fn redact(&self, text: &str) -> String {
-        let mut shown = text.to_owned();
-        let client_secret = match &self.source {
-            Credentials::Exchange { client_secret, .. } => Some(client_secret),
-            Credentials::Static(token) => Some(token),
-        };
-        let token = self.token.as_ref().map(|token| &*token.secret);
-        for secret in client_secret.into_iter().chain(token) {
-            shown = shown.replace(secret.expose_secret(), "[redacted]");
-        }
-        shown
+        let (Credentials::Exchange { client_secret: source, .. } | Credentials::Static(source)) = &self.source;
+        let tokens = self.shown.iter().map(|secret| &**secret);
+        let secrets = std::iter::once(source).chain(tokens);
+        redaction::remove(text, secrets.map(|secret| secret.expose_secret()))
     }
 
     fn retry_after(&mut self, rng: &mut Rng) -> Duration {
@@ -162,29 +176,27 @@ impl Machine {
         };
         let target = self.target(PATH);
         let failure = match reply {
-            Reply::Failed(net) => Failure::unanswered(Step::Token, &target, net),
-            Reply::Http(http) if http.status != 200 => {
-                let http = self.redacted(http);
-                Failure::refused(Step::Token, &target, &http)
-            }
-            Reply::Http(http) => match serde_json::from_slice::<TokenReply>(&http.body) {
+            Reply::Http(http) if http.status == 200 => match serde_json::from_slice::<TokenReply>(&http.body) {
                 Ok(reply) if crate::config::is_secret(&reply.token) => {
-                    if self.auth.generation == generation {
-                        self.use_token(now, reply.token.into(), started);
-                    } else {
+                    if self.auth.generation != generation && self.auth.is_valid(now.mono) {
                         // A newer token came in the meantime, and whoever waits is served by it.
-                        self.token_ready(now);
+                        return self.token_ready(now);
                     }
-                    return;
+                    if started + token_lifetime(&reply.token) > now.mono {
+                        return self.use_token(now, reply.token.into(), started);
+                    }
+                    Failure::undecodable(Step::Token, &target, 200, "the token has expired already")
                 }
                 _ => Failure::undecodable(Step::Token, &target, 200, "the body holds no token"),
             },
+            reply => self.failure(Step::Token, &target, reply),
         };
         self.fail_token_waiters(&failure);
         if self.link == LinkState::Authenticating {
             self.step_failed(now, failure);
         } else if self.auth.is_valid(now.mono) {
-            let wait = self.auth.retry_after(&mut self.rng);
+            let asked = failure.retry_after.unwrap_or_default();
+            let wait = self.auth.retry_after(&mut self.rng).max(asked);
             self.timers.set(Timer::Renew, now.mono + wait);
             self.log("warn", format!("renewing the token failed: {}", failure.error));
             if failure.class == Class::Unauthorized {
@@ -272,9 +284,22 @@ impl Machine {
         );
     }
 
-    pub(super) fn token_died(&mut self) {
+    pub(super) fn token_died(&mut self, now: Now) {
         if !self.auth.can_renew() {
             self.emit(EventKind::TokenExpired, json!({}));
+        } else if self.is_up() {
+            // The renewal was missed, since the token was there before the link; or it failed for too long.
+            self.fetch_token(now);
         }
     }
+}
+
+/// What everything that needs a token gets when the supplied one is of no use any more.
+pub(super) fn supplied_token_is_dead() -> Error {
+    Error::new(
+        ErrorKind::Auth,
+        "TOKEN_EXPIRED",
+        "the token that was supplied has expired or was refused",
+    )
+    .hint("call refresh_token with a new one")
 }

@@ -1,0 +1,23 @@
+//! The machine, played by hand on a virtual clock, and by a simulation of the mesh and the network.
+// Virtual times are subtracted everywhere, and a wrong order is a failed test.
+#![allow(clippy::unchecked_time_subtraction)]
+
+mod connecting;
+mod coverage;
+mod delivery;
+mod dispatches;
+mod draining;
+mod hosted;
+mod link_ends;
+mod liveness;
+mod mesh;
+mod refusals;
+mod rig;
+mod rig_application;
+mod rig_mesh;
+mod secrets;
+mod sessions;
+mod simulation;
+mod tokens;
+mod wire;
+mod world;

@@ -1,0 +1,191 @@
+//! Thousands of lives of a connector, each decided by its seed.
+//!
+//! A failing seed is printed; `SVANTIC_SEED=<seed> cargo test --lib simulation` runs it alone.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::rig::{millis, seconds};
+use super::world::{Happening, World};
+use crate::agent::Capability;
+use crate::machine::State;
+use crate::machine::action::LinkEnd;
+
+impl World {
+    /// The mesh has work now and then, and sends some of it twice.
+    pub(super) fn work(&mut self) {
+        if self.is_open() {
+            let (_, text) = self.mesh.new_dispatch(self.now, &mut self.rng);
+            self.send_to_agent(text);
+            if self.rng.u8(0..5) == 0
+                && let Some((_, text)) = self.mesh.any_dispatch(&mut self.rng)
+            {
+                self.send_to_agent(text);
+            }
+            if self.rng.u8(0..20) == 0 {
+                self.send_to_agent(r#"{"type":"to be invented"}"#.to_owned());
+            }
+        }
+        let pause = millis(self.rng.u64(50..4000));
+        self.after(pause, Happening::Work);
+    }
+
+    /// Something happens to the connection, or to the mesh's memory.
+    pub(super) fn chaos(&mut self) {
+        if self.is_open() && self.rng.f64() < 0.3 + self.mesh.trouble {
+            match self.rng.u8(0..7) {
+                0 | 1 => self.cut(Some(LinkEnd::Broken("reset".to_owned()))),
+                2 | 3 => {
+                    let code = self.mesh.close_code(&mut self.rng);
+                    let reason = String::new();
+                    self.cut(Some(LinkEnd::Closed { code, reason }));
+                }
+                4 => self.cut(None),
+                5 => self.withhold_pongs(),
+                _ => {
+                    if self.rng.u8(0..4) == 0 {
+                        self.mesh.violated();
+                        self.cut(Some(LinkEnd::Violation("not UTF-8".to_owned())));
+                    } else {
+                        self.mesh.registered = false;
+                        self.cut(Some(LinkEnd::Broken("restarted".to_owned())));
+                    }
+                }
+            }
+        }
+        let pause = millis(self.rng.u64(200..20_000));
+        self.after(pause, Happening::Chaos);
+    }
+
+    /// The application connects, and uses what there is.
+    pub(super) fn application(&mut self) {
+        if self.leaving {
+            return;
+        }
+        let (now, timeout) = (self.now(), millis(self.rng.u64(100..40_000)));
+        if self.machine.state() == State::Idle && self.connecting.is_none() {
+            let id = self.operation(None);
+            self.connecting = Some(id);
+            self.machine.connect(now, id, timeout);
+        } else {
+            self.some_operation(timeout);
+        }
+        let pause = millis(self.rng.u64(100..15_000));
+        self.after(pause, Happening::Application);
+    }
+
+    fn some_operation(&mut self, timeout: Duration) {
+        let now = self.now();
+        match self.rng.u8(0..6) {
+            0 => {
+                let id = self.operation(None);
+                self.machine
+                    .create_session(now, id, serde_json::Map::new(), timeout);
+            }
+            1 => {
+                let id = self.operation(None);
+                self.machine.close_session(now, id, "s1", timeout);
+            }
+            2 => {
+                let id = self.operation(None);
+                self.machine.refresh_token(now, id, None, timeout);
+            }
+            3 => {
+                let id = self.operation(None);
+                let token = SecretString::from(self.mesh.issue(self.now));
+                self.machine.refresh_token(now, id, Some(token), timeout);
+            }
+            _ => {
+                if self.rng.bool() && !matches!(self.machine.state(), State::Closed | State::Failed)
+                {
+                    let name = format!("skill_{}", self.machine.agent().len());
+                    let spec = json!({"name": name, "description": "d"}).to_string();
+                    self.machine
+                        .define(Capability::parse(&spec).unwrap())
+                        .unwrap();
+                }
+                let capabilities = self.machine.agent().len();
+                let id = self.operation(Some(capabilities));
+                self.machine.re_register(now, id, timeout);
+            }
+        }
+    }
+
+    /// The application goes, gently or not.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+        let gently = self.rng.u8(0..4) > 0;
+        let state = self.machine.state();
+        if self.rng.bool() {
+            self.mesh.trouble = 0.0;
+        }
+        if !gently || matches!(state, State::Failed | State::Draining) {
+            return self.machine.stop(self.now());
+        }
+        let id = self.operation(None);
+        let timeout = seconds(self.rng.u64(0..40));
+        self.machine.disconnect(self.now(), id, timeout);
+        // Whatever happens on the way out, this ends it.
+        let patience = timeout + seconds(self.rng.u64(0..60));
+        self.after(patience, Happening::Leave);
+    }
+}
+
+/// Prints the seed of the life that panics.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "rerun this life alone: SVANTIC_SEED={} cargo test --lib simulation",
+                self.0
+            );
+        }
+    }
+}
+
+/// One life: its trace, and how many answers reached the mesh.
+pub(super) fn live(seed: u64) -> (u64, usize) {
+    let _printed = Seed(seed);
+    let mut world = World::new(seed);
+    world.run();
+    world.check_the_end();
+    let arrived = world.mesh.ledger.values().filter(|record| record.arrived);
+    (world.trace(), arrived.count())
+}
+
+#[test]
+fn the_invariants_hold_in_every_life() {
+    if let Some(seed) = std::env::var("SVANTIC_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+    {
+        live(seed);
+        return;
+    }
+    let halves = [0, 1].map(|half| {
+        std::thread::spawn(move || (0..1000).map(|n| live(n * 2 + half).1).sum::<usize>())
+    });
+    let answers: usize = halves
+        .map(|half| half.join().expect("a life failed"))
+        .iter()
+        .sum();
+    assert!(
+        answers > 10_000,
+        "lives without work prove nothing: {answers} answers"
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let mut traces = std::collections::HashSet::new();
+    for seed in 100_000..100_100 {
+        let trace = live(seed);
+        assert_eq!(live(seed), trace, "seed {seed}");
+        traces.insert(trace);
+    }
+    assert_eq!(traces.len(), 100, "different seeds are different lives");
+}

@@ -1,0 +1,173 @@
+//! The network of a [`World`]: one connection at a time, with its two ends.
+
+use std::time::Duration;
+
+use super::rig::{millis, parsed, seconds};
+use super::world::{Happening, World};
+use crate::machine::action::{Answer, ConnectionNo, LinkEnd};
+use crate::protocol::frame::FrameText;
+
+/// A result needs this much of a healthy link to be with the mesh (invariant I3).
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// The network's view of a connection.
+#[derive(Default)]
+pub(super) struct Wire {
+    pub(super) conn: ConnectionNo,
+    /// Cut or silent: nothing passes any more.
+    pub(super) dead: bool,
+    pub(super) withholds_pongs: bool,
+    pub(super) sent: u32,
+    pub(super) welcomed: bool,
+    /// Since when work and answers can pass.
+    pub(super) healthy_since: Option<Duration>,
+    pub(super) last_to_mesh: Duration,
+    pub(super) last_to_agent: Duration,
+}
+
+impl World {
+    pub(super) fn wire(&mut self, conn: ConnectionNo) -> Option<&mut Wire> {
+        self.wire.as_mut().filter(|wire| wire.conn == conn)
+    }
+
+    pub(super) fn alive(&mut self, conn: ConnectionNo) -> bool {
+        self.wire(conn).is_some_and(|wire| !wire.dead)
+    }
+
+    /// The delay of the next thing in this direction; nothing overtakes.
+    pub(super) fn delay_to_agent(&mut self, conn: ConnectionNo) -> Duration {
+        let (now, delay) = (self.now, millis(self.rng.u64(1..150)));
+        let Some(wire) = self.wire(conn) else {
+            return delay;
+        };
+        wire.last_to_agent = wire.last_to_agent.max(now + delay);
+        wire.last_to_agent - now
+    }
+
+    pub(super) fn delay_to_mesh(&mut self, conn: ConnectionNo) -> Duration {
+        let (now, delay) = (self.now, millis(self.rng.u64(1..150)));
+        let Some(wire) = self.wire(conn) else {
+            return delay;
+        };
+        wire.last_to_mesh = wire.last_to_mesh.max(now + delay);
+        wire.last_to_mesh - now
+    }
+
+    pub(super) fn send_to_agent(&mut self, text: String) {
+        if let Some(conn) = self.wire.as_ref().map(|wire| wire.conn) {
+            let delay = self.delay_to_agent(conn);
+            self.after(delay, Happening::ToAgent(conn, text));
+        }
+    }
+
+    /// The current connection dies; the agent learns of it later, or by its own means.
+    pub(super) fn cut(&mut self, end: Option<LinkEnd>) {
+        self.unhealthy();
+        let Some(wire) = &mut self.wire else { return };
+        wire.dead = true;
+        let conn = wire.conn;
+        if let Some(end) = end {
+            let delay = self.delay_to_agent(conn);
+            self.after(delay, Happening::EndToAgent(conn, end));
+        }
+    }
+
+    pub(super) fn withhold_pongs(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            wire.withholds_pongs = true;
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.wire
+            .as_ref()
+            .is_some_and(|wire| wire.healthy_since.is_some())
+    }
+
+    /// I3: whatever was finished, with a window of health before its deadline, is with the mesh.
+    pub(super) fn unhealthy(&mut self) {
+        let Some(since) = self
+            .wire
+            .as_mut()
+            .and_then(|wire| wire.healthy_since.take())
+        else {
+            return;
+        };
+        for (id, record) in &self.mesh.ledger {
+            let (Some(finished), Some(received)) = (record.finished_at, record.received_at) else {
+                continue;
+            };
+            let from = finished.max(since);
+            let until = self.now.min(received + seconds(60));
+            if until.saturating_sub(from) >= WINDOW {
+                assert!(
+                    record.arrived,
+                    "I3: the answer to {id}, final at {finished:?}, was lost"
+                );
+            }
+        }
+    }
+
+    // ---- the two ends of a connection ----
+
+    pub(super) fn at_mesh(&mut self, conn: ConnectionNo, text: &FrameText) {
+        let frame = parsed(text);
+        if frame["type"] == "hello" {
+            if self.rng.f64() < self.mesh.trouble / 2.0 {
+                return self.note("no welcome");
+            }
+            if self.rng.u8(0..6) == 0 {
+                let (_, early) = self.mesh.new_dispatch(self.now, &mut self.rng);
+                self.send_to_agent(early);
+            }
+            self.send_to_agent(r#"{"v":1,"type":"welcome","payload":{}}"#.to_owned());
+            for (_, text) in self.mesh.unanswered(self.now) {
+                self.send_to_agent(text);
+            }
+        } else if let Some(id) = frame["in_reply_to"].as_str() {
+            let record = self
+                .mesh
+                .ledger
+                .get_mut(id)
+                .expect("an answer to something asked");
+            record.arrived = true;
+        }
+        debug_assert!(self.alive(conn));
+    }
+
+    pub(super) fn at_agent(&mut self, conn: ConnectionNo, text: String) {
+        let (now, at) = (self.now(), self.now);
+        let frame = parsed(&text);
+        let wire = self.wire(conn).expect("alive");
+        if frame["type"] == "welcome" {
+            wire.welcomed = true;
+            wire.healthy_since = Some(at);
+        }
+        let welcomed = wire.welcomed;
+        self.machine.handle_inbound(now, conn);
+        self.machine.handle_text(now, conn, text.into());
+        if welcomed && let Some(id) = frame["id"].as_str() {
+            let record = self.mesh.ledger.get_mut(id).expect("asked before");
+            record.received_at.get_or_insert(at);
+        }
+    }
+
+    pub(super) fn handler_done(&mut self, id: &str) {
+        let (now, at) = (self.now(), self.now);
+        let answer = if self.rng.u8(0..6) == 0 {
+            Answer::Error {
+                code: "HANDLER_ERROR",
+                message: "no",
+            }
+        } else {
+            Answer::Result("[1]")
+        };
+        if self.machine.answer(now, id, answer).is_ok() {
+            let record = self.mesh.ledger.get_mut(id).expect("asked before");
+            assert!(
+                record.finished_at.replace(at).is_none(),
+                "I2: two answers to {id}"
+            );
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! A machine in a model of the world: a network that delays and cuts, a mesh with moods, handlers that are
+//! slow or never end. Every step is checked against the invariants of `reliability.md` 3.0.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::json;
+
+use super::mesh::Mesh;
+use super::rig::{config, machine, millis, parsed, remember_transitions, seconds};
+use super::wire::Wire;
+use crate::machine::action::{
+    Action, Answer, ConnectionNo, Dialed, LinkEnd, OperationId, Reply, RequestId,
+};
+use crate::machine::event::EventKind;
+use crate::machine::time::Now;
+use crate::machine::{LinkState, Machine, State};
+use crate::protocol::frame::FrameText;
+
+/// Something that is going to happen.
+pub(super) enum Happening {
+    Reply(RequestId, &'static str, Reply),
+    Dialed(ConnectionNo, Dialed),
+    ToMesh(ConnectionNo, FrameText),
+    PingToMesh(ConnectionNo, [u8; 8]),
+    ToAgent(ConnectionNo, String),
+    PongToAgent(ConnectionNo, [u8; 8]),
+    EndToAgent(ConnectionNo, LinkEnd),
+    HandlerDone(String),
+    Work,
+    Chaos,
+    Application,
+    Leave,
+}
+
+pub(super) struct World {
+    pub(super) machine: Machine,
+    pub(super) mesh: Mesh,
+    pub(super) now: Duration,
+    pub(super) rng: Rng,
+    queue: BTreeMap<(Duration, u64), Happening>,
+    scheduled: u64,
+    pub(super) wire: Option<Wire>,
+    started: HashSet<String>,
+    /// What each operation in progress announces, if it is an announcement.
+    pub(super) operations: HashMap<OperationId, Option<usize>>,
+    next_operation: OperationId,
+    pub(super) connecting: Option<OperationId>,
+    pub(super) leaving: bool,
+    pub(super) finished: bool,
+    token_requests: u32,
+    hasher: DefaultHasher,
+    steps: u32,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        remember_transitions(&self.machine);
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut mesh = Mesh::new(&mut rng);
+        let max_in_flight = [0, 2, 5][rng.usize(0..3)];
+        let mut changes = json!({"max_in_flight": max_in_flight});
+        if rng.u8(0..8) == 0 {
+            changes["client_id"] = json!(null);
+            changes["client_secret"] = json!(null);
+            changes["token"] = json!(mesh.issue(Duration::ZERO));
+        }
+        if rng.u8(0..12) == 0 {
+            changes["auto_reconnect"] = json!(false);
+            mesh.gave_cause_to_fail = true;
+        }
+        if rng.u8(0..6) == 0 {
+            changes["reconnect_delays_ms"] = json!([100, 1000]);
+        }
+        let specs = [r#"{"name":"echo","description":"says it again"}"#];
+        let mut world = Self {
+            machine: machine(config(&changes), &specs, seed),
+            mesh,
+            now: Duration::ZERO,
+            rng,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            wire: None,
+            started: HashSet::new(),
+            operations: HashMap::new(),
+            next_operation: 1,
+            connecting: None,
+            leaving: false,
+            finished: false,
+            token_requests: 0,
+            hasher: DefaultHasher::new(),
+            steps: 0,
+        };
+        for (first, happening) in [
+            (1, Happening::Work),
+            (5, Happening::Chaos),
+            (0, Happening::Application),
+        ] {
+            world.after(seconds(first), happening);
+        }
+        let leave = seconds(world.rng.u64(2..120));
+        world.after(leave, Happening::Leave);
+        world
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now {
+            mono: self.now,
+            unix_ms: 1_777_622_400_000,
+        }
+    }
+
+    pub(super) fn after(&mut self, delay: Duration, happening: Happening) {
+        self.scheduled += 1;
+        self.queue
+            .insert((self.now + delay, self.scheduled), happening);
+    }
+
+    pub(super) fn operation(&mut self, announces: Option<usize>) -> OperationId {
+        let id = self.next_operation;
+        self.next_operation += 1;
+        self.operations.insert(id, announces);
+        id
+    }
+
+    pub(super) fn trace(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    pub(super) fn note(&mut self, what: &str) {
+        (self.now, what).hash(&mut self.hasher);
+    }
+
+    /// Lets the next thing happen, until the machine has said goodbye.
+    pub(super) fn run(&mut self) {
+        while !self.finished {
+            self.steps += 1;
+            assert!(self.steps < 50_000, "the machine never comes to rest");
+            let due = self.machine.poll_timeout();
+            let next = self.queue.keys().next().map(|(at, _)| *at);
+            match (due, next) {
+                (Some(due), next) if next.is_none_or(|next| due <= next) => {
+                    self.now = self.now.max(due);
+                    self.note("timeout");
+                    self.machine.handle_timeout(self.now());
+                    let again = self.machine.poll_timeout();
+                    assert!(
+                        again.is_none_or(|again| again > self.now),
+                        "a timer that is due at once again"
+                    );
+                }
+                _ => {
+                    let ((at, _), happening) = self.queue.pop_first().expect("the world goes on");
+                    self.now = at;
+                    self.happen(happening);
+                }
+            }
+            self.carry_out();
+            assert_eq!(self.machine.unknown_transitions(), 0);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let now = self.now();
+        match happening {
+            Happening::Reply(id, path, reply) => {
+                self.note(path);
+                if path == "/auth/get_token" {
+                    self.token_requests -= 1;
+                }
+                self.machine.handle_reply(now, id, &reply);
+            }
+            Happening::Dialed(conn, dialed) => {
+                if !matches!(dialed, Dialed::Open) && self.wire(conn).is_some() {
+                    self.wire = None;
+                }
+                self.machine.handle_dialed(now, conn, dialed);
+            }
+            Happening::ToMesh(conn, text) if self.alive(conn) => self.at_mesh(conn, &text),
+            Happening::PingToMesh(conn, payload) if self.alive(conn) => {
+                if self.wire(conn).is_some_and(|wire| !wire.withholds_pongs) {
+                    let at = self.delay_to_agent(conn);
+                    self.after(at, Happening::PongToAgent(conn, payload));
+                }
+            }
+            Happening::ToAgent(conn, text) if self.alive(conn) => self.at_agent(conn, text),
+            Happening::PongToAgent(conn, payload) if self.alive(conn) => {
+                self.machine.handle_pong(now, conn, &payload);
+            }
+            Happening::EndToAgent(conn, end) => {
+                if self.wire(conn).is_some() {
+                    self.unhealthy();
+                    self.wire = None;
+                }
+                self.machine.handle_closed(now, conn, &end);
+            }
+            Happening::HandlerDone(id) => self.handler_done(&id),
+            Happening::Work => self.work(),
+            Happening::Chaos => self.chaos(),
+            Happening::Application => self.application(),
+            Happening::Leave => self.leave(),
+            // What was on its way when the connection died.
+            Happening::ToMesh(..)
+            | Happening::PingToMesh(..)
+            | Happening::ToAgent(..)
+            | Happening::PongToAgent(..) => {}
+        }
+    }
+
+    // ---- what the machine wants done ----
+
+    pub(super) fn carry_out(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            assert!(!self.finished, "nothing comes after the end");
+            match action {
+                Action::Request(request) => {
+                    self.note(request.path);
+                    if request.path == "/auth/get_token" {
+                        self.token_requests += 1;
+                        assert!(self.token_requests <= 1, "one fetch at a time");
+                    }
+                    let (delay, reply) = self.mesh.reply(self.now, &mut self.rng, &request);
+                    self.after(delay, Happening::Reply(request.id, request.path, reply));
+                }
+                Action::Dial(dial) => {
+                    self.note("dial");
+                    assert!(self.wire.is_none(), "I5: one socket at a time");
+                    self.wire = Some(Wire {
+                        conn: dial.conn,
+                        ..Wire::default()
+                    });
+                    let (delay, dialed) = self.mesh.dialed(self.now, &mut self.rng, &dial);
+                    self.after(delay, Happening::Dialed(dial.conn, dialed));
+                }
+                Action::Send(conn, text) => self.sent(conn, text),
+                Action::Ping(conn, payload) => {
+                    let delay = self.delay_to_mesh(conn);
+                    self.after(delay, Happening::PingToMesh(conn, payload));
+                }
+                Action::Close(conn, ..) => {
+                    self.note("close");
+                    self.unhealthy();
+                    if self.alive(conn) && self.rng.u8(0..4) > 0 {
+                        let delay = self.delay_to_mesh(conn) + millis(5);
+                        let end = LinkEnd::Closed {
+                            code: Some(1000),
+                            reason: String::new(),
+                        };
+                        self.after(delay, Happening::EndToAgent(conn, end));
+                    }
+                }
+                Action::Abort(conn) => {
+                    self.note("abort");
+                    self.unhealthy();
+                    assert_eq!(self.wire.take().map(|wire| wire.conn), Some(conn));
+                }
+                Action::Deliver(dispatch) => {
+                    let id = dispatch.id.to_string();
+                    self.note(&id);
+                    assert!(self.started.insert(id.clone()), "I1: {id} runs twice");
+                    let delay = match self.rng.u8(0..10) {
+                        0 => None,
+                        1 => Some(self.rng.u64(10_000..80_000)),
+                        2..=4 => Some(self.rng.u64(0..15_000)),
+                        _ => Some(self.rng.u64(0..500)),
+                    };
+                    if let Some(delay) = delay {
+                        self.after(millis(delay), Happening::HandlerDone(id));
+                    }
+                }
+                Action::Event(event) => {
+                    self.note(event.kind.name());
+                    let failed = event.kind == EventKind::Failed;
+                    assert!(
+                        !failed || self.mesh.gave_cause_to_fail,
+                        "failed for {}",
+                        event.data
+                    );
+                }
+                Action::Complete(id, result) => {
+                    self.note("complete");
+                    let announces = self
+                        .operations
+                        .remove(&id)
+                        .expect("every operation ends once");
+                    if let (Some(capabilities), Ok(_)) = (announces, &result) {
+                        assert!(
+                            self.mesh.tools >= capabilities,
+                            "announced, but the mesh does not know"
+                        );
+                    }
+                    if self.connecting == Some(id) {
+                        self.connecting = None;
+                    }
+                }
+                Action::Finished => self.finished = true,
+            }
+        }
+    }
+
+    fn sent(&mut self, conn: ConnectionNo, text: FrameText) {
+        self.note(&text);
+        let frame = parsed(&text);
+        let wire = self
+            .wire(conn)
+            .expect("I5: frames go to the current socket");
+        wire.sent += 1;
+        assert_eq!(
+            frame["type"] == "hello",
+            wire.sent == 1,
+            "I4: hello is the first frame, once"
+        );
+        assert!(
+            wire.sent == 1 || wire.welcomed,
+            "I4: {frame} before the welcome"
+        );
+        if let Some(id) = frame["in_reply_to"].as_str() {
+            let record = self
+                .mesh
+                .ledger
+                .get_mut(id)
+                .expect("an answer to something asked");
+            let given = record.given.get_or_insert_with(|| text.clone());
+            assert_eq!(*given, text, "I2: two different answers to {id}");
+        }
+        let delay = self.delay_to_mesh(conn);
+        self.after(delay, Happening::ToMesh(conn, text));
+    }
+
+    /// Nothing moves a machine that has ended.
+    pub(super) fn check_the_end(&mut self) {
+        assert!(matches!(
+            self.machine.state(),
+            State::Closed | State::Failed
+        ));
+        assert!(
+            self.operations.is_empty(),
+            "operations without an end: {:?}",
+            self.operations
+        );
+        assert!(self.machine.poll_timeout().is_none());
+        for (_, happening) in std::mem::take(&mut self.queue) {
+            let now = self.now();
+            match happening {
+                Happening::Reply(id, _, reply) => self.machine.handle_reply(now, id, &reply),
+                Happening::Dialed(conn, dialed) => self.machine.handle_dialed(now, conn, dialed),
+                Happening::ToAgent(conn, text) => self.machine.handle_text(now, conn, text.into()),
+                Happening::EndToAgent(conn, end) => self.machine.handle_closed(now, conn, &end),
+                Happening::HandlerDone(id) => {
+                    let late = self.machine.answer(now, &id, Answer::Result("1"));
+                    assert!(late.is_err(), "{id} was answered after the end");
+                }
+                _ => {}
+            }
+            self.machine.handle_timeout(self.now());
+            assert!(
+                self.machine.poll_action().is_none(),
+                "an action after the end"
+            );
+            assert!(
+                self.machine.poll_timeout().is_none(),
+                "a timer after the end"
+            );
+        }
+        if self.machine.link() == LinkState::Closed {
+            assert!(self.machine.token().is_none());
+        }
+    }
+}
