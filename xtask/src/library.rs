@@ -1,0 +1,71 @@
+//! Building the shared library, for the demo, for shipping, and for its header.
+
+use std::{fs, path::PathBuf};
+
+use crate::{checkout::Checkout, failure::Failure, terminal::say};
+
+const HEADER: &str = "include/svantic.h";
+
+/// The file name of the shared library on this platform.
+fn file_name() -> String {
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    format!("{prefix}svantic{suffix}")
+}
+
+/// Builds with the dev profile, which compiles fastest, and returns the folder of the library.
+pub(crate) fn build_for_development(here: &Checkout) -> Result<PathBuf, Failure> {
+    here.cargo(&["build", "-p", "svantic", "--lib"])?;
+    let folder = here.target.join("debug");
+    let library = folder.join(file_name());
+    for file in [&library, &here.root.join(HEADER)] {
+        if !file.is_file() {
+            let file = here.shown(file);
+            return Err(Failure::new(format!("the build left no {file}")));
+        }
+    }
+    Ok(folder)
+}
+
+/// `cargo xtask build`
+pub(crate) fn build_to_ship(here: &Checkout) -> Result<(), Failure> {
+    // One crate type only: with an rlib among them, as a plain `cargo build` has it, cargo applies no LTO.
+    here.cargo(&[
+        "rustc",
+        "-p",
+        "svantic",
+        "--lib",
+        "--release",
+        "--crate-type",
+        "cdylib",
+    ])?;
+    let library = here.target.join("release").join(file_name());
+    let facts = fs::metadata(&library).map_err(|error| {
+        let library = here.shown(&library);
+        Failure::new(format!("the build left no {library}: {error}"))
+    })?;
+    // Shown in hundredths, which integers can do without losing anything.
+    let (bytes, hundredths) = (facts.len(), facts.len() * 100 / (1 << 20));
+    say(&format!(
+        "{}  {}.{:02} MiB ({bytes} bytes), stripped",
+        here.shown(&library),
+        hundredths / 100,
+        hundredths % 100,
+    ));
+    Ok(())
+}
+
+/// `cargo xtask header`
+pub(crate) fn write_header(here: &Checkout) -> Result<(), Failure> {
+    let header = here.root.join(HEADER);
+    let before = fs::read(&header).unwrap_or_default();
+    build_for_development(here)?;
+    let after = fs::read(&header)
+        .map_err(|error| Failure::new(format!("cannot read {HEADER}: {error}")))?;
+    let outcome = if before == after {
+        "is up to date"
+    } else {
+        "has been written anew; commit it together with the change of src/ffi"
+    };
+    say(&format!("{HEADER} {outcome}"));
+    Ok(())
+}

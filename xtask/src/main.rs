@@ -1,0 +1,55 @@
+//! The repository's commands; `cargo xtask` without one lists them.
+
+mod checkout;
+mod demo;
+mod failure;
+mod library;
+mod prerequisites;
+mod terminal;
+mod test_run;
+
+use std::process::ExitCode;
+
+use checkout::Checkout;
+use failure::Failure;
+use terminal::say;
+
+const HELP: &str = "\
+The repository's commands:
+
+  cargo xtask demo           An agent in C joins the local gateway, works and leaves; under a minute after the build
+  cargo xtask test [ARGS]    Every test there is; ARGS go to `cargo test` (for instance a test's name)
+  cargo xtask build          The shared library as it ships: release profile, one crate type, stripped
+  cargo xtask header         Write include/svantic.h anew from the doc comments of src/ffi
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let done = match (command, rest) {
+        ("help" | "--help" | "-h", _) => {
+            say(HELP.trim_end());
+            Ok(())
+        }
+        ("test", arguments) => Checkout::find().and_then(|here| test_run::run(&here, arguments)),
+        ("demo", []) => Checkout::find().and_then(|here| demo::run(&here)),
+        ("build", []) => Checkout::find().and_then(|here| library::build_to_ship(&here)),
+        ("header", []) => Checkout::find().and_then(|here| library::write_header(&here)),
+        ("demo" | "build" | "header", [unwanted, ..]) => Err(Failure::new(format!(
+            "`cargo xtask {command}` takes no arguments, not even `{unwanted}`"
+        ))),
+        (unknown, _) => {
+            Err(Failure::new(format!("there is no command `{unknown}`")).hint(HELP.trim_end()))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nxtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The README shows what is really there.
+
+use std::{fs, path::Path};
+
+fn text_of(file: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+#[test]
+fn the_first_listing_is_the_agent_that_the_demo_runs() {
+    let agent = text_of("examples/c/agent.c");
+    let listing = format!("```c\n{agent}```\n");
+    assert!(
+        text_of("README.md").contains(&listing),
+        "README.md does not hold examples/c/agent.c verbatim: copy the file into its first ```c block"
+    );
+    assert!(
+        agent.lines().count() < 60,
+        "examples/c/agent.c has grown to 60 lines or more"
+    );
+}
+
+#[test]
+fn every_configuration_key_has_a_row_in_the_table() {
+    let source = text_of("src/config/mod.rs");
+    let (_, list) = source
+        .split_once("const KEYS: &[&str] = &[")
+        .expect("the list of keys");
+    let (list, _) = list.split_once("];").expect("the end of the list of keys");
+    let keys: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert!(keys.len() > 20, "{keys:?}");
+    let readme = text_of("README.md");
+    let rows: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    for key in keys {
+        let quoted = format!("`{key}`");
+        let has_row = rows.iter().any(|row| {
+            let first_cell = row.split('|').nth(1).unwrap_or_default();
+            first_cell.contains(&quoted)
+        });
+        assert!(
+            has_row,
+            "README.md has no row for the configuration key `{key}`"
+        );
+    }
+}
+
+#[test]
+fn every_state_and_event_of_the_header_is_in_a_table() {
+    let (header, readme) = (text_of("include/svantic.h"), text_of("README.md"));
+    let rows: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .collect();
+    let mut seen = 0;
+    for prefix in ["SVANTIC_STATE_", "SVANTIC_EVENT_"] {
+        for line in header.lines() {
+            // An enumerator with its value: `  SVANTIC_STATE_IDLE = 0,`
+            let enumerator = line.trim().strip_prefix(prefix);
+            let Some((name, value)) = enumerator.and_then(|rest| rest.split_once(" = ")) else {
+                continue;
+            };
+            let (name, value) = (format!("`{name}`"), value.trim_end_matches(','));
+            let has_row = rows.iter().any(|row| {
+                let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+                row.contains(&name) && cells[1].split(", ").any(|number| number == value)
+            });
+            assert!(has_row, "README.md has no row for {prefix}{name} = {value}");
+            seen += 1;
+        }
+    }
+    assert!(
+        seen > 20,
+        "only {seen} states and events were found in include/svantic.h"
+    );
+}
