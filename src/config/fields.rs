@@ -102,14 +102,13 @@ impl Fields {
     ) -> Result<Option<u64>, Error> {
         match self.take(key) {
             None => Ok(None),
-            Some(value) => match value.as_u64().filter(|n| range.contains(n)) {
-                Some(n) => Ok(Some(n)),
-                None => {
-                    let expected =
-                        format!("an integer from {} to {}", range.start(), range.end());
-                    Err(self.wrong(key, &expected))
-                }
-            },
+            Some(value) => {
+                let expected = || format!("an integer from {} to {}", range.start(), range.end());
+                let integer = value.as_u64().filter(|n| range.contains(n));
+                integer
+                    .map(Some)
+                    .ok_or_else(|| self.wrong(key, &expected()))
+            }
         }
     }
 
@@ -175,13 +174,11 @@ impl Fields {
         let Some(text) = self.text(key)? else {
             return Ok(None);
         };
-        match choices.iter().find(|(name, _)| *name == text) {
-            Some((_, choice)) => Ok(Some(*choice)),
-            None => {
-                let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-                Err(self.wrong(key, &names.join(" or ")))
-            }
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
+            return Ok(Some(*choice));
         }
+        let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        Err(self.wrong(key, &names.join(" or ")))
     }
 
     /// What is missing, as an error.

@@ -115,6 +115,7 @@ pub struct Timing {
 }
 
 /// A checked configuration.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in the JSON")]
 pub struct Config {
     /// `svantic_url`.
     pub svantic_url: BaseUrl,

@@ -164,7 +164,7 @@ fn run_dispatch(queue: &DeliveryQueue, mut dispatch: Dispatch) {
 fn run_control(queue: &DeliveryQueue, control: Control) {
     match control {
         Control::Event(event) => run_event(queue, &event),
-        Control::Done(done) => run_done(done),
+        Control::Done(done) => run_done(&done),
         Control::Release(release) => drop(release),
     }
 }
@@ -190,8 +190,8 @@ fn run_event(queue: &DeliveryQueue, event: &Event) {
     }
 }
 
-fn run_done(done: Done) {
-    let Notify::Callback(Some(run), data) = done.notify else {
+fn run_done(done: &Done) {
+    let Notify::Callback(Some(run), data) = &done.notify else {
         return;
     };
     let (status, mut json) = outcome(&done.result);

@@ -5,6 +5,8 @@
 //! which is the C user's manual.
 #![allow(unsafe_code)]
 #![allow(non_camel_case_types)]
+// The doc comments here become the C header: no Markdown, and what is unsafe is said in C's terms, per argument.
+#![allow(clippy::doc_markdown, clippy::missing_safety_doc)]
 
 pub mod boundary;
 pub mod callback;

@@ -118,8 +118,9 @@ impl Machine {
     }
 
     pub(super) fn farewell_overdue(&mut self, now: Now) {
-        if self.connection.is_some() {
+        if let Some(conn) = self.connection.as_ref().map(|connection| connection.no) {
             self.abort_connection();
+            self.disconnected(conn, Some(1000), "client_close", true);
             self.say_farewell(now);
         } else {
             self.closed(now);

@@ -1,10 +1,10 @@
-//! The way to a link and what its end means: which step comes next, and what a failed one asks for.
+//! The way to a link: which step comes next, and what a failed one asks for.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::action::{Action, ConnectionNo, Dial, Dialed, LinkEnd, Reply};
+use super::action::{Action, ConnectionNo, Dial, Dialed, Reply};
 use super::backoff::Cause;
 use super::event::EventKind;
 use super::failure::{Class, Failure, Step, message};
@@ -13,25 +13,16 @@ use super::time::{Now, Timer};
 use super::{Connection, Desired, LinkState, Machine, Purpose, Registration, Transition};
 use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::close_code::{self, CloseMeaning};
 use crate::protocol::frame;
 
 /// Registrations are at least this far apart when the mesh says that it does not know us.
 const REGISTER_APART: Duration = Duration::from_secs(30);
 
+/// After so many answers without our subprotocol there is no point in going on.
+const HOPELESS: u32 = 3;
+
 /// After so many failures on one URL a fresh one is asked for.
 const FAILURES_BEFORE_FRESH_URL: u32 = 3;
-
-/// After so many of the same in a row there is no point in going on.
-const HOPELESS: usize = 3;
-
-/// How long protocol errors and conflicts are remembered.
-const MEMORY: Duration = Duration::from_mins(10);
-
-/// Closes over the token that are nearer to each other than this mean that the fresh one is refused too.
-const RENEWALS_APART: Duration = Duration::from_secs(10);
-
-const CONFLICT_WAIT: Duration = Duration::from_secs(30);
 
 impl Machine {
     /// Takes the first step that is missing.
@@ -127,7 +118,7 @@ impl Machine {
             error,
         };
         self.drop_connection();
-        if self.wrong_subprotocols >= 3 {
+        if self.wrong_subprotocols >= HOPELESS {
             return self.fail(Transition::T19, failure.error);
         }
         self.last_failure = Some(failure);
@@ -347,132 +338,5 @@ impl Machine {
             self.complete(id, Err(error.clone()));
         }
         self.last_failure = Some(Failure::fatal(error));
-    }
-
-    /// An open socket has ended.
-    pub fn handle_closed(&mut self, now: Now, conn: ConnectionNo, end: &LinkEnd) {
-        if !self.is_current(conn) {
-            return;
-        }
-        if self.link == LinkState::Closing {
-            self.drop_connection();
-            return self.say_farewell(now);
-        }
-        let was_up = matches!(self.link, LinkState::Ready | LinkState::Suspect);
-        let (code, cause) = match end {
-            LinkEnd::Closed { code, reason } => {
-                let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
-                (*code, self.auth.redact(&reason))
-            }
-            LinkEnd::Broken(text) | LinkEnd::Violation(text) => (None, self.auth.redact(text)),
-        };
-        self.disconnected(conn, code, &cause, was_up);
-        let said = code.map_or(String::new(), |code| format!(" with code {code}"));
-        let why = format!("the connection ended{said}: {cause}");
-        let step = if was_up { Step::Dial } else { Step::Welcome };
-        let error = Error::new(
-            ErrorKind::Network,
-            "CONNECTION_LOST",
-            message(step, &self.dial_target(), &why),
-        )
-        .retryable(true);
-        self.last_failure = Some(Failure {
-            class: Class::Temporary,
-            retry_after: None,
-            error: error.clone(),
-        });
-        if was_up && !self.settings.auto_reconnect && self.desired == Desired::Running {
-            return self.fail(Transition::T33C, error.hint("`auto_reconnect` is off"));
-        }
-        if matches!(end, LinkEnd::Violation(_)) {
-            return self.protocol_close(now, Transition::T49, error);
-        }
-        match close_code::meaning(code) {
-            CloseMeaning::Announced => self.back_off(now, Transition::T33, Cause::Announced, None),
-            CloseMeaning::Crash | CloseMeaning::TooBig => {
-                self.back_off(now, Transition::T33, Cause::Crash, None);
-            }
-            CloseMeaning::Protocol => self.protocol_close(now, Transition::T33, error),
-            CloseMeaning::Auth => self.auth_close(now, &error),
-            CloseMeaning::Superseded => self.superseded(now, error),
-        }
-    }
-
-    fn protocol_close(&mut self, now: Now, transition: Transition, error: Error) {
-        self.protocol_closes
-            .retain(|at| now.mono.saturating_sub(*at) < MEMORY);
-        self.protocol_closes.push(now.mono);
-        if self.protocol_closes.len() >= HOPELESS {
-            self.fail(Transition::T33C, error);
-        } else {
-            self.back_off(now, transition, Cause::Protocol, None);
-        }
-    }
-
-    fn auth_close(&mut self, now: Now, error: &Error) {
-        let error = Error::new(ErrorKind::Auth, "UNAUTHORIZED", error.message())
-            .hint("the token is expired or not this mesh's: call refresh_token with a new one");
-        // The welcome in between proves little: a mesh that welcomes and refuses in turn is not dialed in a loop.
-        let just_renewed = self
-            .auth
-            .renewed_for_close
-            .is_some_and(|at| now.mono.saturating_sub(at) < RENEWALS_APART);
-        if self.auth.can_renew() && !self.auth.fetched_for_attempt && !just_renewed {
-            self.auth.fetched_for_attempt = true;
-            self.auth.renewed_for_close = Some(now.mono);
-            self.auth.invalidate();
-            self.go(Transition::T33A, LinkState::Authenticating);
-            self.fetch_token(now);
-        } else {
-            self.block(now, Transition::T33B, Failure::fatal(error));
-        }
-    }
-
-    fn superseded(&mut self, now: Now, error: Error) {
-        self.emit(EventKind::Superseded, json!({}));
-        let again = self
-            .superseded_at
-            .is_some_and(|at| now.mono.saturating_sub(at) < MEMORY);
-        self.superseded_at = Some(now.mono);
-        if again {
-            let error = error.hint("another process runs with the same `instance_id`");
-            return self.fail(Transition::T41, error);
-        }
-        self.go(Transition::T41, LinkState::Conflict);
-        let wait = CONFLICT_WAIT + CONFLICT_WAIT.mul_f64(self.rng.f64());
-        self.timers.set(Timer::Retry, now.mono + wait);
-    }
-
-    /// The record of the connection goes as a whole, with everything that was timed by it.
-    pub(super) fn drop_connection(&mut self) {
-        self.connection = None;
-        self.outbox.connection_lost();
-        for timer in [Timer::Welcome, Timer::Silence, Timer::Heartbeat, Timer::Stable] {
-            self.timers.stop(timer);
-        }
-    }
-
-    /// The same, and the socket is dropped too.
-    pub(super) fn abort_connection(&mut self) {
-        if let Some(connection) = &self.connection {
-            self.actions.push_back(Action::Abort(connection.no));
-        }
-        self.drop_connection();
-    }
-
-    pub(super) fn disconnected(
-        &mut self,
-        conn: ConnectionNo,
-        code: Option<u16>,
-        cause: &str,
-        was_up: bool,
-    ) {
-        self.drop_connection();
-        if was_up {
-            self.emit(
-                EventKind::Disconnected,
-                json!({"connection": conn, "code": code, "cause": cause}),
-            );
-        }
     }
 }

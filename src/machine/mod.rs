@@ -27,6 +27,7 @@ pub mod event;
 mod failure;
 mod inbox;
 mod link;
+mod link_end;
 mod liveness;
 mod operations;
 mod outbox;

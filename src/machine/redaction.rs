@@ -17,27 +17,78 @@ const ENCODED_FROM: usize = 6;
 /// What RFC 3986 leaves as it is.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// `text` without any of `secrets`.
-pub(super) fn remove<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
-    let pieces = Pieces::of(text);
-    let mut hidden = Vec::new();
+/// Calls `found` with every form of every secret, and with the length from which a piece of it must not show.
+fn each_form<'a>(secrets: impl Iterator<Item = &'a str>, mut found: impl FnMut(&str, usize)) {
     for secret in secrets {
-        pieces.find(secret, HARMLESS + 1, &mut hidden);
+        found(secret, (HARMLESS + 1).min(secret.len()));
         if secret.len() < ENCODED_FROM {
             continue;
         }
         for (expansion, form) in encoded(secret) {
-            pieces.find(form.expose_secret(), HARMLESS * expansion + 1, &mut hidden);
+            let form = form.expose_secret();
+            found(form, (HARMLESS * expansion + 1).min(form.len()));
         }
     }
+}
+
+/// `text` without any of `secrets`.
+pub(super) fn remove<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
+    let fours = Fours::of(text.as_bytes());
+    let mut hidden = Vec::new();
+    each_form(secrets, |form, length| {
+        if length == 0 {
+            return;
+        }
+        for piece in form.as_bytes().windows(length) {
+            let likely = piece.chunks_exact(4).all(|four| fours.may_hold(four));
+            if likely && let Ok(piece) = std::str::from_utf8(piece) {
+                hidden.extend(text.match_indices(piece).map(|(at, _)| at..at + length));
+            }
+        }
+    });
     without(text, hidden)
+}
+
+/// Tells at once that there is nothing to remove from most texts.
+pub(super) struct Filter {
+    fours: Fours,
+    /// So many fours of a text in a row are a secret's before it is looked at more closely.
+    suspicious: usize,
+}
+
+impl Filter {
+    pub(super) fn of<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
+        let mut filter = Self {
+            fours: Fours::of(b""),
+            suspicious: HARMLESS + 1 - 3,
+        };
+        each_form(secrets, |form, length| {
+            filter.fours.add(form.as_bytes());
+            if length > 0 {
+                filter.suspicious = filter.suspicious.min(length.saturating_sub(3));
+            }
+        });
+        filter
+    }
+
+    /// Whether `text` may hold a secret.
+    pub(super) fn suspects(&self, text: &str) -> bool {
+        let mut in_a_row = 0;
+        self.suspicious == 0
+            || text.as_bytes().windows(4).any(|four| {
+                in_a_row = if self.fours.may_hold(four) { in_a_row + 1 } else { 0 };
+                in_a_row >= self.suspicious
+            })
+    }
 }
 
 /// The ways in which servers write what they were sent, and how many characters each makes of one.
 fn encoded(secret: &str) -> Vec<(usize, SecretString)> {
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let json = serde_json::Value::from(secret).to_string();
     let mut forms = vec![
+        (1, json[1..json.len() - 1].to_owned()),
         (1, utf8_percent_encode(secret, RESERVED).to_string()),
         (1, utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string()),
         (2, hex.to_uppercase()),
@@ -61,37 +112,27 @@ fn encoded(secret: &str) -> Vec<(usize, SecretString)> {
     forms.into_iter().map(|(expansion, form)| (expansion, form.into())).collect()
 }
 
-/// A text, and which four bytes occur in it next to each other: most of a secret is told apart by that.
-struct Pieces<'a> {
-    text: &'a str,
-    seen: Vec<u64>,
-}
+/// Which four bytes occur next to each other, with some more that only seem to: most texts and secrets are told
+/// apart by that.
+struct Fours(Vec<u64>);
 
-impl<'a> Pieces<'a> {
-    fn of(text: &'a str) -> Self {
-        let mut seen = vec![0; 1 << 10];
-        for four in text.as_bytes().windows(4) {
-            let (word, bit) = slot(four);
-            seen[word] |= bit;
-        }
-        Self { text, seen }
+impl Fours {
+    fn of(bytes: &[u8]) -> Self {
+        let mut fours = Self(vec![0; 1 << 10]);
+        fours.add(bytes);
+        fours
     }
 
-    /// Marks where `length` bytes of `secret` (or all of it, if it has fewer) stand in the text.
-    fn find(&self, secret: &str, length: usize, hidden: &mut Vec<Range<usize>>) {
-        let length = length.min(secret.len());
-        if length == 0 {
-            return;
+    fn add(&mut self, bytes: &[u8]) {
+        for four in bytes.windows(4) {
+            let (word, bit) = slot(four);
+            self.0[word] |= bit;
         }
-        for piece in secret.as_bytes().windows(length) {
-            let likely = piece.chunks_exact(4).all(|four| {
-                let (word, bit) = slot(four);
-                self.seen[word] & bit != 0
-            });
-            if likely && let Ok(piece) = std::str::from_utf8(piece) {
-                hidden.extend(self.text.match_indices(piece).map(|(at, _)| at..at + length));
-            }
-        }
+    }
+
+    fn may_hold(&self, four: &[u8]) -> bool {
+        let (word, bit) = slot(four);
+        self.0[word] & bit != 0
     }
 }
 
@@ -121,17 +162,33 @@ fn without(text: &str, mut hidden: Vec<Range<usize>>) -> String {
 mod tests {
     use super::*;
 
-    const SECRET: &str = "s3cret/With+odd=signs%and~more";
+    const SECRET: &str = "s3cret/With+odd=signs%and~\"more\\";
     const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZ2VudCJ9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
 
     fn removed(text: &str) -> String {
-        remove(text, [SECRET, TOKEN].into_iter())
+        let shown = remove(text, [SECRET, TOKEN].into_iter());
+        let suspected = Filter::of([SECRET, TOKEN].into_iter()).suspects(text);
+        assert!(suspected || shown == text, "the filter lets {text} through");
+        shown
+    }
+
+    #[test]
+    fn everyday_texts_are_not_suspected() {
+        let filter = Filter::of([SECRET, TOKEN].into_iter());
+        for text in [
+            "wss://api.svantic.com/agents/connect",
+            "Connection reset by peer (os error 104)",
+            "capability \"find_order\" failed: no such order",
+        ] {
+            assert!(!filter.suspects(text), "{text}");
+        }
+        assert!(Filter::of(["pw"].into_iter()).suspects("anything"));
     }
 
     #[test]
     fn whole_secrets_wherever_they_stand() {
         for (text, shown) in [
-            ("".to_owned(), ""),
+            (String::new(), ""),
             ("nothing to hide, with more words than a few".to_owned(), "nothing to hide, with more words than a few"),
             (SECRET.to_owned(), "[redacted]"),
             (format!("é{SECRET}é"), "é[redacted]é"),
@@ -169,11 +226,12 @@ mod tests {
                 secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
                 secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
                 utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string(),
+                serde_json::Value::from(secret).to_string(),
             ] {
                 let shown = removed(&format!("echo: {text}"));
                 assert!(shown.starts_with("echo: ") && shown.contains("[redacted]"), "{shown}");
                 // Neighbouring characters may be left over at the ends.
-                assert!(shown.len() <= "echo: [redacted]".len() + 20, "{text} became {shown}");
+                assert!(shown.len() <= "echo: [redacted]".len() + 24, "{text} became {shown}");
             }
         }
     }

@@ -9,7 +9,7 @@ use super::operations::Kind;
 use super::time::{Now, Timer};
 use super::{LinkState, Machine, Purpose, Registration, Transition};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::rest::{RegisterReply, SessionReply};
+use crate::protocol::rest::{Refusal, RegisterReply, SessionReply};
 
 impl Machine {
     /// A request has ended.
@@ -28,30 +28,20 @@ impl Machine {
         }
     }
 
-    /// The reply with every secret of ours taken out of its body: a server may echo what it was sent.
+    /// What the reply says without any secret of ours: a server may echo what it was sent.
     pub(super) fn redacted(&self, reply: &HttpReply) -> HttpReply {
-        // As JSON first: a server that escapes what it echoes (`\/`, `\u0041`) must not smuggle a secret past.
-        let body = match serde_json::from_slice(&reply.body) {
-            Ok(json) => self.redacted_json(json).to_string(),
-            Err(_) => self.auth.redact(&String::from_utf8_lossy(&reply.body)),
-        };
+        let refusal = Refusal::read(&reply.body);
+        let mut body = serde_json::Map::new();
+        for (key, text) in [("code", &refusal.code), ("error", &refusal.message)] {
+            if let Some(text) = text {
+                body.insert(key.to_owned(), self.auth.redact(text).into());
+            }
+        }
         HttpReply {
             status: reply.status,
             retry_after: reply.retry_after,
             location: reply.location.as_deref().map(|host| self.auth.redact(host)),
-            body: body.into_bytes(),
-        }
-    }
-
-    fn redacted_json(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.auth.redact(&text)),
-            Value::Array(items) => items.into_iter().map(|item| self.redacted_json(item)).collect(),
-            Value::Object(fields) => fields
-                .into_iter()
-                .map(|(key, value)| (self.auth.redact(&key), self.redacted_json(value)))
-                .collect(),
-            other => other,
+            body: if body.is_empty() { Vec::new() } else { Value::from(body).to_string().into_bytes() },
         }
     }
 

@@ -1,5 +1,6 @@
 //! The token: one fetch at a time, renewed in time, never overwritten by an older one (`reliability.md` 6.5).
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub(super) struct Auth {
     pub(super) renewed_for_close: Option<Duration>,
     /// The latest tokens, replaced ones too: what is still on its way may come back as an echo.
     shown: VecDeque<Arc<SecretString>>,
+    /// Made of the source and the tokens shown, when it is first needed.
+    filter: OnceCell<redaction::Filter>,
     renewal_failures: u32,
 }
 
@@ -71,6 +74,7 @@ impl Auth {
             fetched_for_attempt: false,
             renewed_for_close: None,
             shown: VecDeque::new(),
+            filter: OnceCell::new(),
             renewal_failures: 0,
         }
     }
@@ -105,6 +109,7 @@ impl Auth {
     pub(super) fn wipe(&mut self) {
         self.token = None;
         self.shown.clear();
+        self.filter.take();
     }
 
     fn set(&mut self, secret: SecretString, from: Duration, lifetime: Duration) {
@@ -113,6 +118,7 @@ impl Auth {
         let secret = Arc::new(secret);
         self.shown.push_front(Arc::clone(&secret));
         self.shown.truncate(REMEMBERED_TOKENS);
+        self.filter.take();
         self.token = Some(Token {
             secret,
             dies_at: from + lifetime,
@@ -123,10 +129,17 @@ impl Auth {
 
     /// The text, which came from elsewhere, without any secret of ours.
     pub(super) fn redact(&self, text: &str) -> String {
+        let secrets = || self.secrets().map(|secret| secret.expose_secret());
+        let filter = self.filter.get_or_init(|| redaction::Filter::of(secrets()));
+        if !filter.suspects(text) {
+            return text.to_owned();
+        }
+        redaction::remove(text, secrets())
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &SecretString> {
         let (Credentials::Exchange { client_secret: source, .. } | Credentials::Static(source)) = &self.source;
-        let tokens = self.shown.iter().map(|secret| &**secret);
-        let secrets = std::iter::once(source).chain(tokens);
-        redaction::remove(text, secrets.map(|secret| secret.expose_secret()))
+        std::iter::once(source).chain(self.shown.iter().map(|secret| &**secret))
     }
 
     fn retry_after(&mut self, rng: &mut Rng) -> Duration {

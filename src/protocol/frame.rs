@@ -124,6 +124,8 @@ impl<'a> Dispatch<'a> {
     /// Reads the payload; one that is no object is a dispatch without a `skill_id`.
     pub fn read(payload: Option<&'a RawValue>) -> Self {
         payload
+            // serde would read an array as the fields in order.
+            .filter(|raw| raw.get().starts_with('{'))
             .and_then(|raw| serde_json::from_str(raw.get()).ok())
             .unwrap_or_default()
     }
@@ -296,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_is_no_object_is_an_empty_dispatch() {
-        for payload in ["7", "\"x\"", "null", "[]"] {
+        for payload in ["7", "\"x\"", "null", "[]", "[\"echo\"]"] {
             let text = format!(r#"{{"type":"dispatch","id":"d","payload":{payload}}}"#);
             let frame = parse(&text).unwrap();
             assert!(Dispatch::read(frame.payload).skill_id.is_none(), "{payload}");

@@ -52,6 +52,7 @@ struct SessionContext<'a> {
 fn push_context(out: &mut String, dispatch: &Dispatch<'_>) {
     let session: SessionContext<'_> = dispatch
         .session_context
+        .filter(|raw| raw.get().starts_with('{'))
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
         .unwrap_or_default();
     push_field(out, "session_id", text_in(session.session_id).as_deref());
