@@ -54,8 +54,9 @@ struct WireEnvelope<'a> {
     v: Option<u64>,
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
+    /// Raw, since serde copies a string that may be `null`.
     #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
+    id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
 }
@@ -67,7 +68,10 @@ pub fn parse(text: &str) -> Result<Envelope<'_>, FrameError> {
     if wire.v.is_some_and(|v| v != ENVELOPE_VERSION) {
         return Err(FrameError::UnknownVersion);
     }
-    let id = wire.id.unwrap_or_default();
+    let id = match wire.id {
+        Some(id) => text_in(Some(id)).ok_or(FrameError::Malformed)?,
+        None => Cow::default(),
+    };
     if id.len() > MAX_ID_BYTES || id.contains('\0') {
         return Err(FrameError::UnusableId);
     }

@@ -1,20 +1,35 @@
 //! `ts`: ISO-8601 UTC with milliseconds (section 4).
 
-use std::fmt::Write;
-
-/// Appends `unix_ms` as `2026-05-01T08:00:00.000Z`.
+/// Appends `unix_ms` as `2026-05-01T08:00:00.000Z`. Written digit by digit: every answer carries one.
 pub fn push_timestamp(out: &mut String, unix_ms: u64) {
     let (days, ms_of_day) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     let (year, month, day) = civil_from_days(days);
     let (seconds, ms) = (ms_of_day / 1000, ms_of_day % 1000);
-    // Writing to a String cannot fail.
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{ms:03}Z",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60,
-    );
+    push_digits::<4>(out, year);
+    for (separator, two_digits) in [
+        ('-', month),
+        ('-', day),
+        ('T', seconds / 3600),
+        (':', seconds / 60 % 60),
+        (':', seconds % 60),
+    ] {
+        out.push(separator);
+        push_digits::<2>(out, two_digits);
+    }
+    out.push('.');
+    push_digits::<3>(out, ms);
+    out.push('Z');
+}
+
+/// Appends the last `N` decimal digits of `number`.
+fn push_digits<const N: usize>(out: &mut String, mut number: u64) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        // A remainder by ten fits.
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+    out.extend(digits.map(char::from));
 }
 
 /// Year, month and day of the day that is `days` after 1970-01-01, in the proleptic Gregorian calendar
