@@ -19,7 +19,8 @@ const SOURCES: [&str; 8] = [
 ];
 
 fn main() {
-    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let root =
+        PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     println!("cargo::rerun-if-changed=src/ffi");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=include/svantic.h");
@@ -60,7 +61,9 @@ fn config() -> cbindgen::Config {
         include_guard: Some("SVANTIC_H".to_owned()),
         header: Some(MANUAL.to_owned()),
         no_includes: true,
-        sys_includes: ["stdbool.h", "stddef.h", "stdint.h"].map(str::to_owned).to_vec(),
+        sys_includes: ["stdbool.h", "stddef.h", "stdint.h"]
+            .map(str::to_owned)
+            .to_vec(),
         after_includes: Some(versions()),
         documentation_style: cbindgen::DocumentationStyle::Doxy,
         documentation_length: cbindgen::DocumentationLength::Full,
@@ -72,12 +75,15 @@ fn config() -> cbindgen::Config {
     config.enumeration.rename_variants = cbindgen::RenameRule::ScreamingSnakeCase;
     config.enumeration.prefix_with_name = true;
     // No function takes or returns these (callbacks get plain integers), so they are named here.
-    config.export.include = ["svantic_state", "svantic_event"].map(str::to_owned).to_vec();
+    config.export.include = ["svantic_state", "svantic_event"]
+        .map(str::to_owned)
+        .to_vec();
     config
 }
 
 fn versions() -> String {
-    let part = |name: &str| env::var(format!("CARGO_PKG_VERSION_{name}")).expect("cargo sets the version");
+    let part =
+        |name: &str| env::var(format!("CARGO_PKG_VERSION_{name}")).expect("cargo sets the version");
     format!(
         "\n#define SVANTIC_VERSION_MAJOR {}\n#define SVANTIC_VERSION_MINOR {}\n#define SVANTIC_VERSION_PATCH {}",
         part("MAJOR"),
@@ -109,8 +115,8 @@ const MANUAL: &str = "\
  *            only during the callback. user_data is never looked at.
  * Threads    Every function may be called from any thread. A freed or invalid handle is reported as
  *            SVANTIC_STATUS_INVALID_HANDLE, never dereferenced. One I/O thread serves every agent of the
- *            process; it starts with the first svantic_connect() and ends with svantic_shutdown(). The
- *            library's threads block asynchronous signals, which stay with the host's.
+ *            process; it starts with the first operation (svantic_connect() and its like) and ends with
+ *            svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
  * Delivery   \"callbacks\" (default): threads that the library owns (\"workers\", default 1) run the callbacks.
  *            With one worker they run one at a time, in order; with several, handlers run side by side, and
  *            events and completions still one at a time. No lock is held while one runs, so they may call any

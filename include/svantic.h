@@ -20,8 +20,8 @@
  *            only during the callback. user_data is never looked at.
  * Threads    Every function may be called from any thread. A freed or invalid handle is reported as
  *            SVANTIC_STATUS_INVALID_HANDLE, never dereferenced. One I/O thread serves every agent of the
- *            process; it starts with the first svantic_connect() and ends with svantic_shutdown(). The
- *            library's threads block asynchronous signals, which stay with the host's.
+ *            process; it starts with the first operation (svantic_connect() and its like) and ends with
+ *            svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
  * Delivery   "callbacks" (default): threads that the library owns ("workers", default 1) run the callbacks.
  *            With one worker they run one at a time, in order; with several, handlers run side by side, and
  *            events and completions still one at a time. No lock is held while one runs, so they may call any
@@ -413,7 +413,7 @@ svantic_status svantic_create(const char *config_json, svantic_mesh **out_mesh);
 void svantic_free(svantic_mesh *mesh);
 
 /**
- * Sets the function that receives events. NULL removes it.
+ * Sets the function that receives events. NULL removes it; the other arguments are then not looked at.
  *
  * `user_data` is passed to every call and released with `free_user_data` (which may be NULL) when the
  * function has been replaced or the agent is freed. If this call fails both stay the caller's.
@@ -579,7 +579,7 @@ svantic_status svantic_create_session_async(svantic_mesh *mesh,
  *
  * Any thread; blocks for at most `timeout_ms` (0: the configured default).
  *
- * Returns OK; NOT_FOUND when there is no such session or it has ended; INVALID_STATE when not connected;
+ * Returns OK; NOT_FOUND when the mesh knows no such session; INVALID_STATE when not connected;
  * AUTH; REMOTE; NETWORK; TLS; TIMEOUT; CANCELLED; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_close_session(svantic_mesh *mesh, const char *session_id, uint32_t timeout_ms);
@@ -695,8 +695,8 @@ svantic_status svantic_next_batch(svantic_mesh *mesh,
  * their like.
  *
  * When it is readable, call svantic_next() with timeout 0 until it returns TIMEOUT, or some 64 times: the
- * descriptor stays readable while items are left. Its bytes mean nothing and may be read or left. It shows
- * the end of the stream when the agent is freed.
+ * descriptor stays readable while items are left. Its bytes mean nothing and may be left, or read before (not
+ * after) svantic_next() is called. It shows the end of the stream when the agent is freed.
  *
  * The descriptor is the caller's: close it when done, before or after svantic_free(). POSIX only.
  *
@@ -711,11 +711,13 @@ svantic_status svantic_notify_fd(svantic_mesh *mesh, int *out_fd);
  * Any thread, inside the handler or later; never blocks.
  *
  * Returns OK; NOT_FOUND if the dispatch has ended already (answered, past its deadline, cancelled);
- * INVALID_JSON if the result is not JSON, and INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases
- * the dispatch has ended, and the mesh has been given the error INVALID_RESULT or RESULT_TOO_LARGE;
- * INVALID_HANDLE; FORKED.
+ * INVALID_JSON if the result is not JSON or nested deeper than 64 levels, and INVALID_ARGUMENT if it exceeds
+ * "max_frame_bytes": in both cases the dispatch has ended, and the mesh has been given the error INVALID_RESULT
+ * or RESULT_TOO_LARGE; INVALID_ARGUMENT also for NULL, which answers nothing; INVALID_HANDLE; FORKED.
  */
-svantic_status svantic_resolve(svantic_mesh *mesh, const char *dispatch_id, const char *result_json);
+svantic_status svantic_resolve(svantic_mesh *mesh,
+                               const char *dispatch_id,
+                               const char *result_json);
 
 /**
  * Ends a dispatch with an error that the mesh can show. Copied.
@@ -738,8 +740,8 @@ svantic_status svantic_reject(svantic_mesh *mesh,
  *
  * `answers_json`: an array of {"dispatch_id":"...","result":any} and
  * {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
- * null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already or
- * were too large (may be NULL).
+ * null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
+ * had a result that was too deep or too large (may be NULL).
  *
  * Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
  *

@@ -201,7 +201,9 @@ private:
         try {
             capability->handler(Dispatch(capability->mesh, dispatch_id, std::string(request, length)));
         } catch (const std::exception &failure) {
-            svantic_reject(capability->mesh, dispatch_id, nullptr, failure.what());
+            if (svantic_reject(capability->mesh, dispatch_id, nullptr, failure.what()) == SVANTIC_STATUS_INVALID_JSON) {
+                svantic_reject(capability->mesh, dispatch_id, nullptr, "an exception whose text is not UTF-8");
+            }
         } catch (...) {
             svantic_reject(capability->mesh, dispatch_id, nullptr, "an exception of an unknown type");
         }

@@ -261,7 +261,10 @@ mod tests {
         let nested = add.check_args(r#"{"a":1,"list":["x",7]}"#).unwrap_err();
         assert!(nested.starts_with("args/list/1:"), "{nested}");
         let hidden = add.check_args(r#"{"a":"sekret"}"#).unwrap_err();
-        assert!(hidden.starts_with("args/a:") && !hidden.contains("sekret"), "{hidden}");
+        assert!(
+            hidden.starts_with("args/a:") && !hidden.contains("sekret"),
+            "{hidden}"
+        );
     }
 
     #[test]
@@ -271,11 +274,26 @@ mod tests {
             (r#"{"description":"d"}"#, "`name`"),
             (r#"{"name":"a"}"#, "`description`"),
             (r#"{"name":"Find-Order","description":"d"}"#, "snake_case"),
-            (r#"{"name":"a","description":"d","parameters":{"type":"array"}}"#, "\"type\":\"object\""),
-            (r#"{"name":"a","description":"d","parameters":{}}"#, "\"type\":\"object\""),
-            (r#"{"name":"a","description":"d","parameters":{"type":"object","properties":5}}"#, "no JSON Schema"),
-            (r#"{"name":"a","description":"d","parameters":{"type":"object","$ref":"https://x.example/y"}}"#, "no JSON Schema"),
-            (r#"{"name":"a","description":"d","handler":1}"#, "unknown key"),
+            (
+                r#"{"name":"a","description":"d","parameters":{"type":"array"}}"#,
+                "\"type\":\"object\"",
+            ),
+            (
+                r#"{"name":"a","description":"d","parameters":{}}"#,
+                "\"type\":\"object\"",
+            ),
+            (
+                r#"{"name":"a","description":"d","parameters":{"type":"object","properties":5}}"#,
+                "no JSON Schema",
+            ),
+            (
+                r#"{"name":"a","description":"d","parameters":{"type":"object","$ref":"https://x.example/y"}}"#,
+                "no JSON Schema",
+            ),
+            (
+                r#"{"name":"a","description":"d","handler":1}"#,
+                "unknown key",
+            ),
         ] {
             let error = Capability::parse(spec).err().expect(spec).to_string();
             assert!(error.contains(part), "{part} is not in: {error}");

@@ -119,7 +119,9 @@ impl Fields {
         range: RangeInclusive<u64>,
         default: Duration,
     ) -> Result<Duration, Error> {
-        Ok(self.integer(key, range)?.map_or(default, Duration::from_millis))
+        Ok(self
+            .integer(key, range)?
+            .map_or(default, Duration::from_millis))
     }
 
     /// An object.
@@ -177,7 +179,10 @@ impl Fields {
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
             return Ok(Some(*choice));
         }
-        let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let names: Vec<_> = choices
+            .iter()
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
         Err(self.wrong(key, &names.join(" or ")))
     }
 

@@ -1,8 +1,10 @@
 //! The configuration of a connector: one JSON object, completed from the environment, checked as a whole
 //! before anything else happens (`protocol.md` section 1).
 
+mod credentials;
 mod environment;
 mod fields;
+mod identity;
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
 
 use crate::error::{Error, ErrorKind};
-use crate::protocol::limits::{DEFAULT_MAX_FRAME_BYTES, DEFAULT_SVANTIC_URL, MAX_FRAME_BYTES};
+use crate::protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::origin::BaseUrl;
 
 /// How dispatches reach the agent.
@@ -115,7 +117,10 @@ pub struct Timing {
 }
 
 /// A checked configuration.
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in the JSON")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own in the JSON"
+)]
 pub struct Config {
     /// `svantic_url`.
     pub svantic_url: BaseUrl,
@@ -201,9 +206,9 @@ impl Config {
     pub fn parse(json: &str, environment: Environment<'_>) -> Result<Self, Error> {
         let mut fields = Fields::parse(json, "configuration", KEYS)?;
         let allow_insecure = fields.flag("allow_insecure")?.unwrap_or(false);
-        let svantic_url = svantic_url(&mut fields, environment, allow_insecure)?;
-        let credentials = credentials(&mut fields, environment)?;
-        let identity = identity(&mut fields, environment)?;
+        let svantic_url = credentials::svantic_url(&mut fields, environment, allow_insecure)?;
+        let credentials = credentials::credentials(&mut fields, environment)?;
+        let identity = identity::identity(&mut fields, environment)?;
         let mode = mode(&mut fields, &identity)?;
         let delivery = delivery(&mut fields)?;
         let timing = timing(&mut fields)?;
@@ -237,145 +242,6 @@ impl Config {
     }
 }
 
-fn svantic_url(
-    fields: &mut Fields,
-    environment: Environment<'_>,
-    allow_insecure: bool,
-) -> Result<BaseUrl, Error> {
-    let text = fields
-        .text("svantic_url")?
-        .or_else(|| environment("SVANTIC_URL"))
-        .unwrap_or_else(|| DEFAULT_SVANTIC_URL.to_owned());
-    BaseUrl::parse(&text, allow_insecure).map_err(|error| {
-        // The text itself may hold a password, so it is not quoted.
-        Error::new(
-            ErrorKind::InvalidArgument,
-            "INVALID_URL",
-            format!("`svantic_url` was refused: {}", error.reason()),
-        )
-        .hint("give a URL like https://api.svantic.com, or set SVANTIC_URL; `allow_insecure` permits http to other hosts")
-    })
-}
-
-fn credentials(fields: &mut Fields, environment: Environment<'_>) -> Result<Credentials, Error> {
-    const VARIABLES: [&str; 3] = ["SVANTIC_CLIENT_ID", "SVANTIC_CLIENT_SECRET", "SVANTIC_TOKEN"];
-    let client_id = fields.identifier("client_id")?;
-    let client_secret = fields.secret("client_secret")?;
-    let token = fields.secret("token")?;
-    if token.is_some() && (client_id.is_some() || client_secret.is_some()) {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "AMBIGUOUS_CREDENTIALS",
-            "the configuration gives both a token and client credentials",
-        )
-        .hint("give `client_id` and `client_secret`, or `token`"));
-    }
-    if let Some(token) = token {
-        return Ok(Credentials::Static(token));
-    }
-    let from_environment = |name: &str| environment(name).filter(|value| is_secret(value));
-    let client_id = client_id.or_else(|| from_environment(VARIABLES[0]));
-    let client_secret =
-        client_secret.or_else(|| from_environment(VARIABLES[1]).map(SecretString::from));
-    let missing = match (client_id, client_secret) {
-        (Some(client_id), Some(client_secret)) => {
-            return Ok(Credentials::Exchange {
-                client_id,
-                client_secret,
-            });
-        }
-        (Some(_), None) => "`client_secret` is missing",
-        (None, Some(_)) => "`client_id` is missing",
-        (None, None) => match from_environment(VARIABLES[2]) {
-            Some(token) => return Ok(Credentials::Static(token.into())),
-            None => "there are no credentials",
-        },
-    };
-    let mut hint = "give `client_id` and `client_secret` (or set SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET), \
-                    or give `token` (or set SVANTIC_TOKEN)"
-        .to_owned();
-    if let Some(misspelled) = environment::misspelled(environment, &VARIABLES) {
-        hint = format!("{hint}. {misspelled}");
-    }
-    Err(Error::new(ErrorKind::InvalidArgument, "MISSING_CREDENTIALS", missing).hint(hint))
-}
-
-fn identity(fields: &mut Fields, environment: Environment<'_>) -> Result<Identity, Error> {
-    let name = fields
-        .identifier("name")?
-        .ok_or_else(|| fields.missing("name", "the agent's name"))?;
-    let description = fields
-        .text("description")?
-        .ok_or_else(|| fields.missing("description", "what the agent does, in a sentence"))?;
-    let public_url = fields.text("public_url")?;
-    let public_url = match public_url {
-        None => None,
-        Some(text) => match BaseUrl::parse(&text, false) {
-            Ok(url) => Some(url.as_str().to_owned()),
-            Err(error) => {
-                return Err(Error::new(
-                    ErrorKind::InvalidArgument,
-                    "INVALID_URL",
-                    format!("`public_url` was refused: {}", error.reason()),
-                ));
-            }
-        },
-    };
-    let instance_id = match fields
-        .identifier("instance_id")?
-        .or_else(|| environment("SVANTIC_INSTANCE_ID").filter(|id| fields::is_identifier(id)))
-    {
-        Some(id) => id,
-        None => generated_instance_id(public_url.as_deref()),
-    };
-    Ok(Identity {
-        agent_type: fields.identifier("agent_type")?.unwrap_or_else(|| name.clone()),
-        name,
-        description,
-        version: fields.identifier("version")?.unwrap_or_else(|| "1.0.0".to_owned()),
-        instance_id,
-        public_url,
-        context: fields.object("context")?,
-        learning: fields.object("learning")?,
-        mcp_servers: fields.object("mcp_servers")?,
-        dispatch_auth: dispatch_auth(fields)?,
-        max_concurrent_sessions: fields
-            .integer("max_concurrent_sessions", 0..=1_000_000)?
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(0),
-    })
-}
-
-fn dispatch_auth(fields: &mut Fields) -> Result<Option<Value>, Error> {
-    let Some(value) = fields.object("dispatch_auth")? else {
-        return Ok(None);
-    };
-    let mut inner = Fields::parse(&value.to_string(), "`dispatch_auth`", &["scheme", "required"])?;
-    let schemes = ["svantic_jwt", "shared_secret"].map(|scheme| (scheme, scheme));
-    let scheme = inner
-        .choice("scheme", &schemes)?
-        .ok_or_else(|| inner.missing("scheme", "\"svantic_jwt\" or \"shared_secret\""))?;
-    let required = inner.flag("required")?.unwrap_or(false);
-    Ok(Some(serde_json::json!({"scheme": scheme, "required": required})))
-}
-
-/// `<hostname>-<port>` when the agent has a URL of its own, else `<hostname>-<pid>`.
-fn generated_instance_id(public_url: Option<&str>) -> String {
-    let host: String = gethostname::gethostname()
-        .to_string_lossy()
-        .chars()
-        .filter(char::is_ascii_graphic)
-        .take(200)
-        .collect();
-    let port = public_url
-        .and_then(|text| url::Url::parse(text).ok())
-        .and_then(|url| url.port_or_known_default());
-    match port {
-        Some(port) => format!("{host}-{port}"),
-        None => format!("{host}-{}", std::process::id()),
-    }
-}
-
 fn mode(fields: &mut Fields, identity: &Identity) -> Result<DeploymentMode, Error> {
     let choices = [
         ("connected", DeploymentMode::Connected),
@@ -383,10 +249,9 @@ fn mode(fields: &mut Fields, identity: &Identity) -> Result<DeploymentMode, Erro
     ];
     let explicit = fields.choice("deployment_mode", &choices)?;
     match (explicit, &identity.public_url) {
-        (Some(DeploymentMode::Hosted), None) => Err(fields.missing(
-            "public_url",
-            "a hosted agent is reached by POST to its URL",
-        )),
+        (Some(DeploymentMode::Hosted), None) => {
+            Err(fields.missing("public_url", "a hosted agent is reached by POST to its URL"))
+        }
         (Some(mode), _) => Ok(mode),
         (None, Some(_)) => Ok(DeploymentMode::Hosted),
         (None, None) => Ok(DeploymentMode::Connected),

@@ -5,14 +5,17 @@ fn none(_: &str) -> Option<String> {
     None
 }
 
-const MINIMAL: &str = r#"{"name":"order-desk","description":"d","client_id":"id","client_secret":"s3cret"}"#;
+const MINIMAL: &str =
+    r#"{"name":"order-desk","description":"d","client_id":"id","client_secret":"s3cret"}"#;
 
 fn with(extra: &str) -> String {
     format!("{},{extra}}}", &MINIMAL[..MINIMAL.len() - 1])
 }
 
 fn refused(json: &str) -> Error {
-    Config::parse(json, &none).err().unwrap_or_else(|| panic!("accepted: {json}"))
+    Config::parse(json, &none)
+        .err()
+        .unwrap_or_else(|| panic!("accepted: {json}"))
 }
 
 #[test]
@@ -33,11 +36,22 @@ fn defaults_are_the_documented_ones() {
 
 #[test]
 fn a_public_url_means_hosted_and_names_the_instance() {
-    let config = Config::parse(&with(r#""public_url":"https://a.example.com:8443/x/""#), &none).unwrap();
+    let config = Config::parse(
+        &with(r#""public_url":"https://a.example.com:8443/x/""#),
+        &none,
+    )
+    .unwrap();
     assert_eq!(config.mode, DeploymentMode::Hosted);
-    assert_eq!(config.identity.public_url.as_deref(), Some("https://a.example.com:8443/x"));
+    assert_eq!(
+        config.identity.public_url.as_deref(),
+        Some("https://a.example.com:8443/x")
+    );
     assert!(config.identity.instance_id.ends_with("-8443"));
-    assert!(refused(&with(r#""deployment_mode":"hosted""#)).message().contains("public_url"));
+    assert!(
+        refused(&with(r#""deployment_mode":"hosted""#))
+            .message()
+            .contains("public_url")
+    );
 }
 
 #[test]
@@ -56,14 +70,23 @@ fn the_environment_fills_what_is_missing_and_explicit_wins() {
     let config = Config::parse(r#"{"name":"n","description":"d"}"#, &environment).unwrap();
     assert_eq!(config.svantic_url.as_str(), "http://127.0.0.1:9");
     assert_eq!(config.identity.instance_id, "box-1");
-    let Credentials::Exchange { client_id, client_secret } = config.credentials else {
+    let Credentials::Exchange {
+        client_id,
+        client_secret,
+    } = config.credentials
+    else {
         panic!("credentials that can be renewed win over a token");
     };
-    assert_eq!((client_id.as_str(), client_secret.expose_secret()), ("env-id", "env-secret"));
+    assert_eq!(
+        (client_id.as_str(), client_secret.expose_secret()),
+        ("env-id", "env-secret")
+    );
 
     let explicit = r#"{"name":"n","description":"d","token":"t","instance_id":"mine","svantic_url":"https://x.example"}"#;
     let config = Config::parse(explicit, &environment).unwrap();
-    assert!(matches!(config.credentials, Credentials::Static(token) if token.expose_secret() == "t"));
+    assert!(
+        matches!(config.credentials, Credentials::Static(token) if token.expose_secret() == "t")
+    );
     assert_eq!(config.identity.instance_id, "mine");
     assert_eq!(config.svantic_url.as_str(), "https://x.example");
 }
@@ -71,20 +94,39 @@ fn the_environment_fills_what_is_missing_and_explicit_wins() {
 #[test]
 fn missing_credentials_name_both_ways_and_the_variables() {
     let error = refused(r#"{"name":"n","description":"d"}"#).to_string();
-    for part in ["client_id", "client_secret", "token", "SVANTIC_CLIENT_ID", "SVANTIC_CLIENT_SECRET", "SVANTIC_TOKEN"] {
+    for part in [
+        "client_id",
+        "client_secret",
+        "token",
+        "SVANTIC_CLIENT_ID",
+        "SVANTIC_CLIENT_SECRET",
+        "SVANTIC_TOKEN",
+    ] {
         assert!(error.contains(part), "{part} is not in: {error}");
     }
     let old = |name: &str| (name == "SAVANT_CLIENT_ID").then(|| "x".to_owned());
-    let error = Config::parse(r#"{"name":"n","description":"d"}"#, &old).err().unwrap();
-    assert!(error.to_string().contains("SAVANT_CLIENT_ID is set"), "{error}");
+    let error = Config::parse(r#"{"name":"n","description":"d"}"#, &old)
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("SAVANT_CLIENT_ID is set"),
+        "{error}"
+    );
 }
 
 #[test]
 fn unknown_keys_are_refused_by_name() {
     let error = refused(&with(r#""client_secrt":"x""#));
     assert_eq!(error.code(), "UNKNOWN_KEY");
-    assert!(error.to_string().contains("did you mean `client_secret`?"), "{error}");
-    assert!(refused(&with(r#""zzzzzzzzzz":1"#)).to_string().contains("known keys:"));
+    assert!(
+        error.to_string().contains("did you mean `client_secret`?"),
+        "{error}"
+    );
+    assert!(
+        refused(&with(r#""zzzzzzzzzz":1"#))
+            .to_string()
+            .contains("known keys:")
+    );
 }
 
 #[test]
@@ -104,16 +146,23 @@ fn wrong_values_are_named_and_never_quoted() {
         (r#""instance_id":"""#, "`instance_id`"),
         (r#""context":[]"#, "`context`"),
         (r#""dispatch_auth":{"scheme":"none"}"#, "svantic_jwt"),
-        (r#""dispatch_auth":{"type":"svantic_jwt"}"#, "unknown key `type`"),
+        (
+            r#""dispatch_auth":{"type":"svantic_jwt"}"#,
+            "unknown key `type`",
+        ),
         (r#""svantic_url":"http://example.com""#, "no TLS"),
-        (r#""svantic_url":"https://user:hunter2@example.com""#, "password"),
+        (
+            r#""svantic_url":"https://user:hunter2@example.com""#,
+            "password",
+        ),
         (r#""dead_after_ms":1000,"ping_interval_ms":900"#, "twice"),
     ] {
         let error = refused(&with(extra)).to_string();
         assert!(error.contains(part), "{part} is not in: {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
-    let misplaced = refused(r#"{"name":"n","description":"d","client_id":"i","client_secret":98765432}"#);
+    let misplaced =
+        refused(r#"{"name":"n","description":"d","client_id":"i","client_secret":98765432}"#);
     assert!(!misplaced.to_string().contains("98765432"), "{misplaced}");
     let both = refused(&with(r#""token":"t""#));
     assert_eq!(both.code(), "AMBIGUOUS_CREDENTIALS");

@@ -1,6 +1,5 @@
 //! Carries out what the machine asks for, on the I/O thread. Decides nothing.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -10,22 +9,18 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, Stream as _};
-use futures_util::Sink as _;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::link::{Input, Link};
 use super::{Delivery, DriverState, Shared};
 use crate::error::{Error, ErrorKind};
-use crate::machine::action::{Action, ConnectionNo, Dialed, LinkEnd, Reply, Request, RequestId};
-use crate::machine::event::Event;
+use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, Request, RequestId};
+use crate::machine::event::{Event, EventKind};
 use crate::net::{self, Socket};
 use crate::runtime::{self, Runtime};
-
-/// How many frames are read before the machine is asked what to do about them.
-const READ_BATCH: usize = 256;
 
 /// How often the driver goes round before it lets other connectors have the thread.
 const ROUNDS: usize = 32;
@@ -41,7 +36,10 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<(), Error> {
             let ending = Ending(shared);
             let driver = Driver::new(Arc::clone(&ending.0), runtime, client);
             if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
-                ending.0.abandon(&panicked());
+                let error = panicked();
+                let event = Event::new(EventKind::Failed, error.to_json());
+                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
+                ending.0.abandon(&error);
             }
         }
     });
@@ -63,48 +61,25 @@ struct Ending(Arc<Shared>);
 impl Drop for Ending {
     fn drop(&mut self) {
         let shared = &self.0;
-        shared.lock().driver = DriverState::Ended;
         let text = "the library was shut down";
         shared.abandon(&Error::new(ErrorKind::Cancelled, "CANCELLED", text));
         shared.sink.closed();
+        shared.lock().driver = DriverState::Ended;
         shared.ended.notify_all();
     }
 }
 
 impl Shared {
-    /// Fails every operation that is still waited for.
+    /// Fails every operation that is still waited for; later ones find no driver.
     fn abandon(&self, error: &Error) {
+        self.lock().driver = DriverState::Ending;
+        // What was commanded behind the driver's back has its own answer, such as that the connector is closed.
+        self.pump_without_driver();
         let completions = std::mem::take(&mut self.lock().completions);
-        if completions.is_empty() && error.kind() == ErrorKind::Cancelled {
-            return;
-        }
-        let failed = crate::machine::event::EventKind::Failed;
-        let mut batch = vec![Delivery::Event(Event::new(failed, error.to_json()))];
-        self.sink.deliver(&mut batch);
         for done in completions.into_values() {
             done(Err(error.clone()));
         }
     }
-}
-
-/// What the network did since the machine was last asked.
-enum Input {
-    Replied(RequestId, Reply),
-    Dialed(ConnectionNo, Dialed),
-    Inbound(ConnectionNo),
-    Text(ConnectionNo, Utf8Bytes),
-    Pong(ConnectionNo, bytes::Bytes),
-    Closed(ConnectionNo, LinkEnd),
-}
-
-/// An open socket and what waits to be written to it.
-struct Link {
-    no: ConnectionNo,
-    socket: Socket,
-    unsent: VecDeque<Message>,
-    received: u64,
-    /// Something was written since the last flush.
-    dirty: bool,
 }
 
 struct Driver {
@@ -255,7 +230,7 @@ impl Driver {
 
     fn write(&mut self, no: ConnectionNo, message: Message) {
         if let Some(link) = self.link.as_mut().filter(|link| link.no == no) {
-            link.unsent.push_back(message);
+            link.push(message);
         }
     }
 
@@ -296,150 +271,5 @@ impl Future for Driver {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-impl Link {
-    fn new(no: ConnectionNo, socket: Socket) -> Self {
-        Self {
-            no,
-            socket,
-            unsent: VecDeque::new(),
-            received: 0,
-            // tungstenite may owe the peer a pong for what came right behind the 101.
-            dirty: true,
-        }
-    }
-
-    /// Reads what is there. `false` when the socket has ended, which is then the last input.
-    fn read(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
-        let first = inputs.len();
-        let mut open = true;
-        for _ in 0..READ_BATCH {
-            match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Some(Ok(Message::Text(text)))) => {
-                    inputs.push(Input::Text(self.no, text));
-                }
-                Poll::Ready(Some(Ok(Message::Pong(payload)))) => {
-                    inputs.push(Input::Pong(self.no, payload));
-                }
-                // tungstenite has queued the pong; it leaves with the next flush.
-                Poll::Ready(Some(Ok(Message::Ping(_)))) => self.dirty = true,
-                // Binary messages mean nothing in this protocol.
-                Poll::Ready(Some(Ok(Message::Binary(_) | Message::Frame(_)))) => {}
-                Poll::Ready(Some(Ok(Message::Close(frame)))) => {
-                    // Our half of the close handshake, if the kernel takes it at once.
-                    let _ = Pin::new(&mut self.socket).poll_flush(cx);
-                    let end = LinkEnd::Closed {
-                        code: frame.as_ref().map(|frame| frame.code.into()),
-                        reason: frame.map(|frame| frame.reason.to_string()).unwrap_or_default(),
-                    };
-                    inputs.push(Input::Closed(self.no, end));
-                    open = false;
-                    break;
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    self.complain(&error, cx);
-                    inputs.push(Input::Closed(self.no, ended(&error)));
-                    open = false;
-                    break;
-                }
-                Poll::Ready(None) => {
-                    let end = LinkEnd::Broken("the peer ended the stream".to_owned());
-                    inputs.push(Input::Closed(self.no, end));
-                    open = false;
-                    break;
-                }
-            }
-        }
-        let received = self.socket.get_ref().received();
-        if received != self.received {
-            self.received = received;
-            inputs.insert(first, Input::Inbound(self.no));
-        }
-        open
-    }
-
-    /// Tells a peer that broke the rules what it did, if the kernel takes it at once.
-    fn complain(&mut self, error: &WsError, cx: &mut Context<'_>) {
-        let (code, reason) = match error {
-            WsError::Capacity(_) => (CloseCode::Size, "message too large"),
-            WsError::Utf8(_) => (CloseCode::Invalid, "text is not UTF-8"),
-            WsError::Protocol(_) => (CloseCode::Protocol, "protocol error"),
-            _ => return,
-        };
-        let frame = CloseFrame {
-            code,
-            reason: Utf8Bytes::from_static(reason),
-        };
-        let mut socket = Pin::new(&mut self.socket);
-        if socket.as_mut().poll_ready(cx).is_ready() {
-            let _ = socket.as_mut().start_send(Message::Close(Some(frame)));
-            let _ = socket.poll_flush(cx);
-        }
-    }
-
-    /// Gives the socket what waits, as far as it takes it, in as few writes as possible. `false` when the
-    /// socket has broken, which is then the last input.
-    fn flush(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
-        let mut socket = Pin::new(&mut self.socket);
-        let result = loop {
-            if self.unsent.is_empty() {
-                break Ok(());
-            }
-            match socket.as_mut().poll_ready(cx) {
-                Poll::Pending => break Ok(()),
-                Poll::Ready(Err(error)) => break Err(error),
-                Poll::Ready(Ok(())) => {}
-            }
-            let Some(message) = self.unsent.pop_front() else {
-                break Ok(());
-            };
-            self.dirty = true;
-            if let Err(error) = socket.as_mut().start_send(message) {
-                break Err(error);
-            }
-        };
-        let result = match result {
-            Ok(()) if self.dirty => match socket.poll_flush(cx) {
-                Poll::Pending => Ok(()),
-                Poll::Ready(result) => {
-                    self.dirty = false;
-                    result
-                }
-            },
-            result => result,
-        };
-        match result {
-            Ok(()) => true,
-            // After a close frame of either side nothing can be written; the end is heard of by reading.
-            Err(WsError::ConnectionClosed | WsError::AlreadyClosed | WsError::Protocol(_)) => {
-                self.unsent.clear();
-                self.dirty = false;
-                true
-            }
-            Err(error) => {
-                inputs.push(Input::Closed(self.no, ended(&error)));
-                false
-            }
-        }
-    }
-}
-
-/// How the error of a socket reads to the machine.
-fn ended(error: &WsError) -> LinkEnd {
-    match error {
-        WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => LinkEnd::Violation(
-            format!("the peer sent a message of {size} bytes, and the limit is {max_size}"),
-        ),
-        WsError::Capacity(_) | WsError::Utf8(_) => LinkEnd::Violation(error.to_string()),
-        // A reset without a closing handshake is how connections break, not how peers misbehave.
-        WsError::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
-        | WsError::Io(_)
-        | WsError::ConnectionClosed
-        | WsError::AlreadyClosed => LinkEnd::Broken(error.to_string()),
-        WsError::Protocol(_) => LinkEnd::Violation(error.to_string()),
-        other => LinkEnd::Broken(other.to_string()),
     }
 }

@@ -5,6 +5,7 @@
 //! the lock held.
 
 mod driver;
+mod link;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,8 @@ use crate::machine::event::Event;
 use crate::machine::time::Now;
 use crate::machine::{Machine, Settings, State};
 use crate::net::tls::Trust;
+use crate::protocol::json_shape::{self, ShapeError};
+use crate::protocol::limits::MAX_JSON_DEPTH;
 use crate::protocol::origin::BaseUrl;
 
 /// What reaches the application.
@@ -78,6 +81,8 @@ struct Core {
 enum DriverState {
     NotStarted,
     Running,
+    /// Its last words are being delivered.
+    Ending,
     Ended,
 }
 
@@ -131,7 +136,9 @@ impl MeshConnector {
     /// Drains for at most `timeout`, then closes and deregisters.
     pub fn disconnect(&self, timeout: Option<Duration>, done: Completion) {
         let timeout = timeout.unwrap_or(self.shared.drain_timeout);
-        self.operate(done, |machine, now, id| machine.disconnect(now, id, timeout));
+        self.operate(done, |machine, now, id| {
+            machine.disconnect(now, id, timeout);
+        });
     }
 
     /// Uses `jwt`, or exchanges the credentials for a new token.
@@ -159,7 +166,9 @@ impl MeshConnector {
     /// Announces today's capabilities.
     pub fn re_register(&self, timeout: Option<Duration>, done: Completion) {
         let timeout = timeout.unwrap_or(self.shared.timeout);
-        self.operate(done, |machine, now, id| machine.re_register(now, id, timeout));
+        self.operate(done, |machine, now, id| {
+            machine.re_register(now, id, timeout);
+        });
     }
 
     /// Opens a session; `options_json` is an object with what the mesh is to be told beside the instance id.
@@ -194,28 +203,37 @@ impl MeshConnector {
 
     /// Answers a dispatch with a result, any JSON value.
     ///
-    /// A result that is not JSON or too large is an error here, and the mesh is told in the result's place:
+    /// A result that is not JSON, too deep or too large is an error here, and the mesh is told in the result's place:
     /// the dispatch has ended either way.
     pub fn resolve(&self, dispatch_id: &str, result_json: &str) -> Result<(), Error> {
         // Checked before the lock is taken: this is the part that takes long.
-        let checked = serde_json::from_str::<IgnoredAny>(result_json);
-        let answer = match &checked {
-            Ok(_) => Answer::Result(result_json.trim_ascii()),
-            Err(_) => Answer::Error {
-                code: "INVALID_RESULT",
-                message: "the handler's result is not JSON",
-            },
+        let flaw = match serde_json::from_str::<IgnoredAny>(result_json) {
+            Err(error) => Some(("is not JSON", format!("is not JSON: {error}"))),
+            // serde_json skips over any depth, which hardly a parser on the other side can read.
+            Ok(_) if json_shape::check(result_json) == Err(ShapeError::TooDeep) => {
+                let text = "is nested too deeply";
+                Some((
+                    text,
+                    format!("{text}: the limit is {MAX_JSON_DEPTH} levels"),
+                ))
+            }
+            Ok(_) => None,
         };
-        self.answer(dispatch_id, answer)?;
-        match checked {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Error::new(
-                ErrorKind::InvalidJson,
-                "INVALID_RESULT",
-                format!("the result of dispatch {dispatch_id} is not JSON: {error}"),
-            )
-            .hint("the dispatch has been answered with INVALID_RESULT")),
-        }
+        let Some((short, long)) = flaw else {
+            return self.answer(dispatch_id, Answer::Result(result_json.trim_ascii()));
+        };
+        let message = format!("the handler's result {short}");
+        let code = "INVALID_RESULT";
+        self.answer(
+            dispatch_id,
+            Answer::Error {
+                code,
+                message: &message,
+            },
+        )?;
+        let text = format!("the result of dispatch {dispatch_id} {long}");
+        Err(Error::new(ErrorKind::InvalidJson, code, text)
+            .hint("the dispatch has been answered with INVALID_RESULT"))
     }
 
     /// Answers a dispatch with an error. `HANDLER_ERROR` is the handler's own failure.
@@ -225,11 +243,7 @@ impl MeshConnector {
 
     fn answer(&self, dispatch_id: &str, answer: Answer<'_>) -> Result<(), Error> {
         let now = self.shared.now();
-        let result = self
-            .shared
-            .lock()
-            .machine
-            .answer(now, dispatch_id, answer);
+        let result = self.shared.lock().machine.answer(now, dispatch_id, answer);
         self.shared.waker.wake();
         result
     }
@@ -298,41 +312,39 @@ impl MeshConnector {
             .shared
             .ended
             .wait_timeout_while(self.shared.lock(), timeout, |core| {
-                core.driver == DriverState::Running
+                matches!(core.driver, DriverState::Running | DriverState::Ending)
             })
             .unwrap_or_else(PoisonError::into_inner);
-        core.driver != DriverState::Running
+        matches!(core.driver, DriverState::NotStarted | DriverState::Ended)
     }
 
     /// Gives the machine a command whose outcome goes to `done`.
     fn operate(&self, done: Completion, command: impl FnOnce(&mut Machine, Now, OperationId)) {
         let now = self.shared.now();
         let mut core = self.shared.lock();
+        let driver_gone = matches!(core.driver, DriverState::Ending | DriverState::Ended);
+        if driver_gone && !core.machine.link().is_final() {
+            drop(core);
+            let text = "the library was shut down, or a bug has ended this connector";
+            return done(Err(Error::new(ErrorKind::Cancelled, "CANCELLED", text)));
+        }
+        // Before the command: if there is no thread to carry it out, the machine never hears of it.
+        if core.driver == DriverState::NotStarted {
+            if let Err(error) = driver::start(&self.shared) {
+                drop(core);
+                return done(Err(error));
+            }
+            core.driver = DriverState::Running;
+        }
         let id = core.next_operation;
         core.next_operation += 1;
         core.completions.insert(id, done);
         command(&mut core.machine, now, id);
-        let started = match core.driver {
-            DriverState::NotStarted => driver::start(&self.shared),
-            DriverState::Running => Ok(()),
-            DriverState::Ended => {
-                drop(core);
-                return self.shared.pump_without_driver();
-            }
-        };
-        match started {
-            Ok(()) => {
-                core.driver = DriverState::Running;
-                drop(core);
-                self.shared.waker.wake();
-            }
-            Err(error) => {
-                let done = core.completions.remove(&id);
-                drop(core);
-                if let Some(done) = done {
-                    done(Err(error));
-                }
-            }
+        drop(core);
+        if driver_gone {
+            self.shared.pump_without_driver();
+        } else {
+            self.shared.waker.wake();
         }
     }
 }

@@ -99,7 +99,11 @@ pub(super) unsafe fn sized_text<'a>(
     }
     if isize::try_from(length).is_err() {
         let text = format!("the length of `{name}` is larger than memory");
-        return Err(Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", text));
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "INVALID_ARGUMENT",
+            text,
+        ));
     }
     // SAFETY: not NULL, and by the caller's promise `length` readable bytes, unchanged for 'a.
     let bytes = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) };
@@ -124,7 +128,11 @@ pub(super) fn check_out<T>(pointer: *mut T, name: &str) -> Result<(), Error> {
     }
     if !pointer.is_aligned() {
         let text = format!("`{name}` is not aligned");
-        return Err(Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", text));
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "INVALID_ARGUMENT",
+            text,
+        ));
     }
     Ok(())
 }

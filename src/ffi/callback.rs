@@ -5,7 +5,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::thread;
 
-use super::delivery::{Control, DeliveryQueue, Done, Notify, UserData, Work};
+use super::delivery::{DeliveryQueue, Work};
+use super::lanes::{Control, Done, Notify, UserData};
 use super::signals;
 use super::status::svantic_status;
 use crate::error::Error;
@@ -102,7 +103,9 @@ pub(super) struct EventHandler {
 }
 
 /// An event handler whose release waits for its place in the queue, behind the calls that got it.
-pub(super) struct Release(#[allow(dead_code, reason = "held for its drop")] pub(super) Arc<EventHandler>);
+pub(super) struct Release(
+    #[allow(dead_code, reason = "held for its drop")] pub(super) Arc<EventHandler>,
+);
 
 thread_local! {
     static IN_CALLBACK: Cell<*const DeliveryQueue> = const { Cell::new(std::ptr::null()) };

@@ -1,84 +1,19 @@
-//! The queue between the I/O thread and the application, one per mesh (`abi.md` 7.3).
-//!
-//! Two lanes: control (events, completions, releases), which is never refused, and dispatches, which the
-//! machine has bounded. Control goes first, so that a completion never waits behind work.
+//! The queue between the I/O thread and the application, one per mesh (`abi.md` 7.3): who takes from the
+//! lanes, who is woken, and how it ends.
 
-use std::collections::VecDeque;
-use std::ffi::c_void;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
-use super::callback::{self, EventHandler, Handler, Release, svantic_done_fn};
+use super::callback::{self, EventHandler, Handler, Release};
+use super::lanes::{Control, Item, Lanes, Phase};
 use super::wakeup::Wakeup;
 use crate::connector::{Delivery, Sink};
 use crate::error::{Error, ErrorKind};
-use crate::machine::action::{Dispatch, Output};
-use crate::machine::event::{Event, EventKind};
-
-/// Events that nobody takes are dropped past this, log lines first.
-const MAX_EVENTS: usize = 1024;
-
-/// Something for the application besides dispatches.
-pub(super) enum Control {
-    Event(Event),
-    Done(Done),
-    /// A `user_data` that was replaced.
-    Release(Release),
-}
-
-/// The outcome of an asynchronous operation.
-pub(super) struct Done {
-    pub(super) notify: Notify,
-    pub(super) result: Result<Output, Error>,
-}
-
-/// Whom to tell.
-pub(super) enum Notify {
-    Callback(svantic_done_fn, UserData),
-    Tag(usize),
-}
-
-/// A pointer of the caller's: carried, never looked at.
-#[derive(Clone, Copy)]
-pub(super) struct UserData(pub(super) *mut c_void);
-
-// SAFETY: the library only hands the pointer back; the header says on which threads.
-unsafe impl Send for UserData {}
-// SAFETY: as above.
-unsafe impl Sync for UserData {}
-
-/// How far the end has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Nothing more will come in; what is there is still delivered.
-    Closed,
-    /// Freed: waiters are sent away.
-    Freed,
-}
-
-pub(super) struct Queue {
-    control: VecDeque<Control>,
-    events: usize,
-    missed: u64,
-    /// Whether a worker is running a control item: those run one at a time, in order.
-    control_busy: bool,
-    dispatches: VecDeque<Dispatch>,
-    phase: Phase,
-    closed_item_given: bool,
-    wakeup: Option<Wakeup>,
-    workers: usize,
-    /// Set when free was called from a callback: the last worker releases everything.
-    release_at_exit: bool,
-    on_event: Option<Arc<EventHandler>>,
-    handlers: Vec<Option<Arc<Handler>>>,
-}
+use crate::machine::action::Dispatch;
 
 /// See the [module documentation](self).
 pub(super) struct DeliveryQueue {
-    queue: Mutex<Queue>,
+    queue: Mutex<Lanes>,
     changed: Condvar,
     /// The number of delivery threads; 0 is pull.
     workers: usize,
@@ -90,30 +25,10 @@ pub(super) enum Work {
     Dispatch(Dispatch),
 }
 
-/// What a pull hands out next.
-pub(super) enum Item {
-    Control(Control),
-    Dispatch(Dispatch),
-    Closed,
-}
-
 impl DeliveryQueue {
     pub(super) fn new(workers: usize) -> Self {
         Self {
-            queue: Mutex::new(Queue {
-                control: VecDeque::new(),
-                events: 0,
-                missed: 0,
-                control_busy: false,
-                dispatches: VecDeque::new(),
-                phase: Phase::Open,
-                closed_item_given: false,
-                wakeup: None,
-                workers: 0,
-                release_at_exit: false,
-                on_event: None,
-                handlers: Vec::new(),
-            }),
+            queue: Mutex::new(Lanes::new()),
             changed: Condvar::new(),
             workers,
         }
@@ -123,7 +38,7 @@ impl DeliveryQueue {
         self.workers == 0
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Lanes> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,9 +50,11 @@ impl DeliveryQueue {
     }
 
     /// Wakes whoever takes items, starting the delivery threads with the first one.
-    fn announce(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+    fn announce(self: &Arc<Self>, mut queue: MutexGuard<'_, Lanes>) {
         if self.pulls() {
-            if queue.has_items() && let Some(wakeup) = &mut queue.wakeup {
+            if queue.has_items()
+                && let Some(wakeup) = &mut queue.wakeup
+            {
                 wakeup.signal();
             }
         } else if queue.has_work() {
@@ -201,7 +118,9 @@ impl DeliveryQueue {
             }
         }
         loop {
-            if !queue.control_busy && let Some(control) = queue.pop_control() {
+            if !queue.control_busy
+                && let Some(control) = queue.pop_control()
+            {
                 queue.control_busy = true;
                 return Some(Work::Control(control));
             }
@@ -226,17 +145,27 @@ impl DeliveryQueue {
         let mut queue = self.lock();
         queue.workers -= 1;
         let release = queue.workers == 0 && queue.release_at_exit;
-        let owned = release.then(|| queue.take_owned());
+        let owned = release.then(|| {
+            queue.wakeup = None;
+            queue.take_owned()
+        });
         drop(queue);
         self.changed.notify_all();
         drop(owned);
     }
 
-    /// Leaves the release of everything to the last worker. `false` if there is none any more.
-    pub(super) fn release_at_exit(&self) -> bool {
+    /// Leaves the release of everything to the last worker, starting one if there is none. `false` if the
+    /// system has no thread to give.
+    pub(super) fn release_at_exit(self: &Arc<Self>) -> bool {
         let mut queue = self.lock();
-        queue.release_at_exit = queue.workers > 0;
-        queue.release_at_exit
+        if queue.workers == 0 {
+            if !callback::start_worker(Arc::clone(self)) {
+                return false;
+            }
+            queue.workers = 1;
+        }
+        queue.release_at_exit = true;
+        true
     }
 
     // ---- the end ----
@@ -319,103 +248,6 @@ impl DeliveryQueue {
         wakeup.duplicate()
     }
 }
-
-impl Queue {
-    /// Whether a delivery thread has something to run.
-    fn has_work(&self) -> bool {
-        !self.control.is_empty() || (!self.dispatches.is_empty() && self.phase == Phase::Open)
-    }
-
-    /// Whether a pull has something to hand out.
-    fn has_items(&self) -> bool {
-        !self.control.is_empty()
-            || !self.dispatches.is_empty()
-            || (self.phase != Phase::Open && !self.closed_item_given)
-    }
-
-    fn push_control(&mut self, control: Control, pulls: bool) {
-        if let Control::Event(_) = &control {
-            if !pulls && self.on_event.is_none() {
-                return;
-            }
-            if self.events >= MAX_EVENTS && !self.drop_one_event() {
-                return;
-            }
-            self.events += 1;
-        }
-        self.control.push_back(control);
-    }
-
-    /// Makes room: the oldest log line goes first, then the oldest event. The reader is told how many.
-    fn drop_one_event(&mut self) -> bool {
-        let is_log = |item: &Control| {
-            matches!(item, Control::Event(event) if event.kind == EventKind::Log)
-        };
-        let is_event = |item: &Control| matches!(item, Control::Event(_));
-        let at = self
-            .control
-            .iter()
-            .position(is_log)
-            .or_else(|| self.control.iter().position(is_event));
-        self.missed += 1;
-        match at {
-            Some(at) => {
-                self.control.remove(at);
-                self.events -= 1;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn pop_control(&mut self) -> Option<Control> {
-        if self.missed > 0 {
-            let count = std::mem::take(&mut self.missed);
-            let missed = Event::new(EventKind::Missed, json!({"count": count}));
-            return Some(Control::Event(missed));
-        }
-        let control = self.control.pop_front()?;
-        if let Control::Event(_) = &control {
-            self.events -= 1;
-        }
-        Some(control)
-    }
-
-    fn take_items(&mut self, max: usize) -> Vec<Item> {
-        let mut items = Vec::new();
-        while items.len() < max {
-            if let Some(control) = self.pop_control() {
-                items.push(Item::Control(control));
-            } else if let Some(dispatch) = self.dispatches.pop_front() {
-                if self.phase == Phase::Open {
-                    items.push(Item::Dispatch(dispatch));
-                }
-            } else if self.phase != Phase::Open && !self.closed_item_given {
-                self.closed_item_given = true;
-                items.push(Item::Closed);
-            } else {
-                break;
-            }
-        }
-        items
-    }
-
-    /// Everything that was given to the library to release. Dropping it calls the caller's functions, so it
-    /// is dropped outside the lock.
-    fn take_owned(&mut self) -> Possessions {
-        (
-            std::mem::take(&mut self.handlers),
-            self.on_event.take(),
-            std::mem::take(&mut self.control),
-        )
-    }
-}
-
-type Possessions = (
-    Vec<Option<Arc<Handler>>>,
-    Option<Arc<EventHandler>>,
-    VecDeque<Control>,
-);
 
 /// The face that the connector sees.
 pub(super) struct QueueSink(pub(super) Arc<DeliveryQueue>);

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::boundary::{check_out, guard, optional_text, sized_text, text, write};
 use super::callback::outcome;
-use super::delivery::{Control, Item, Notify};
 use super::handles::{self, Mesh, svantic_mesh};
+use super::lanes::{Control, Item, Notify};
 use super::status::svantic_status;
 use super::text::into_c;
 use crate::error::{Error, ErrorKind};
@@ -70,6 +70,10 @@ pub unsafe extern "C" fn svantic_next_batch(
     guard(|| {
         let mesh = pulling(mesh)?;
         check_out(out_items_json, "out_items_json")?;
+        // Checked before items are taken: they would be lost.
+        if !out_len.is_null() {
+            check_out(out_len, "out_len")?;
+        }
         let max = max_items as usize;
         if !(1..=MAX_BATCH).contains(&max) {
             return Err(Error::new(
@@ -105,8 +109,8 @@ pub unsafe extern "C" fn svantic_next_batch(
 /// their like.
 ///
 /// When it is readable, call svantic_next() with timeout 0 until it returns TIMEOUT, or some 64 times: the
-/// descriptor stays readable while items are left. Its bytes mean nothing and may be read or left. It shows
-/// the end of the stream when the agent is freed.
+/// descriptor stays readable while items are left. Its bytes mean nothing and may be left, or read before (not
+/// after) svantic_next() is called. It shows the end of the stream when the agent is freed.
 ///
 /// The descriptor is the caller's: close it when done, before or after svantic_free(). POSIX only.
 ///
@@ -134,9 +138,9 @@ pub unsafe extern "C" fn svantic_notify_fd(
 /// Any thread, inside the handler or later; never blocks.
 ///
 /// Returns OK; NOT_FOUND if the dispatch has ended already (answered, past its deadline, cancelled);
-/// INVALID_JSON if the result is not JSON, and INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases
-/// the dispatch has ended, and the mesh has been given the error INVALID_RESULT or RESULT_TOO_LARGE;
-/// INVALID_HANDLE; FORKED.
+/// INVALID_JSON if the result is not JSON or nested deeper than 64 levels, and INVALID_ARGUMENT if it exceeds
+/// "max_frame_bytes": in both cases the dispatch has ended, and the mesh has been given the error INVALID_RESULT
+/// or RESULT_TOO_LARGE; INVALID_ARGUMENT also for NULL, which answers nothing; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_resolve(
     mesh: *mut svantic_mesh,
@@ -149,10 +153,19 @@ pub unsafe extern "C" fn svantic_resolve(
         let (id, result) = unsafe {
             (
                 text(dispatch_id, "dispatch_id")?,
-                text(result_json, "result_json")?,
+                text(result_json, "result_json"),
             )
         };
-        mesh.connector.resolve(id, result)
+        match result {
+            Ok(result) => mesh.connector.resolve(id, result),
+            // No more JSON than any other broken text: the mesh is told, and the dispatch has ended.
+            Err(error) if error.kind() == ErrorKind::InvalidJson => {
+                let text = "the handler's result is not JSON";
+                mesh.connector.reject(id, "INVALID_RESULT", text)?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     })
 }
 
@@ -182,12 +195,22 @@ pub unsafe extern "C" fn svantic_reject(
                 text(message, "message")?,
             )
         };
-        if code.is_empty() || code.len() > 128 || code.chars().any(char::is_control) {
-            let text = "`code` must have 1 to 128 characters and no control characters";
-            return Err(Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", text));
-        }
+        check_code(code)?;
         mesh.connector.reject(id, code, message)
     })
+}
+
+/// What the mesh can show as a code.
+fn check_code(code: &str) -> Result<(), Error> {
+    if code.is_empty() || code.len() > 128 || code.chars().any(char::is_control) {
+        let text = "`code` must have 1 to 128 characters and no control characters";
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "INVALID_ARGUMENT",
+            text,
+        ));
+    }
+    Ok(())
 }
 
 /// One answer of a batch.
@@ -213,8 +236,8 @@ struct BatchError<'a> {
 ///
 /// `answers_json`: an array of {"dispatch_id":"...","result":any} and
 /// {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
-/// null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already or
-/// were too large (may be NULL).
+/// null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
+/// had a result that was too deep or too large (may be NULL).
 ///
 /// Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
 ///
@@ -241,6 +264,9 @@ pub unsafe extern "C" fn svantic_answer_batch(
             )
             .hint("[{\"dispatch_id\":\"…\",\"result\":…},{\"dispatch_id\":\"…\",\"error\":{\"message\":\"…\"}}]")
         })?;
+        for error in answers.iter().filter_map(|answer| answer.error.as_ref()) {
+            check_code(error.code.as_deref().unwrap_or(HANDLER_ERROR))?;
+        }
         let mut refused = 0_u32;
         for answer in &answers {
             let result = match (&answer.error, answer.result) {
@@ -292,7 +318,11 @@ fn item_json(item: Item) -> String {
                 Notify::Callback(..) => 0,
             };
             let (status, json) = outcome(&done.result);
-            let field = if done.result.is_ok() { "result" } else { "error" };
+            let field = if done.result.is_ok() {
+                "result"
+            } else {
+                "error"
+            };
             let status = status as i32;
             format!("{{\"type\":\"done\",\"tag\":{tag},\"status\":{status},\"{field}\":{json}}}")
         }

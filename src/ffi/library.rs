@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::boundary::{self, guard};
 use super::callback::on_delivery_thread;
 use super::status::svantic_status;
-use super::{handles, signals, text};
+use super::{handles, text};
 use crate::error::{Error, ErrorKind};
 use crate::runtime;
 
@@ -76,9 +76,6 @@ pub unsafe extern "C" fn svantic_string_free(string: *mut c_char) {
 /// background); WOULD_DEADLOCK from inside a callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn svantic_shutdown(timeout_ms: u32) -> svantic_status {
-    if signals::forked() {
-        return svantic_status::Forked;
-    }
     guard(|| {
         if on_delivery_thread() {
             return Err(Error::new(
@@ -110,7 +107,9 @@ pub extern "C" fn svantic_shutdown(timeout_ms: u32) -> svantic_status {
         Err(Error::new(
             ErrorKind::Timeout,
             "TIMEOUT",
-            format!("svantic_shutdown did not finish within {timeout_ms} ms: a callback or a farewell was under way"),
+            format!(
+                "svantic_shutdown did not finish within {timeout_ms} ms: a callback or a farewell was under way"
+            ),
         ))
     })
 }

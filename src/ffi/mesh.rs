@@ -101,7 +101,7 @@ pub extern "C" fn svantic_free(mesh: *mut svantic_mesh) {
     });
 }
 
-/// Sets the function that receives events. NULL removes it.
+/// Sets the function that receives events. NULL removes it; the other arguments are then not looked at.
 ///
 /// `user_data` is passed to every call and released with `free_user_data` (which may be NULL) when the
 /// function has been replaced or the agent is freed. If this call fails both stay the caller's.
@@ -121,13 +121,11 @@ pub extern "C" fn svantic_on_event(
         if mesh.queue.pulls() {
             return Err(pull_has_no_callbacks("on_event"));
         }
-        let owned = Owned::new(user_data, free_user_data);
-        let handler = EventHandler {
+        let handler = on_event.is_some().then(|| EventHandler {
             run: on_event,
-            owned,
-        };
-        mesh.queue
-            .set_event_handler(on_event.is_some().then_some(handler));
+            owned: Owned::new(user_data, free_user_data),
+        });
+        mesh.queue.set_event_handler(handler);
         Ok(())
     })
 }
@@ -184,7 +182,10 @@ fn check_size(json: &str, name: &str) -> Result<(), Error> {
     Err(Error::new(
         ErrorKind::InvalidArgument,
         "TOO_LARGE",
-        format!("`{name}` has {} bytes, and the limit is {MAX_SPEC_BYTES}", json.len()),
+        format!(
+            "`{name}` has {} bytes, and the limit is {MAX_SPEC_BYTES}",
+            json.len()
+        ),
     ))
 }
 

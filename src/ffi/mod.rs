@@ -13,6 +13,7 @@ pub mod callback;
 mod delivery;
 pub mod dispatch;
 pub mod handles;
+mod lanes;
 pub mod library;
 pub mod mesh;
 pub mod operations;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::boundary::{check_out, guard, optional_text, text, timeout, write};
 use super::callback::{on_delivery_thread_of, svantic_done_fn};
-use super::delivery::{Control, Done, Notify, UserData};
 use super::handles::{self, Mesh, svantic_mesh};
+use super::lanes::{Control, Done, Notify, UserData};
 use super::status::svantic_status;
 use super::text::into_c;
 use crate::connector::Completion;
@@ -310,7 +310,7 @@ pub unsafe extern "C" fn svantic_create_session_async(
 ///
 /// Any thread; blocks for at most `timeout_ms` (0: the configured default).
 ///
-/// Returns OK; NOT_FOUND when there is no such session or it has ended; INVALID_STATE when not connected;
+/// Returns OK; NOT_FOUND when the mesh knows no such session; INVALID_STATE when not connected;
 /// AUTH; REMOTE; NETWORK; TLS; TIMEOUT; CANCELLED; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_close_session(

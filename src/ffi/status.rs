@@ -191,7 +191,10 @@ mod tests {
             (svantic_event::State, EventKind::State),
             (svantic_event::TokenRefreshed, EventKind::TokenRefreshed),
             (svantic_event::Registered, EventKind::Registered),
-            (svantic_event::DispatchCancelled, EventKind::DispatchCancelled),
+            (
+                svantic_event::DispatchCancelled,
+                EventKind::DispatchCancelled,
+            ),
             (svantic_event::Log, EventKind::Log),
             (svantic_event::Connected, EventKind::Connected),
             (svantic_event::Disconnected, EventKind::Disconnected),
@@ -199,7 +202,10 @@ mod tests {
             (svantic_event::AuthFailed, EventKind::AuthFailed),
             (svantic_event::TokenExpiring, EventKind::TokenExpiring),
             (svantic_event::TokenExpired, EventKind::TokenExpired),
-            (svantic_event::InstanceForgotten, EventKind::InstanceForgotten),
+            (
+                svantic_event::InstanceForgotten,
+                EventKind::InstanceForgotten,
+            ),
             (svantic_event::Superseded, EventKind::Superseded),
             (svantic_event::Draining, EventKind::Draining),
             (svantic_event::ResultDropped, EventKind::ResultDropped),

@@ -15,7 +15,10 @@ pub(super) fn into_c(text: &str) -> *mut c_char {
     bytes.push(0);
     let content = &mut bytes[PREFIX..length - 1];
     if memchr::memchr(0, content).is_some() {
-        content.iter_mut().filter(|b| **b == 0).for_each(|b| *b = b' ');
+        content
+            .iter_mut()
+            .filter(|b| **b == 0)
+            .for_each(|b| *b = b' ');
     }
     let block = Box::into_raw(bytes.into_boxed_slice()).cast::<u8>();
     // SAFETY: the block is at least PREFIX + 1 bytes long.
@@ -32,6 +35,8 @@ pub(super) unsafe fn free(string: *mut c_char) {
     unsafe {
         let block = string.cast::<u8>().sub(PREFIX);
         let length = block.cast::<usize>().read_unaligned();
-        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(block, length)));
+        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(
+            block, length,
+        )));
     }
 }

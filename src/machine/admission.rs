@@ -91,7 +91,8 @@ impl Machine {
         if connection.early.len() > MAX_EARLY_FRAMES || connection.early_bytes > MAX_EARLY_BYTES {
             let conn = connection.no;
             self.actions.push_back(Action::Abort(conn));
-            let end = super::action::LinkEnd::Broken("too many dispatches before the welcome".to_owned());
+            let end =
+                super::action::LinkEnd::Broken("too many dispatches before the welcome".to_owned());
             self.handle_closed(now, conn, &end);
         }
     }
@@ -197,7 +198,10 @@ impl Machine {
         };
         let Some(capability) = self.agent.capability(&skill_id) else {
             let shown: String = skill_id.chars().take(128).collect();
-            return Err(("UNKNOWN_SKILL", format!("the agent has no capability \"{shown}\"")));
+            return Err((
+                "UNKNOWN_SKILL",
+                format!("the agent has no capability \"{shown}\""),
+            ));
         };
         // Absent arguments, or arguments that are not an object, are none (section 7, rule 2).
         let args = dispatch.args.map_or("{}", |raw| raw.get());
@@ -207,13 +211,23 @@ impl Machine {
             .map_err(|violation| ("INVALID_ARGS", violation))?;
         let running = self.inbox.running();
         if running >= self.dispatch_limit() || self.outbox_is_full() {
-            return Err(("AGENT_OVERLOADED", format!("{running} dispatches are running")));
+            return Err((
+                "AGENT_OVERLOADED",
+                format!("{running} dispatches are running"),
+            ));
         }
         debug_assert!(now.mono >= Duration::ZERO);
         let deadline = self.settings.timing.dispatch;
         Ok(Dispatch {
             id: Arc::clone(id),
-            request: request::write(self.settings.request_lead, id, &skill_id, args, deadline, &dispatch),
+            request: request::write(
+                self.settings.request_lead,
+                id,
+                &skill_id,
+                args,
+                deadline,
+                &dispatch,
+            ),
             capability: Arc::clone(capability),
         })
     }

@@ -116,7 +116,8 @@ impl AuthBackoff {
 
     /// When to show the credentials again.
     pub fn next(&mut self, now: Duration, rng: &mut Rng) -> Duration {
-        let window = Duration::from_secs(5 * 2_u64.pow(self.begun.min(5))).min(Duration::from_mins(2));
+        let window =
+            Duration::from_secs(5 * 2_u64.pow(self.begun.min(5))).min(Duration::from_mins(2));
         let start = now.max(self.window_end);
         self.begun += 1;
         self.window_end = start + window;
@@ -137,7 +138,10 @@ mod tests {
             let (mut now, mut window_start) = (Duration::ZERO, Duration::ZERO);
             for window in [3, 2, 4, 8, 16, 30, 30, 30].map(Duration::from_secs) {
                 let at = backoff.next(now, Cause::Crash, None, &mut rng);
-                assert!(at >= window_start && at <= window_start + window, "seed {seed}");
+                assert!(
+                    at >= window_start && at <= window_start + window,
+                    "seed {seed}"
+                );
                 (now, window_start) = (at, window_start + window);
             }
         }
@@ -174,7 +178,10 @@ mod tests {
     fn own_delays_replace_every_window() {
         let mut rng = Rng::with_seed(1);
         let mut backoff = Backoff::new(Some(vec![Duration::ZERO, Duration::from_millis(50)]));
-        assert_eq!(backoff.next(Duration::ZERO, Cause::Announced, None, &mut rng), Duration::ZERO);
+        assert_eq!(
+            backoff.next(Duration::ZERO, Cause::Announced, None, &mut rng),
+            Duration::ZERO
+        );
         for _ in 0..5 {
             let from = backoff.window_end;
             let at = backoff.next(from, Cause::Crash, None, &mut rng);

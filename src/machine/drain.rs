@@ -88,7 +88,8 @@ impl Machine {
             self.timers.stop(timer);
         }
         if let Some(conn) = conn {
-            self.actions.push_back(Action::Close(conn, 1000, "client_close"));
+            self.actions
+                .push_back(Action::Close(conn, 1000, "client_close"));
             self.timers
                 .set(Timer::Farewell, now.mono + self.settings.timing.close);
         } else {
@@ -106,7 +107,12 @@ impl Machine {
         let identity = self.agent.identity();
         let body = json!({"agent_type": identity.agent_type, "instance_id": identity.instance_id});
         let timeout = self.settings.timing.deregister;
-        self.request(Purpose::Deregister, "/agents/deregister", body.to_string(), timeout);
+        self.request(
+            Purpose::Deregister,
+            "/agents/deregister",
+            body.to_string(),
+            timeout,
+        );
         self.timers.set(Timer::Farewell, now.mono + timeout);
     }
 

@@ -132,7 +132,10 @@ impl Failure {
             .unwrap_or_else(|| format!("HTTP_{}", reply.status));
         let mut error = Error::new(kind, code, message(step, target, &why))
             .http_status(Some(reply.status))
-            .retryable(matches!(class, Class::Temporary | Class::Busy | Class::Forgotten));
+            .retryable(matches!(
+                class,
+                Class::Temporary | Class::Busy | Class::Forgotten
+            ));
         if let Some(hint) = hint(step, reply.status, refusal.code.as_deref()) {
             error = error.hint(hint);
         }
@@ -188,6 +191,24 @@ fn hint(step: Step, status: u16, code: Option<&str>) -> Option<&'static str> {
         (_, 407, _) => "the proxy wants credentials",
         (_, 429, _) => "too many requests: wait, then try again",
         (Step::CloseSession, 404, _) => "the session does not exist or has ended",
+        (_, _, Some("TENANT_MISMATCH")) => {
+            "the instance belongs to another tenant: use its credentials, or another `instance_id`"
+        }
+        (Step::Dial, 404, Some(_)) => {
+            "the mesh does not know this instance, which is registered again by itself"
+        }
+        (_, 300..=399, _) => {
+            "give the mesh's own address as `svantic_url` (SVANTIC_URL), not one that redirects"
+        }
+        (_, 400..=499, Some(_)) => {
+            "the mesh does not take this request, and will not take it again"
+        }
+        (_, 400..=499, None) => {
+            "without a code it may be a proxy that answers: check `svantic_url` (SVANTIC_URL)"
+        }
+        (_, 500..=599, _) => {
+            "the mesh, or a proxy before it, has trouble of its own: try again later"
+        }
         _ => return None,
     })
 }
@@ -220,7 +241,11 @@ mod tests {
             (Step::Register, 502, true, Temporary),
             (Step::Dial, 500, false, Temporary),
         ] {
-            assert_eq!(classify(step, status, code), class, "{step:?} {status} {code}");
+            assert_eq!(
+                classify(step, status, code),
+                class,
+                "{step:?} {status} {code}"
+            );
         }
     }
 

@@ -65,9 +65,16 @@ impl Inbox {
         }
     }
 
-    pub(super) fn start(&mut self, id: DispatchId, capability: Arc<Capability>, deadline: Duration) {
+    pub(super) fn start(
+        &mut self,
+        id: DispatchId,
+        capability: Arc<Capability>,
+        deadline: Duration,
+    ) {
         debug_assert!(
-            self.deadlines.back().is_none_or(|(last, _)| *last <= deadline),
+            self.deadlines
+                .back()
+                .is_none_or(|(last, _)| *last <= deadline),
             "every dispatch gets the same time, so deadlines come in order"
         );
         self.deadlines.push_back((deadline, Arc::clone(&id)));
@@ -217,7 +224,11 @@ mod tests {
     fn overdue_dispatches_come_in_order_and_once() {
         let mut inbox = Inbox::default();
         for (n, at) in [1, 2, 3].into_iter().enumerate() {
-            inbox.start(format!("d{n}").into(), capability(), Duration::from_secs(at));
+            inbox.start(
+                format!("d{n}").into(),
+                capability(),
+                Duration::from_secs(at),
+            );
         }
         inbox.answer(Duration::ZERO, "d0".into(), frame(1));
         assert_eq!(inbox.next_deadline(), Some(Duration::from_secs(2)));

@@ -100,7 +100,9 @@ impl Machine {
 
     fn wrong_subprotocol(&mut self, now: Now, got: Option<&str>) {
         self.wrong_subprotocols += 1;
-        let got = got.map_or("none".to_owned(), |name| format!("`{}`", self.auth.redact(name)));
+        let got = got.map_or("none".to_owned(), |name| {
+            format!("`{}`", self.auth.redact(name))
+        });
         let error = Error::new(
             ErrorKind::Protocol,
             "SUBPROTOCOL",
@@ -209,17 +211,26 @@ impl Machine {
                 self.fail(transition, failure.error);
             }
             Class::Forgotten => self.forgotten(now),
-            Class::Busy => self.back_off(now, Transition::T7, Cause::Announced, failure.retry_after),
+            Class::Busy => {
+                self.back_off(now, Transition::T7, Cause::Announced, failure.retry_after);
+            }
             Class::Temporary
                 if first && self.hosted() && failure.error.http_status_code() == Some(502) =>
             {
-                let probed = self.agent.identity().public_url.as_deref().unwrap_or_default();
+                let probed = self
+                    .agent
+                    .identity()
+                    .public_url
+                    .as_deref()
+                    .unwrap_or_default();
                 let hint = format!(
                     "a hosted agent must serve its card at {probed}/.well-known/agent-card.json before it registers"
                 );
                 self.give_up_first(failure.error.hint(hint));
             }
-            Class::Temporary => self.back_off(now, Transition::T6, Cause::Crash, failure.retry_after),
+            Class::Temporary => {
+                self.back_off(now, Transition::T6, Cause::Crash, failure.retry_after);
+            }
         }
     }
 
@@ -247,10 +258,15 @@ impl Machine {
     ) {
         self.auth.fetched_for_attempt = false;
         self.timers.stop(Timer::Stable);
-        let at = self.backoff.next(now.mono, cause, retry_after, &mut self.rng);
+        let at = self
+            .backoff
+            .next(now.mono, cause, retry_after, &mut self.rng);
         self.go(transition, LinkState::Backoff);
         self.timers.set(Timer::Retry, at);
-        let why = self.last_failure.as_ref().map(|f| f.error.code().to_owned());
+        let why = self
+            .last_failure
+            .as_ref()
+            .map(|f| f.error.code().to_owned());
         let delay = u64::try_from(at.saturating_sub(now.mono).as_millis()).unwrap_or(u64::MAX);
         let attempt = self.backoff.attempts();
         self.emit(
@@ -281,7 +297,10 @@ impl Machine {
         Error::new(
             ErrorKind::Timeout,
             "TIMEOUT",
-            format!("connect timed out after {timeout} ms: {}", self.current_step()),
+            format!(
+                "connect timed out after {timeout} ms: {}",
+                self.current_step()
+            ),
         )
         .hint("check `svantic_url` (SVANTIC_URL) and that this machine reaches it")
         .retryable(true)

@@ -52,6 +52,7 @@ impl Machine {
             "CONNECTION_LOST",
             message(step, &self.dial_target(), &why),
         )
+        .hint("it is made again by itself once it has been up; before that, connect again")
         .retryable(true);
         self.last_failure = Some(Failure {
             class: Class::Temporary,
@@ -124,7 +125,12 @@ impl Machine {
     pub(super) fn drop_connection(&mut self) {
         self.connection = None;
         self.outbox.connection_lost();
-        for timer in [Timer::Welcome, Timer::Silence, Timer::Heartbeat, Timer::Stable] {
+        for timer in [
+            Timer::Welcome,
+            Timer::Silence,
+            Timer::Heartbeat,
+            Timer::Stable,
+        ] {
             self.timers.stop(timer);
         }
     }

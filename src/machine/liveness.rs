@@ -134,7 +134,11 @@ impl Machine {
 
     /// The first heartbeat falls at a random time; at once if the mesh must not believe us available.
     pub(super) fn start_heartbeats(&mut self, now: Now) {
-        let within = self.settings.timing.heartbeat.mul_f64(FIRST_HEARTBEAT_WITHIN);
+        let within = self
+            .settings
+            .timing
+            .heartbeat
+            .mul_f64(FIRST_HEARTBEAT_WITHIN);
         let first = within.mul_f64(self.rng.f64());
         self.timers.set(Timer::Heartbeat, now.mono + first);
         self.last_status = "available";

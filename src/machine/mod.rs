@@ -51,14 +51,14 @@ use url::Url;
 use action::{Action, ConnectionNo, OperationId, Request, RequestId};
 use backoff::{AuthBackoff, Backoff};
 use event::{Event, EventKind};
-pub use failure::Step;
 use failure::Failure;
+pub use failure::Step;
 use inbox::Inbox;
 use liveness::Liveness;
 use operations::Operations;
 use outbox::Outbox;
-pub use snapshot::State;
 use snapshot::Counters;
+pub use snapshot::State;
 use time::{Now, TimerTable};
 use token::Auth;
 pub use transitions::{LinkState, TABLE, Transition};
@@ -128,7 +128,9 @@ enum Desired {
 enum Registration {
     Absent,
     /// Current, or older than the capability list.
-    Known { revision: u64 },
+    Known {
+        revision: u64,
+    },
 }
 
 /// What belongs to one socket and is dropped with it.
@@ -244,7 +246,8 @@ impl Machine {
     // ---- inside ----
 
     fn emit(&mut self, kind: EventKind, data: serde_json::Value) {
-        self.actions.push_back(Action::Event(Event::new(kind, data)));
+        self.actions
+            .push_back(Action::Event(Event::new(kind, data)));
     }
 
     fn log(&mut self, level: &'static str, message: String) {
@@ -256,7 +259,10 @@ impl Machine {
     fn go(&mut self, transition: Transition, to: LinkState) {
         let from = self.link;
         if !transition.allows(from, to) {
-            debug_assert!(false, "{transition:?} does not lead from {from:?} to {to:?}");
+            debug_assert!(
+                false,
+                "{transition:?} does not lead from {from:?} to {to:?}"
+            );
             self.counters.unknown_transitions += 1;
         }
         self.counters.taken(transition);
@@ -344,4 +350,3 @@ impl Machine {
         }
     }
 }
-

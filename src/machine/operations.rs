@@ -13,8 +13,12 @@ pub(super) enum Kind {
     RefreshToken,
     /// Done when a registration of this revision or a later one stands.
     ReRegister(u64),
-    CreateSession { body: String },
-    CloseSession { body: String },
+    CreateSession {
+        body: String,
+    },
+    CloseSession {
+        body: String,
+    },
 }
 
 impl Kind {
@@ -86,6 +90,9 @@ impl Operations {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.0.values().filter_map(|operation| operation.deadline).min()
+        self.0
+            .values()
+            .filter_map(|operation| operation.deadline)
+            .min()
     }
 }

@@ -125,7 +125,10 @@ impl Outbox {
 
     /// Writes a fence if there is something to prove and none is awaited: any number of answers share one.
     fn fence_if_needed(&mut self, conn: ConnectionNo, mut write: impl FnMut(Write)) {
-        let unproven = self.entries.front().is_some_and(|entry| entry.sent.is_some());
+        let unproven = self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.sent.is_some());
         if self.awaited.is_none() && unproven {
             self.fence += 1;
             self.awaited = Some((conn, self.fence));
@@ -174,7 +177,11 @@ mod tests {
         assert_eq!(flushed(&mut outbox, 1), ["a", "fence 1"]);
         push(&mut outbox, "b");
         push(&mut outbox, "c");
-        assert_eq!(flushed(&mut outbox, 1), ["b", "c"], "one fence is on its way");
+        assert_eq!(
+            flushed(&mut outbox, 1),
+            ["b", "c"],
+            "one fence is on its way"
+        );
         assert_eq!(proven(&mut outbox, 1, 1), ["fence 2"]);
         assert_eq!(outbox.len(), 2);
         assert!(proven(&mut outbox, 1, 2).is_empty());
@@ -201,7 +208,10 @@ mod tests {
         outbox.connection_lost();
         push(&mut outbox, "c");
         assert_eq!(flushed(&mut outbox, 2), ["a", "b", "c", "fence 2"]);
-        assert!(proven(&mut outbox, 1, 2).is_empty(), "a pong of another connection proves nothing");
+        assert!(
+            proven(&mut outbox, 1, 2).is_empty(),
+            "a pong of another connection proves nothing"
+        );
         assert_eq!(outbox.len(), 3);
         proven(&mut outbox, 2, 2);
         assert!(outbox.is_empty());

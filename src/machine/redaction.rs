@@ -15,7 +15,11 @@ const HARMLESS: usize = 11;
 const ENCODED_FROM: usize = 6;
 
 /// What RFC 3986 leaves as it is.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// Calls `found` with every form of every secret, and with the length from which a piece of it must not show.
 fn each_form<'a>(secrets: impl Iterator<Item = &'a str>, mut found: impl FnMut(&str, usize)) {
@@ -76,7 +80,11 @@ impl Filter {
         let mut in_a_row = 0;
         self.suspicious == 0
             || text.as_bytes().windows(4).any(|four| {
-                in_a_row = if self.fours.may_hold(four) { in_a_row + 1 } else { 0 };
+                in_a_row = if self.fours.may_hold(four) {
+                    in_a_row + 1
+                } else {
+                    0
+                };
                 in_a_row >= self.suspicious
             })
     }
@@ -84,8 +92,7 @@ impl Filter {
 
 /// The ways in which servers write what they were sent, and how many characters each makes of one.
 fn encoded(secret: &str) -> Vec<(usize, SecretString)> {
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let percent: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let (hex, percent) = (in_hex(secret, ""), in_hex(secret, "%"));
     let json = serde_json::Value::from(secret).to_string();
     let mut forms = vec![
         (1, json[1..json.len() - 1].to_owned()),
@@ -109,7 +116,20 @@ fn encoded(secret: &str) -> Vec<(usize, SecretString)> {
             forms.push((1, form.split_off(foreign)));
         }
     }
-    forms.into_iter().map(|(expansion, form)| (expansion, form.into())).collect()
+    forms
+        .into_iter()
+        .map(|(expansion, form)| (expansion, form.into()))
+        .collect()
+}
+
+/// Every byte in hexadecimal, each behind `sign`.
+fn in_hex(text: &str, sign: &str) -> String {
+    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        hex.push_str(sign);
+        hex.extend([digit(byte >> 4), digit(byte & 15)]);
+        hex
+    })
 }
 
 /// Which four bytes occur next to each other, with some more that only seem to: most texts and secrets are told
@@ -138,7 +158,9 @@ impl Fours {
 
 /// Where four bytes are noted.
 fn slot(four: &[u8]) -> (usize, u64) {
-    let number = four.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    let number = four
+        .iter()
+        .fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
     let hash = number.wrapping_mul(0x9e37_79b1) >> 16;
     ((hash >> 6) as usize, 1 << (hash & 63))
 }
@@ -189,7 +211,10 @@ mod tests {
     fn whole_secrets_wherever_they_stand() {
         for (text, shown) in [
             (String::new(), ""),
-            ("nothing to hide, with more words than a few".to_owned(), "nothing to hide, with more words than a few"),
+            (
+                "nothing to hide, with more words than a few".to_owned(),
+                "nothing to hide, with more words than a few",
+            ),
             (SECRET.to_owned(), "[redacted]"),
             (format!("é{SECRET}é"), "é[redacted]é"),
             (format!("{TOKEN} and {SECRET}"), "[redacted] and [redacted]"),
@@ -208,9 +233,16 @@ mod tests {
             }
         }
         for segment in TOKEN.split('.') {
-            assert_eq!(removed(&format!("bad token: {segment}!")), "bad token: [redacted]!");
+            assert_eq!(
+                removed(&format!("bad token: {segment}!")),
+                "bad token: [redacted]!"
+            );
         }
-        assert_eq!(removed("bad s3cret/With"), "bad s3cret/With", "eleven are harmless");
+        assert_eq!(
+            removed("bad s3cret/With"),
+            "bad s3cret/With",
+            "eleven are harmless"
+        );
     }
 
     #[test]
@@ -223,22 +255,31 @@ mod tests {
                 STANDARD.encode(format!("client-7:{secret}")),
                 STANDARD.encode(format!("client-42:{secret};")),
                 STANDARD.encode(format!("client-123:{secret}!!")),
-                secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
-                secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
+                in_hex(secret, "%").to_uppercase(),
+                in_hex(secret, ""),
                 utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string(),
                 serde_json::Value::from(secret).to_string(),
             ] {
                 let shown = removed(&format!("echo: {text}"));
-                assert!(shown.starts_with("echo: ") && shown.contains("[redacted]"), "{shown}");
+                assert!(
+                    shown.starts_with("echo: ") && shown.contains("[redacted]"),
+                    "{shown}"
+                );
                 // Neighbouring characters may be left over at the ends.
-                assert!(shown.len() <= "echo: [redacted]".len() + 24, "{text} became {shown}");
+                assert!(
+                    shown.len() <= "echo: [redacted]".len() + 24,
+                    "{text} became {shown}"
+                );
             }
         }
     }
 
     #[test]
     fn short_secrets_are_found_whole() {
-        assert_eq!(remove("my pw is pw!", ["pw"].into_iter()), "my [redacted] is [redacted]!");
+        assert_eq!(
+            remove("my pw is pw!", ["pw"].into_iter()),
+            "my [redacted] is [redacted]!"
+        );
         assert_eq!(remove("cHc= cHd0", ["pw"].into_iter()), "cHc= cHd0");
         assert_eq!(remove("anything", [""].into_iter()), "anything");
     }

@@ -41,7 +41,11 @@ impl Machine {
             status: reply.status,
             retry_after: reply.retry_after,
             location: reply.location.as_deref().map(|host| self.auth.redact(host)),
-            body: if body.is_empty() { Vec::new() } else { Value::from(body).to_string().into_bytes() },
+            body: if body.is_empty() {
+                Vec::new()
+            } else {
+                Value::from(body).to_string().into_bytes()
+            },
         }
     }
 
@@ -49,7 +53,14 @@ impl Machine {
         match reply {
             Reply::Failed(net) => {
                 let text = self.auth.redact(&net.text);
-                Failure::unanswered(step, target, &NetFailure { text, ..net.clone() })
+                Failure::unanswered(
+                    step,
+                    target,
+                    &NetFailure {
+                        text,
+                        ..net.clone()
+                    },
+                )
             }
             Reply::Http(http) => Failure::refused(step, target, &self.redacted(http)),
         }
@@ -231,9 +242,13 @@ impl Machine {
             }
             Reply::Http(http) if http.status == 404 && !creating => {
                 let refusal = self.failure(step, &target, reply).error;
-                let error = Error::new(ErrorKind::NotFound, refusal.code().to_owned(), refusal.message())
-                    .http_status(Some(404))
-                    .hint("the session does not exist or has ended");
+                let error = Error::new(
+                    ErrorKind::NotFound,
+                    refusal.code().to_owned(),
+                    refusal.message(),
+                )
+                .http_status(Some(404))
+                .hint("the session does not exist or has ended");
                 self.complete(id, Err(error));
             }
             _ => {

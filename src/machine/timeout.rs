@@ -1,7 +1,7 @@
 //! Timers that ran out.
 
-use super::time::{Now, Timer};
 use super::operations::Kind;
+use super::time::{Now, Timer};
 use super::{LinkState, Machine, Step, Transition};
 use crate::error::{Error, ErrorKind};
 
@@ -52,7 +52,10 @@ impl Machine {
                 continue;
             }
             let (name, limit) = (operation.kind.name(), operation.timeout.as_millis());
-            let up = matches!(self.link, LinkState::Ready | LinkState::Suspect | LinkState::Hosted);
+            let up = matches!(
+                self.link,
+                LinkState::Ready | LinkState::Suspect | LinkState::Hosted
+            );
             let step = match &operation.kind {
                 _ if operation.wants_token => Some((Step::Token, "/auth/get_token")),
                 Kind::RefreshToken => Some((Step::Token, "/auth/get_token")),
@@ -62,7 +65,9 @@ impl Machine {
                 Kind::ReRegister(_) | Kind::Connect | Kind::Disconnect => None,
             };
             let waited_for = match step {
-                Some((step, path)) => format!("no answer while {} at {}", step.doing(), self.target(path)),
+                Some((step, path)) => {
+                    format!("no answer while {} at {}", step.doing(), self.target(path))
+                }
                 None => self.current_step(),
             };
             let text = format!("{name} timed out after {limit} ms: {waited_for}");

@@ -129,7 +129,7 @@ impl Auth {
 
     /// The text, which came from elsewhere, without any secret of ours.
     pub(super) fn redact(&self, text: &str) -> String {
-        let secrets = || self.secrets().map(|secret| secret.expose_secret());
+        let secrets = || self.secrets().map(SecretString::expose_secret);
         let filter = self.filter.get_or_init(|| redaction::Filter::of(secrets()));
         if !filter.suspects(text) {
             return text.to_owned();
@@ -138,7 +138,11 @@ impl Auth {
     }
 
     fn secrets(&self) -> impl Iterator<Item = &SecretString> {
-        let (Credentials::Exchange { client_secret: source, .. } | Credentials::Static(source)) = &self.source;
+        let (Credentials::Exchange {
+            client_secret: source,
+            ..
+        }
+        | Credentials::Static(source)) = &self.source;
         std::iter::once(source).chain(self.shown.iter().map(|secret| &**secret))
     }
 
@@ -189,19 +193,26 @@ impl Machine {
         };
         let target = self.target(PATH);
         let failure = match reply {
-            Reply::Http(http) if http.status == 200 => match serde_json::from_slice::<TokenReply>(&http.body) {
-                Ok(reply) if crate::config::is_secret(&reply.token) => {
-                    if self.auth.generation != generation && self.auth.is_valid(now.mono) {
-                        // A newer token came in the meantime, and whoever waits is served by it.
-                        return self.token_ready(now);
+            Reply::Http(http) if http.status == 200 => {
+                match serde_json::from_slice::<TokenReply>(&http.body) {
+                    Ok(reply) if crate::config::is_secret(&reply.token) => {
+                        if self.auth.generation != generation && self.auth.is_valid(now.mono) {
+                            // A newer token came in the meantime, and whoever waits is served by it.
+                            return self.token_ready(now);
+                        }
+                        if started + token_lifetime(&reply.token) > now.mono {
+                            return self.use_token(now, reply.token.into(), started);
+                        }
+                        Failure::undecodable(
+                            Step::Token,
+                            &target,
+                            200,
+                            "the token has expired already",
+                        )
                     }
-                    if started + token_lifetime(&reply.token) > now.mono {
-                        return self.use_token(now, reply.token.into(), started);
-                    }
-                    Failure::undecodable(Step::Token, &target, 200, "the token has expired already")
+                    _ => Failure::undecodable(Step::Token, &target, 200, "the body holds no token"),
                 }
-                _ => Failure::undecodable(Step::Token, &target, 200, "the body holds no token"),
-            },
+            }
             reply => self.failure(Step::Token, &target, reply),
         };
         self.fail_token_waiters(&failure);
@@ -211,7 +222,10 @@ impl Machine {
             let asked = failure.retry_after.unwrap_or_default();
             let wait = self.auth.retry_after(&mut self.rng).max(asked);
             self.timers.set(Timer::Renew, now.mono + wait);
-            self.log("warn", format!("renewing the token failed: {}", failure.error));
+            self.log(
+                "warn",
+                format!("renewing the token failed: {}", failure.error),
+            );
             if failure.class == Class::Unauthorized {
                 self.auth_failed(&failure);
             }
@@ -228,7 +242,8 @@ impl Machine {
         } else {
             WARN_AT
         };
-        self.timers.set(Timer::Renew, from + lifetime.mul_f64(share));
+        self.timers
+            .set(Timer::Renew, from + lifetime.mul_f64(share));
         self.timers.set(Timer::TokenDeath, from + lifetime);
         self.counters.taken(Transition::T2);
         let generation = self.auth.generation;
@@ -260,9 +275,8 @@ impl Machine {
     }
 
     fn fail_token_waiters(&mut self, failure: &Failure) {
-        let waiting = |op: &super::operations::Operation| {
-            op.kind == Kind::RefreshToken || op.wants_token
-        };
+        let waiting =
+            |op: &super::operations::Operation| op.kind == Kind::RefreshToken || op.wants_token;
         for id in self.operations.ids(waiting) {
             self.complete(id, Err(failure.error.clone()));
         }
@@ -287,7 +301,9 @@ impl Machine {
             return;
         };
         let left = token.dies_at.saturating_sub(now.mono);
-        let again = token.dies_at.saturating_sub(token.lifetime.mul_f64(1.0 - WARN_AGAIN_AT));
+        let again = token
+            .dies_at
+            .saturating_sub(token.lifetime.mul_f64(1.0 - WARN_AGAIN_AT));
         if !std::mem::replace(&mut token.warned, true) {
             self.timers.set(Timer::Renew, again);
         }

@@ -67,7 +67,13 @@ async fn exchange(
     }
     let mut response = call.send().await?;
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    loop {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Err(error) if response.status().is_success() => return Err(error),
+            // The body of a refusal that is cut still leaves the status to report.
+            Ok(None) | Err(_) => break,
+        };
         let room = MAX_HTTP_BODY_BYTES - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if body.len() == MAX_HTTP_BODY_BYTES {

@@ -31,17 +31,22 @@ pub(crate) fn failure(error: &(dyn StdError + 'static)) -> NetFailure {
         }
         cause = current.source();
     }
-    let kind = if tls { ErrorKind::Tls } else { ErrorKind::Network };
+    let kind = if tls {
+        ErrorKind::Tls
+    } else {
+        ErrorKind::Network
+    };
     NetFailure { kind, text }
 }
 
-/// rustls errors come directly or inside an I/O error.
+/// rustls errors come directly or inside I/O errors, and reqwest puts one of those into another. An I/O error
+/// leaves what it holds out of its sources.
 fn is_tls(error: &(dyn StdError + 'static)) -> bool {
     error.is::<rustls::Error>()
         || error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref)
-            .is_some_and(|inner| inner.is::<rustls::Error>())
+            .is_some_and(|inner| is_tls(inner))
 }
 
 /// A step that took too long.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use once_cell::sync::OnceCell;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::{Error, ErrorKind};
@@ -28,12 +28,20 @@ impl Trust {
                     "INVALID_CA_FILE",
                     format!("`ca_file` {path}: {why}"),
                 )
-                .hint("give the path of a PEM file with the certificates of the authorities to trust")
+                .hint(
+                    "give the path of a PEM file with the certificates of the authorities to trust",
+                )
             };
             let certificates =
                 CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?;
+            let mut usable = RootCertStore::empty();
             for certificate in certificates {
-                extra.push(certificate.map_err(|error| refused(error.to_string()))?);
+                let certificate = certificate.map_err(|error| refused(error.to_string()))?;
+                let added = usable.add(certificate.clone());
+                added.map_err(|error| {
+                    refused(format!("a certificate in it cannot be trusted: {error}"))
+                })?;
+                extra.push(certificate);
             }
             if extra.is_empty() {
                 return Err(refused("there is no certificate in it".to_owned()));
@@ -48,7 +56,10 @@ impl Trust {
 
     /// What distinguishes this trust from another.
     pub(crate) fn key(&self) -> (Option<String>, usize) {
-        (self.ca_file.clone(), self.extra.iter().map(|c| c.len()).sum())
+        (
+            self.ca_file.clone(),
+            self.extra.iter().map(|c| c.len()).sum(),
+        )
     }
 
     /// The configuration.

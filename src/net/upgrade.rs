@@ -9,8 +9,8 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+    AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -112,6 +112,11 @@ fn check(headers: &HeaderMap, key: &str) -> Result<(), Dialed> {
     let accepted = text(SEC_WEBSOCKET_ACCEPT) == Some(&derive_accept_key(key.as_bytes()));
     if !upgraded || !accepted {
         return Err(other("the 101 is not the answer to our WebSocket upgrade"));
+    }
+    if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(other(
+            "the 101 switches on a WebSocket extension that was not offered",
+        ));
     }
     match text(SEC_WEBSOCKET_PROTOCOL) {
         Some(SUBPROTOCOL) => Ok(()),

@@ -201,7 +201,12 @@ fn begin(out: &mut String, stamp: Stamp, kind: &str, in_reply_to: Option<&str>) 
     out.push_str("{\"v\":1,\"type\":\"");
     out.push_str(kind);
     out.push_str("\",\"id\":\"");
-    out.push_str(stamp.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    out.push_str(
+        stamp
+            .id
+            .hyphenated()
+            .encode_lower(&mut Uuid::encode_buffer()),
+    );
     out.push_str("\",\"ts\":\"");
     push_timestamp(out, stamp.unix_ms);
     out.push('"');
@@ -260,7 +265,8 @@ mod tests {
 
     #[test]
     fn a_frame_is_read_tolerantly() {
-        let frame = parse(r#"{"type":"dispatch","id":"d1","payload":{"skill_id":"a"},"new":1}"#).unwrap();
+        let frame =
+            parse(r#"{"type":"dispatch","id":"d1","payload":{"skill_id":"a"},"new":1}"#).unwrap();
         assert_eq!((frame.kind, frame.id.as_ref()), (Kind::Dispatch, "d1"));
         let dispatch = Dispatch::read(frame.payload);
         assert_eq!(text_in(dispatch.skill_id).as_deref(), Some("a"));
@@ -289,7 +295,10 @@ mod tests {
             parse(r#"{"v":2,"type":"welcome"}"#).unwrap_err(),
             FrameError::UnknownVersion
         );
-        let long = format!(r#"{{"type":"dispatch","id":"{}"}}"#, "x".repeat(MAX_ID_BYTES + 1));
+        let long = format!(
+            r#"{{"type":"dispatch","id":"{}"}}"#,
+            "x".repeat(MAX_ID_BYTES + 1)
+        );
         assert_eq!(parse(&long).unwrap_err(), FrameError::UnusableId);
         let nul = r#"{"type":"dispatch","id":"a\u0000b"}"#;
         assert_eq!(parse(nul).unwrap_err(), FrameError::UnusableId);
@@ -305,7 +314,10 @@ mod tests {
         for payload in ["7", "\"x\"", "null", "[]", "[\"echo\"]"] {
             let text = format!(r#"{{"type":"dispatch","id":"d","payload":{payload}}}"#);
             let frame = parse(&text).unwrap();
-            assert!(Dispatch::read(frame.payload).skill_id.is_none(), "{payload}");
+            assert!(
+                Dispatch::read(frame.payload).skill_id.is_none(),
+                "{payload}"
+            );
         }
     }
 }

@@ -100,7 +100,8 @@ impl ConnectPolicy {
             return Err(OriginError::ForeignPort);
         }
         if !url.query_pairs().any(|(key, _)| key == "instance_id") {
-            url.query_pairs_mut().append_pair("instance_id", instance_id);
+            url.query_pairs_mut()
+                .append_pair("instance_id", instance_id);
         }
         Ok(url)
     }
@@ -170,14 +171,19 @@ fn both_platform_hosts(base: &Url, url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use OriginError::{ForeignHost, ForeignPort, Fragment, Malformed, PlainText, Query, Scheme, UserInfo};
+    use OriginError::{
+        ForeignHost, ForeignPort, Fragment, Malformed, PlainText, Query, Scheme, UserInfo,
+    };
 
     #[test]
     fn base_urls() {
         let cases: &[(&str, Result<&str, OriginError>)] = &[
             ("https://api.svantic.com", Ok("https://api.svantic.com")),
             ("https://api.svantic.com///", Ok("https://api.svantic.com")),
-            ("https://API.Svantic.com:443/v1/", Ok("https://api.svantic.com/v1")),
+            (
+                "https://API.Svantic.com:443/v1/",
+                Ok("https://api.svantic.com/v1"),
+            ),
             ("http://127.0.0.1:8080", Ok("http://127.0.0.1:8080")),
             ("http://127.9.9.9", Ok("http://127.9.9.9")),
             ("http://2130706433", Ok("http://127.0.0.1")),
@@ -256,14 +262,33 @@ mod tests {
     #[test]
     fn the_platform_wildcard_holds_for_platform_bases_only() {
         let own = policy("https://mesh.example.com:8443", &[]);
-        assert!(own.connect_url("wss://mesh.example.com:8443/x", "i").is_ok());
+        assert!(
+            own.connect_url("wss://mesh.example.com:8443/x", "i")
+                .is_ok()
+        );
         assert!(own.connect_url("wss://mesh.example.com/x", "i").is_ok());
-        assert_eq!(own.connect_url("wss://ws.example.com/x", "i").err(), Some(ForeignHost));
-        assert_eq!(own.connect_url("wss://api.svantic.com", "i").err(), Some(ForeignHost));
-        let listed = policy("https://mesh.example.com", &["WS.example.com:9443", "edge.example.org"]);
-        assert!(listed.connect_url("wss://ws.example.com:9443/x", "i").is_ok());
+        assert_eq!(
+            own.connect_url("wss://ws.example.com/x", "i").err(),
+            Some(ForeignHost)
+        );
+        assert_eq!(
+            own.connect_url("wss://api.svantic.com", "i").err(),
+            Some(ForeignHost)
+        );
+        let listed = policy(
+            "https://mesh.example.com",
+            &["WS.example.com:9443", "edge.example.org"],
+        );
+        assert!(
+            listed
+                .connect_url("wss://ws.example.com:9443/x", "i")
+                .is_ok()
+        );
         assert!(listed.connect_url("wss://edge.example.org/x", "i").is_ok());
-        assert_eq!(listed.connect_url("wss://ws.example.com/x", "i").err(), Some(ForeignHost));
+        assert_eq!(
+            listed.connect_url("wss://ws.example.com/x", "i").err(),
+            Some(ForeignHost)
+        );
     }
 
     #[test]

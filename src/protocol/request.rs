@@ -78,7 +78,10 @@ fn push_context(out: &mut String, dispatch: &Dispatch<'_>) {
         out.push_str(",\"propagation_headers\":{");
         let mut first = true;
         let traceparent = traceparent.as_deref().filter(|_| trace.is_some());
-        for (name, value) in [("traceparent", traceparent), ("baggage", baggage.as_deref())] {
+        for (name, value) in [
+            ("traceparent", traceparent),
+            ("baggage", baggage.as_deref()),
+        ] {
             if let Some(value) = value {
                 if !std::mem::take(&mut first) {
                     out.push(',');
@@ -110,7 +113,14 @@ mod tests {
         let text = payload.to_string();
         let raw: &RawValue = serde_json::from_str(&text).unwrap();
         let dispatch = Dispatch::read(Some(raw));
-        let request = write("", "d1", "s", r#"{"a":1}"#, Duration::from_mins(1), &dispatch);
+        let request = write(
+            "",
+            "d1",
+            "s",
+            r#"{"a":1}"#,
+            Duration::from_mins(1),
+            &dispatch,
+        );
         serde_json::from_str(&request).unwrap()
     }
 
@@ -147,10 +157,20 @@ mod tests {
         let seen = written(&json!({
             "traceparent": "01-nonsense", "baggage": 7, "session_context": {"session_id": 5, "tenant_id": "t"}
         }));
-        for absent in ["traceparent", "parent_trace_id", "baggage", "propagation_headers", "session_id"] {
+        for absent in [
+            "traceparent",
+            "parent_trace_id",
+            "baggage",
+            "propagation_headers",
+            "session_id",
+        ] {
             assert!(seen.get(absent).is_none(), "{absent}");
         }
         assert_eq!(seen["tenant_id"], "t");
-        assert!(written(&json!({"session_context": "x"})).get("session_id").is_none());
+        assert!(
+            written(&json!({"session_context": "x"}))
+                .get("session_id")
+                .is_none()
+        );
     }
 }

@@ -46,31 +46,41 @@ pub struct Refusal {
 impl Refusal {
     /// Reads `{code, error}` with `error` a string or `{code, message}`; anything else is quoted.
     pub fn read(body: &[u8]) -> Self {
-        let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
+        let Ok(json) = serde_json::from_slice::<Value>(body) else {
             return Self {
                 code: None,
-                message: quoted(body),
+                message: quoted(&String::from_utf8_lossy(body)),
             };
         };
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        let error = fields.get("error");
+        let error = json.get("error");
         let nested = |key: &str| text(error.and_then(|error| error.get(key)));
+        let code = text(json.get("code")).or_else(|| nested("code"));
+        let message = text(error)
+            .or_else(|| nested("message"))
+            .or_else(|| text(json.get("message")))
+            // As it is written here, so that no escape hides what it says.
+            .unwrap_or_else(|| json.to_string());
         Self {
-            code: text(fields.get("code")).or_else(|| nested("code")),
-            message: text(error)
-                .or_else(|| nested("message"))
-                .or_else(|| text(fields.get("message")))
-                .or_else(|| quoted(body)),
+            code: code.and_then(|code| start_of(&code, MAX_CODE_CHARS)),
+            message: quoted(&message),
         }
     }
 }
 
-fn quoted(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
+/// The longest code that is believed to be one.
+const MAX_CODE_CHARS: usize = 64;
+
+fn quoted(text: &str) -> Option<String> {
+    start_of(text, QUOTED_BODY_BYTES)
+}
+
+/// The start of a text that came from elsewhere, on one line.
+fn start_of(text: &str, chars: usize) -> Option<String> {
     let start: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(QUOTED_BODY_BYTES)
+        .take(chars)
         .collect();
     let start = start.trim();
     (!start.is_empty()).then(|| start.to_owned())
@@ -103,13 +113,12 @@ fn claims(jwt: &str) -> Option<Claims> {
 
 /// Reads `Retry-After`: seconds, or an HTTP date relative to the reply's own `Date` (our clock may be wrong).
 pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
-    let wait = match value.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let until = httpdate::parse_http_date(value.trim()).ok()?;
-            let now = httpdate::parse_http_date(date?).ok()?;
-            until.duration_since(now).unwrap_or_default()
-        }
+    let wait = if let Ok(seconds) = value.trim().parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let until = httpdate::parse_http_date(value.trim()).ok()?;
+        let now = httpdate::parse_http_date(date?).ok()?;
+        until.duration_since(now).unwrap_or_default()
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }
@@ -125,10 +134,22 @@ mod tests {
             message: message.map(str::to_owned),
         };
         for (body, expected) in [
-            (r#"{"code":"X","error":"no"}"#, refusal(Some("X"), Some("no"))),
-            (r#"{"error":{"code":"X","message":"no"}}"#, refusal(Some("X"), Some("no"))),
-            (r#"{"code":"X"}"#, refusal(Some("X"), Some(r#"{"code":"X"}"#))),
-            ("<html>\n502</html>", refusal(None, Some("<html> 502</html>"))),
+            (
+                r#"{"code":"X","error":"no"}"#,
+                refusal(Some("X"), Some("no")),
+            ),
+            (
+                r#"{"error":{"code":"X","message":"no"}}"#,
+                refusal(Some("X"), Some("no")),
+            ),
+            (
+                r#"{"code":"X"}"#,
+                refusal(Some("X"), Some(r#"{"code":"X"}"#)),
+            ),
+            (
+                "<html>\n502</html>",
+                refusal(None, Some("<html> 502</html>")),
+            ),
             ("", refusal(None, None)),
             ("[]", refusal(None, Some("[]"))),
         ] {
@@ -141,7 +162,10 @@ mod tests {
     #[test]
     fn the_lifetime_is_a_difference() {
         let jwt = |claims: &str| format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(claims));
-        assert_eq!(token_lifetime(&jwt(r#"{"iat":100,"exp":160}"#)), Duration::from_mins(1));
+        assert_eq!(
+            token_lifetime(&jwt(r#"{"iat":100,"exp":160}"#)),
+            Duration::from_mins(1)
+        );
         for odd in [r#"{"iat":160,"exp":100}"#, r#"{"exp":100}"#, "{}", "x"] {
             assert_eq!(token_lifetime(&jwt(odd)), DEFAULT_TOKEN_LIFETIME, "{odd}");
         }
@@ -159,7 +183,10 @@ mod tests {
             retry_after("Fri, 01 May 2026 08:00:09 GMT", date),
             Some(Duration::from_secs(9))
         );
-        assert_eq!(retry_after("Fri, 01 May 2026 07:00:00 GMT", date), Some(Duration::ZERO));
+        assert_eq!(
+            retry_after("Fri, 01 May 2026 07:00:00 GMT", date),
+            Some(Duration::ZERO)
+        );
         assert_eq!(retry_after("Fri, 01 May 2026 08:00:09 GMT", None), None);
         assert_eq!(retry_after("soon", date), None);
     }

@@ -39,8 +39,17 @@ impl Checkout {
 
     /// Runs cargo here and lets it show its own progress.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Result<(), Failure> {
+        self.finish(cargo(), arguments)
+    }
+
+    /// The same with a stale `include/svantic.h` as an error, where otherwise it is written anew.
+    pub(crate) fn cargo_checking_the_header(&self, arguments: &[&str]) -> Result<(), Failure> {
+        self.finish(checking_the_header(), arguments)
+    }
+
+    fn finish(&self, mut cargo: Command, arguments: &[&str]) -> Result<(), Failure> {
         let shown = format!("cargo {}", arguments.join(" "));
-        let ended = cargo()
+        let ended = cargo
             .args(arguments)
             .current_dir(&self.root)
             .status()
@@ -54,8 +63,12 @@ impl Checkout {
     }
 
     /// Runs cargo in the place of this command: what it prints is the last that is printed, its exit code is ours.
+    /// A stale header is an error.
     pub(crate) fn become_cargo(&self, arguments: &[&str]) -> Failure {
-        let error = cargo().args(arguments).current_dir(&self.root).exec();
+        let error = checking_the_header()
+            .args(arguments)
+            .current_dir(&self.root)
+            .exec();
         Failure::new(format!(
             "cannot run `cargo {}`: {error}",
             arguments.join(" ")
@@ -67,6 +80,12 @@ impl Checkout {
         let path = path.strip_prefix(&self.root).unwrap_or(path);
         path.display().to_string()
     }
+}
+
+fn checking_the_header() -> Command {
+    let mut cargo = cargo();
+    cargo.env("SVANTIC_CHECK_HEADER", "1");
+    cargo
 }
 
 /// The cargo that runs this command, else the one on the path.

@@ -17,7 +17,7 @@ pub(crate) fn run(here: &Checkout, arguments: &[String]) -> Result<(), Failure> 
     // The C programs link with the shared library, so it must stand before the first test runs. The test targets are
     // built along with it, because they decide the features of the dependencies: otherwise cargo would build twice.
     screen.step(2, 3, "Building the shared library and the tests");
-    here.cargo(&["build", "--workspace", "--lib", "--bins", "--tests"])?;
+    here.cargo_checking_the_header(&["build", "--workspace", "--lib", "--bins", "--tests"])?;
 
     screen.step(
         3,

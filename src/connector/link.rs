@@ -1,0 +1,206 @@
+//! An open WebSocket on the I/O thread: what comes in, and what waits to go out.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::Sink as _;
+use futures_util::stream::Stream as _;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use crate::machine::action::{ConnectionNo, Dialed, LinkEnd, Reply, RequestId};
+use crate::net::Socket;
+
+/// How many frames are read before the machine is asked what to do about them.
+const READ_BATCH: usize = 256;
+
+/// What the network did since the machine was last asked.
+pub(super) enum Input {
+    Replied(RequestId, Reply),
+    Dialed(ConnectionNo, Dialed),
+    Inbound(ConnectionNo),
+    Text(ConnectionNo, Utf8Bytes),
+    Pong(ConnectionNo, bytes::Bytes),
+    Closed(ConnectionNo, LinkEnd),
+}
+
+/// An open socket and what waits to be written to it.
+pub(super) struct Link {
+    pub(super) no: ConnectionNo,
+    socket: Socket,
+    unsent: VecDeque<Message>,
+    received: u64,
+    /// Something was written since the last flush.
+    dirty: bool,
+}
+
+impl Link {
+    pub(super) fn new(no: ConnectionNo, socket: Socket) -> Self {
+        Self {
+            no,
+            socket,
+            unsent: VecDeque::new(),
+            received: 0,
+            // tungstenite may owe the peer a pong for what came right behind the 101.
+            dirty: true,
+        }
+    }
+
+    /// Puts a message behind those that wait.
+    pub(super) fn push(&mut self, message: Message) {
+        self.unsent.push_back(message);
+    }
+
+    /// Reads what is there. `false` when the socket has ended, which is then the last input.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
+        let first = inputs.len();
+        let mut open = true;
+        for _ in 0..READ_BATCH {
+            match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(Message::Text(text)))) => {
+                    inputs.push(Input::Text(self.no, text));
+                }
+                Poll::Ready(Some(Ok(Message::Pong(payload)))) => {
+                    inputs.push(Input::Pong(self.no, payload));
+                }
+                // tungstenite has queued the pong; it leaves with the next flush.
+                Poll::Ready(Some(Ok(Message::Ping(_)))) => self.dirty = true,
+                // Binary messages mean nothing in this protocol.
+                Poll::Ready(Some(Ok(Message::Binary(_) | Message::Frame(_)))) => {}
+                Poll::Ready(Some(Ok(Message::Close(frame)))) => {
+                    // Our half of the close handshake, if the kernel takes it at once.
+                    let _ = Pin::new(&mut self.socket).poll_flush(cx);
+                    inputs.push(Input::Closed(self.no, closed(frame)));
+                    open = false;
+                    break;
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.complain(&error, cx);
+                    inputs.push(Input::Closed(self.no, ended(&error)));
+                    open = false;
+                    break;
+                }
+                Poll::Ready(None) => {
+                    let end = LinkEnd::Broken("the peer ended the stream".to_owned());
+                    inputs.push(Input::Closed(self.no, end));
+                    open = false;
+                    break;
+                }
+            }
+        }
+        let received = self.socket.get_ref().received();
+        if received != self.received {
+            self.received = received;
+            inputs.insert(first, Input::Inbound(self.no));
+        }
+        open
+    }
+
+    /// Tells a peer that broke the rules what it did, if the kernel takes it at once.
+    fn complain(&mut self, error: &WsError, cx: &mut Context<'_>) {
+        let (code, reason) = match error {
+            WsError::Capacity(_) => (CloseCode::Size, "message too large"),
+            WsError::Utf8(_) => (CloseCode::Invalid, "text is not UTF-8"),
+            WsError::Protocol(_) => (CloseCode::Protocol, "protocol error"),
+            _ => return,
+        };
+        let frame = CloseFrame {
+            code,
+            reason: Utf8Bytes::from_static(reason),
+        };
+        let mut socket = Pin::new(&mut self.socket);
+        if socket.as_mut().poll_ready(cx).is_ready() {
+            let _ = socket.as_mut().start_send(Message::Close(Some(frame)));
+            let _ = socket.poll_flush(cx);
+        }
+    }
+
+    /// Gives the socket what waits, as far as it takes it, in as few writes as possible. `false` when the
+    /// socket has broken, which is then the last input.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
+        let mut socket = Pin::new(&mut self.socket);
+        let result = loop {
+            if self.unsent.is_empty() {
+                break Ok(());
+            }
+            match socket.as_mut().poll_ready(cx) {
+                Poll::Pending => break Ok(()),
+                Poll::Ready(Err(error)) => break Err(error),
+                Poll::Ready(Ok(())) => {}
+            }
+            let Some(message) = self.unsent.pop_front() else {
+                break Ok(());
+            };
+            self.dirty = true;
+            if let Err(error) = socket.as_mut().start_send(message) {
+                break Err(error);
+            }
+        };
+        let result = match result {
+            Ok(()) if self.dirty => match socket.poll_flush(cx) {
+                Poll::Pending => Ok(()),
+                Poll::Ready(result) => {
+                    self.dirty = false;
+                    result
+                }
+            },
+            result => result,
+        };
+        match result {
+            Ok(()) => true,
+            // After a close frame of either side nothing can be written; the end is heard of by reading.
+            Err(WsError::ConnectionClosed | WsError::AlreadyClosed | WsError::Protocol(_)) => {
+                self.unsent.clear();
+                self.dirty = false;
+                true
+            }
+            Err(error) => {
+                inputs.push(Input::Closed(self.no, ended(&error)));
+                false
+            }
+        }
+    }
+}
+
+/// How a close frame reads to the machine.
+fn closed(frame: Option<CloseFrame>) -> LinkEnd {
+    let Some(frame) = frame else {
+        return LinkEnd::Closed {
+            code: None,
+            reason: String::new(),
+        };
+    };
+    // tungstenite puts this in the place of every code that it does not know, such as a proxy's 1014 (bad
+    // gateway); a peer that goes by such a code has not complained about us.
+    if frame.code == CloseCode::Protocol && frame.reason.as_str() == "Protocol violation" {
+        return LinkEnd::Closed {
+            code: None,
+            reason: "with a close code that is not defined".to_owned(),
+        };
+    }
+    LinkEnd::Closed {
+        code: Some(frame.code.into()),
+        reason: frame.reason.to_string(),
+    }
+}
+
+/// How the error of a socket reads to the machine.
+fn ended(error: &WsError) -> LinkEnd {
+    match error {
+        WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => LinkEnd::Violation(
+            format!("the peer sent a message of {size} bytes, and the limit is {max_size}"),
+        ),
+        // A reset without a closing handshake is how connections break, not how peers misbehave.
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            LinkEnd::Broken(error.to_string())
+        }
+        WsError::Capacity(_) | WsError::Utf8(_) | WsError::Protocol(_) => {
+            LinkEnd::Violation(error.to_string())
+        }
+        other => LinkEnd::Broken(other.to_string()),
+    }
+}

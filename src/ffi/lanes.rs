@@ -1,0 +1,196 @@
+//! What waits for the application, and the rules by which it leaves. Knows no threads.
+//!
+//! Two lanes: control (events, completions, releases), which is never refused, and dispatches, which the
+//! machine has bounded. Control goes first, so that a completion never waits behind work.
+
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::callback::{EventHandler, Handler, Release, svantic_done_fn};
+use super::wakeup::Wakeup;
+use crate::error::Error;
+use crate::machine::action::{Dispatch, Output};
+use crate::machine::event::{Event, EventKind};
+
+/// Events that nobody takes are dropped past this, log lines first.
+const MAX_EVENTS: usize = 1024;
+
+/// Something for the application besides dispatches.
+pub(super) enum Control {
+    Event(Event),
+    Done(Done),
+    /// A `user_data` that was replaced.
+    Release(Release),
+}
+
+/// The outcome of an asynchronous operation.
+pub(super) struct Done {
+    pub(super) notify: Notify,
+    pub(super) result: Result<Output, Error>,
+}
+
+/// Whom to tell.
+pub(super) enum Notify {
+    Callback(svantic_done_fn, UserData),
+    Tag(usize),
+}
+
+/// A pointer of the caller's: carried, never looked at.
+#[derive(Clone, Copy)]
+pub(super) struct UserData(pub(super) *mut c_void);
+
+// SAFETY: the library only hands the pointer back; the header says on which threads.
+unsafe impl Send for UserData {}
+// SAFETY: as above.
+unsafe impl Sync for UserData {}
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// Nothing more will come in; what is there is still delivered.
+    Closed,
+    /// Freed: waiters are sent away.
+    Freed,
+}
+
+/// See the [module documentation](self).
+pub(super) struct Lanes {
+    pub(super) control: VecDeque<Control>,
+    pub(super) events: usize,
+    pub(super) missed: u64,
+    /// Whether a worker is running a control item: those run one at a time, in order.
+    pub(super) control_busy: bool,
+    pub(super) dispatches: VecDeque<Dispatch>,
+    pub(super) phase: Phase,
+    pub(super) closed_item_given: bool,
+    pub(super) wakeup: Option<Wakeup>,
+    pub(super) workers: usize,
+    /// Set when free was called from a callback: the last worker releases everything.
+    pub(super) release_at_exit: bool,
+    pub(super) on_event: Option<Arc<EventHandler>>,
+    pub(super) handlers: Vec<Option<Arc<Handler>>>,
+}
+
+/// What a pull hands out next.
+pub(super) enum Item {
+    Control(Control),
+    Dispatch(Dispatch),
+    Closed,
+}
+
+impl Lanes {
+    pub(super) fn new() -> Self {
+        Self {
+            control: VecDeque::new(),
+            events: 0,
+            missed: 0,
+            control_busy: false,
+            dispatches: VecDeque::new(),
+            phase: Phase::Open,
+            closed_item_given: false,
+            wakeup: None,
+            workers: 0,
+            release_at_exit: false,
+            on_event: None,
+            handlers: Vec::new(),
+        }
+    }
+
+    /// Whether a delivery thread has something to run.
+    pub(super) fn has_work(&self) -> bool {
+        !self.control.is_empty() || (!self.dispatches.is_empty() && self.phase == Phase::Open)
+    }
+
+    /// Whether a pull has something to hand out.
+    pub(super) fn has_items(&self) -> bool {
+        !self.control.is_empty()
+            || !self.dispatches.is_empty()
+            || (self.phase != Phase::Open && !self.closed_item_given)
+    }
+
+    pub(super) fn push_control(&mut self, control: Control, pulls: bool) {
+        if let Control::Event(_) = &control {
+            if !pulls && self.on_event.is_none() {
+                return;
+            }
+            if self.events >= MAX_EVENTS && !self.drop_one_event() {
+                return;
+            }
+            self.events += 1;
+        }
+        self.control.push_back(control);
+    }
+
+    /// Makes room: the oldest log line goes first, then the oldest event. The reader is told how many.
+    pub(super) fn drop_one_event(&mut self) -> bool {
+        let is_log =
+            |item: &Control| matches!(item, Control::Event(event) if event.kind == EventKind::Log);
+        let is_event = |item: &Control| matches!(item, Control::Event(_));
+        let at = self
+            .control
+            .iter()
+            .position(is_log)
+            .or_else(|| self.control.iter().position(is_event));
+        self.missed += 1;
+        match at {
+            Some(at) => {
+                self.control.remove(at);
+                self.events -= 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn pop_control(&mut self) -> Option<Control> {
+        if self.missed > 0 {
+            let count = std::mem::take(&mut self.missed);
+            let missed = Event::new(EventKind::Missed, json!({"count": count}));
+            return Some(Control::Event(missed));
+        }
+        let control = self.control.pop_front()?;
+        if let Control::Event(_) = &control {
+            self.events -= 1;
+        }
+        Some(control)
+    }
+
+    pub(super) fn take_items(&mut self, max: usize) -> Vec<Item> {
+        let mut items = Vec::new();
+        while items.len() < max {
+            if let Some(control) = self.pop_control() {
+                items.push(Item::Control(control));
+            } else if let Some(dispatch) = self.dispatches.pop_front() {
+                if self.phase == Phase::Open {
+                    items.push(Item::Dispatch(dispatch));
+                }
+            } else if self.phase != Phase::Open && !self.closed_item_given {
+                self.closed_item_given = true;
+                items.push(Item::Closed);
+            } else {
+                break;
+            }
+        }
+        items
+    }
+
+    /// Everything that was given to the library to release. Dropping it calls the caller's functions, so it
+    /// is dropped outside the lock.
+    pub(super) fn take_owned(&mut self) -> Possessions {
+        (
+            std::mem::take(&mut self.handlers),
+            self.on_event.take(),
+            std::mem::take(&mut self.control),
+        )
+    }
+}
+
+pub(super) type Possessions = (
+    Vec<Option<Arc<Handler>>>,
+    Option<Arc<EventHandler>>,
+    VecDeque<Control>,
+);

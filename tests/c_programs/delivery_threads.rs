@@ -1,0 +1,91 @@
+//! Which threads run callbacks, how many at once, and in which order.
+
+use crate::process::{Under, assert_clean, gateway, result, run, send, start, start_under};
+
+#[test]
+fn one_worker_runs_one_thing_at_a_time() {
+    let gateway = gateway();
+    let mut case = start(&gateway, "delivery_threads", "one_worker");
+    case.says("connected");
+    let sent: Vec<_> = (0..200).map(|_| send(&gateway, "work")).collect();
+    for pending in &sent {
+        assert_eq!(result(pending), "ok");
+    }
+    case.tell("leave");
+    case.succeeds();
+    assert_clean(&gateway);
+}
+
+#[test]
+fn four_workers_run_four_handlers() {
+    let gateway = gateway();
+    let mut case = start(&gateway, "delivery_threads", "four_workers");
+    case.says("connected");
+    let sent: Vec<_> = (0..4).map(|_| send(&gateway, "together")).collect();
+    for pending in &sent {
+        assert_eq!(result(pending), "ok");
+    }
+    case.tell("leave");
+    case.succeeds();
+    assert_clean(&gateway);
+}
+
+#[test]
+fn events_come_in_the_order_of_what_happened() {
+    let gateway = gateway();
+    let mut case = start(&gateway, "delivery_threads", "events_in_order");
+    let line = case.line();
+    case.succeeds();
+    let seen: Vec<_> = line.split_whitespace().collect();
+    let of_interest: Vec<_> = seen
+        .iter()
+        .filter(|name| **name != "DISCONNECTED")
+        .copied()
+        .collect();
+    assert_eq!(
+        of_interest,
+        [
+            "connecting",
+            "TOKEN",
+            "REGISTERED",
+            "connected",
+            "CONNECTED",
+            "draining",
+            "DRAINING",
+            "closed"
+        ]
+    );
+    // Whether or not the end that we asked for counts as a loss, there is one at most, after its beginning.
+    let ends: Vec<_> = seen
+        .iter()
+        .filter(|name| name.ends_with("CONNECTED"))
+        .collect();
+    assert!(ends.len() <= 2 && *ends[0] == "CONNECTED", "{seen:?}");
+}
+
+#[test]
+fn signals_are_the_hosts() {
+    run("delivery_threads", "signals_are_the_hosts");
+}
+
+pub(crate) fn user_data_is_released_once_under(under: Under) {
+    let gateway = gateway();
+    start_under(
+        under,
+        &gateway,
+        "delivery_threads",
+        "user_data_is_released_once",
+    )
+    .succeeds();
+    assert_clean(&gateway);
+}
+
+#[test]
+fn user_data_is_released_once() {
+    user_data_is_released_once_under(Under::Nothing);
+}
+
+#[test]
+fn user_data_is_released_at_the_end() {
+    run("delivery_threads", "user_data_is_released_at_the_end");
+}

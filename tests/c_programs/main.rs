@@ -1,0 +1,14 @@
+//! The C and C++ programs of the tests, run as what they are: real processes that know the library by its header and
+//! its shared object only. Each test runs one case of a program and plays the mesh for it.
+#![cfg(target_os = "linux")]
+
+mod arguments;
+mod callbacks;
+mod compiler;
+mod cpp;
+mod delivery_threads;
+mod exit;
+mod life_cycle;
+mod process;
+mod pull;
+mod valgrind;

@@ -1,0 +1,120 @@
+// svantic.hpp: the same life as in C, with RAII, std::function and exceptions.
+#include <condition_variable>
+#include <cstdlib>
+#include <iostream>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include <unistd.h>
+
+#include "svantic.hpp"
+#include "svantic.hpp"
+
+namespace {
+
+void require(bool condition, const char *what) {
+    if (condition) return;
+    std::cerr << what << std::endl;
+    _exit(1);
+}
+
+template <typename Call>
+void throws(svantic_status expected, Call call) {
+    try {
+        call();
+    } catch (const svantic::Error &error) {
+        require(error.status() == expected, error.what());
+        require(*error.what() != '\0', "an error explains itself");
+        return;
+    }
+    require(false, "it does not throw");
+}
+
+// A dispatch that is answered on another thread.
+struct Later {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::optional<svantic::Dispatch> dispatch;
+};
+
+void live(Later &later, std::thread &answering) {
+    int events = 0, connections = 0;  // outlive the connector, whose end still delivers events
+    svantic::MeshConnector first(R"({"name":"cpp","description":"svantic.hpp"})");
+    svantic::MeshConnector mesh = std::move(first);
+    throws(SVANTIC_STATUS_INVALID_STATE, [&] { mesh.create_session(); });
+    throws(SVANTIC_STATUS_INVALID_STATE, [&] { mesh.token(); });
+    throws(SVANTIC_STATUS_INVALID_ARGUMENT, [&] { mesh.connect(svantic::Timeout(-1)); });
+
+    mesh.on_event([](std::int32_t, std::string_view) { require(false, "this one is replaced"); });
+    mesh.on_event([&](std::int32_t event, std::string_view) {
+        events++;
+        if (event == SVANTIC_EVENT_CONNECTED) connections++;
+        throw std::runtime_error("dropped");
+    });
+    mesh.define_capability(R"({"name":"echo","description":"d"})", [](std::string_view request) {
+        require(request.find("\"skill_id\":\"echo\"") != request.npos, "the request names the skill");
+        return std::string("\"echoed\"");
+    });
+    mesh.define_capability(R"({"name":"fail","description":"d"})",
+                           [](std::string_view) -> std::string { throw std::runtime_error("as it must"); });
+    mesh.define_capability(R"({"name":"fail_in_latin1","description":"d"})",
+                           [](std::string_view) -> std::string { throw std::runtime_error("caf\xe9"); });
+    mesh.define_capability(R"({"name":"broken","description":"d"})", [](std::string_view) { return std::string("{"); });
+    mesh.define_deferred_capability(R"({"name":"later","description":"d"})", [&](svantic::Dispatch dispatch) {
+        const std::lock_guard<std::mutex> lock(later.mutex);
+        later.dispatch = std::move(dispatch);
+        later.changed.notify_all();
+    });
+    throws(SVANTIC_STATUS_INVALID_ARGUMENT, [&] {
+        mesh.define_capability(R"({"name":"echo","description":"d"})", [](std::string_view) { return std::string(); });
+    });
+    mesh.connect();
+    require(mesh.connected() && mesh.state() == SVANTIC_STATE_CONNECTED, "connected");
+    require(mesh.svantic_url() == std::getenv("SVANTIC_URL"), "svantic_url");
+    require(mesh.instance_id() == std::getenv("SVANTIC_INSTANCE_ID"), "instance_id");
+    require(mesh.deployment_mode() == "connected", "deployment_mode");
+    require(mesh.agent_card().find("\"echo\"") != std::string::npos, "agent_card");
+    require(mesh.snapshot().find("\"connected\"") != std::string::npos, "snapshot");
+    const std::string token = mesh.token();
+    mesh.refresh_token();
+    require(mesh.token() != token, "another token");
+    mesh.refresh_token(token);
+    require(mesh.token() == token, "the token that was given");
+    mesh.re_register();
+    const std::string session = mesh.create_session(R"({"user_id":"u1"})");
+    mesh.close_session(session);
+    throws(SVANTIC_STATUS_NOT_FOUND, [&] { mesh.close_session("no-such-session"); });
+
+    answering = std::thread([&] {
+        std::unique_lock<std::mutex> lock(later.mutex);
+        later.changed.wait(lock, [&] { return later.dispatch.has_value(); });
+        later.dispatch->resolve("\"answered later\"");
+        throws(SVANTIC_STATUS_NOT_FOUND, [&] { later.dispatch->reject("twice"); });
+    });
+    std::cout << "connected" << std::endl;
+    std::string line;
+    std::getline(std::cin, line);
+    require(line == "leave", "the test says when to leave");
+    answering.join();
+    mesh.disconnect();
+    throws(SVANTIC_STATUS_INVALID_STATE, [&] { mesh.connect(); });
+    svantic_free(nullptr);
+    require(events > 1 && connections == 1, "events came, whatever their function threw");
+}
+
+}  // namespace
+
+int main() {
+    alarm(60);
+    Later later;
+    std::thread answering;
+    throws(SVANTIC_STATUS_INVALID_JSON, [] { svantic::MeshConnector mesh("{"); });
+    live(later, answering);
+    throws(SVANTIC_STATUS_INVALID_HANDLE, [&] { later.dispatch->resolve("1"); });
+    return svantic_shutdown(5000);
+}

@@ -1,0 +1,21 @@
+//! The network, through the exported functions of the C ABI, against the local gateway over real sockets: what is
+//! refused, what stalls, what breaks, what comes back, and what must never be seen.
+
+mod abi;
+
+mod amnesia;
+mod connect_refused;
+mod connect_retried;
+mod connect_url;
+mod dispatch_rules;
+mod frames;
+mod heartbeats;
+mod outages;
+mod redirects;
+mod replies;
+mod secrets;
+mod stalls;
+mod tls;
+mod tokens;
+mod unreachable;
+mod upgrade_refused;
