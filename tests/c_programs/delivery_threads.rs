@@ -37,13 +37,8 @@ fn events_come_in_the_order_of_what_happened() {
     let line = case.line();
     case.succeeds();
     let seen: Vec<_> = line.split_whitespace().collect();
-    let of_interest: Vec<_> = seen
-        .iter()
-        .filter(|name| **name != "DISCONNECTED")
-        .copied()
-        .collect();
     assert_eq!(
-        of_interest,
+        seen,
         [
             "connecting",
             "TOKEN",
@@ -52,15 +47,10 @@ fn events_come_in_the_order_of_what_happened() {
             "CONNECTED",
             "draining",
             "DRAINING",
+            "DISCONNECTED",
             "closed"
         ]
     );
-    // Whether or not the end that we asked for counts as a loss, there is one at most, after its beginning.
-    let ends: Vec<_> = seen
-        .iter()
-        .filter(|name| name.ends_with("CONNECTED"))
-        .collect();
-    assert!(ends.len() <= 2 && *ends[0] == "CONNECTED", "{seen:?}");
 }
 
 #[test]
