@@ -22,6 +22,10 @@ use crate::machine::event::{Event, EventKind};
 use crate::net::{self, Socket};
 use crate::runtime::{self, Runtime};
 
+/// How long answers of one batch may wait for each other. Until then the driver looks for them by itself, so that
+/// one wake-up and one write serve a batch, while a handler that takes long holds up nobody's answer but its own.
+const LINGER: Duration = Duration::from_millis(1);
+
 /// How often the driver goes round before it lets other connectors have the thread.
 const ROUNDS: usize = 32;
 
@@ -92,6 +96,8 @@ struct Driver {
     link: Option<Link>,
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Duration>,
+    /// Until when answers need not wake the driver.
+    linger_until: Option<Duration>,
     inputs: Vec<Input>,
     actions: Vec<Action>,
     batch: Vec<Delivery>,
@@ -108,6 +114,7 @@ impl Driver {
             link: None,
             timer: Box::pin(sleep_until(Instant::now())),
             timer_at: None,
+            linger_until: None,
             inputs: Vec::new(),
             actions: Vec::new(),
             batch: Vec::new(),
@@ -158,10 +165,22 @@ impl Driver {
         if machine.poll_timeout().is_some_and(|at| at <= now.mono) {
             machine.handle_timeout(now);
         }
+        let mut delivered = 0;
         while let Some(action) = machine.poll_action() {
+            delivered += usize::from(matches!(action, Action::Deliver(_)));
             self.actions.push(action);
         }
-        machine.poll_timeout()
+        if delivered > 1 {
+            self.linger_until = Some(now.mono + LINGER);
+        } else {
+            self.linger_until.take_if(|until| *until <= now.mono);
+        }
+        let next = machine.poll_timeout();
+        core.lingering = self.linger_until.is_some();
+        match (next, self.linger_until) {
+            (Some(next), Some(until)) => Some(next.min(until)),
+            (next, until) => next.or(until),
+        }
     }
 
     /// Does what was asked for. `true` when the machine has finished.

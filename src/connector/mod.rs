@@ -49,6 +49,16 @@ pub trait Sink: Send + Sync {
 /// Called exactly once with the outcome of an operation, on the I/O thread or the caller's.
 pub type Completion = Box<dyn FnOnce(Result<Output, Error>) + Send>;
 
+/// How soon an answer leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// At once.
+    Now,
+    /// Together with others that the caller gives at once, followed by [`MeshConnector::flush`]; should that
+    /// take longer than expected, after a millisecond or two all the same.
+    Batch,
+}
+
 /// One agent's connection to the mesh.
 pub struct MeshConnector {
     shared: Arc<Shared>,
@@ -72,6 +82,8 @@ struct Shared {
 
 struct Core {
     machine: Machine,
+    /// Whether the driver looks for answers by itself in a moment, so that they need not wake it.
+    lingering: bool,
     completions: HashMap<OperationId, Completion>,
     next_operation: OperationId,
     driver: DriverState,
@@ -103,6 +115,7 @@ impl MeshConnector {
             shared: Arc::new(Shared {
                 core: Mutex::new(Core {
                     machine,
+                    lingering: false,
                     completions: HashMap::new(),
                     next_operation: 1,
                     driver: DriverState::NotStarted,
@@ -205,7 +218,7 @@ impl MeshConnector {
     ///
     /// A result that is not JSON, too deep or too large is an error here, and the mesh is told in the result's place:
     /// the dispatch has ended either way.
-    pub fn resolve(&self, dispatch_id: &str, result_json: &str) -> Result<(), Error> {
+    pub fn resolve(&self, dispatch_id: &str, result_json: &str, haste: Haste) -> Result<(), Error> {
         // Checked before the lock is taken: this is the part that takes long.
         let flaw = match serde_json::from_str::<IgnoredAny>(result_json) {
             Err(error) => Some(("is not JSON", format!("is not JSON: {error}"))),
@@ -220,32 +233,44 @@ impl MeshConnector {
             Ok(_) => None,
         };
         let Some((short, long)) = flaw else {
-            return self.answer(dispatch_id, Answer::Result(result_json.trim_ascii()));
+            let result = Answer::Result(result_json.trim_ascii());
+            return self.answer(dispatch_id, result, haste);
         };
         let message = format!("the handler's result {short}");
         let code = "INVALID_RESULT";
-        self.answer(
-            dispatch_id,
-            Answer::Error {
-                code,
-                message: &message,
-            },
-        )?;
+        self.reject(dispatch_id, code, &message, haste)?;
         let text = format!("the result of dispatch {dispatch_id} {long}");
         Err(Error::new(ErrorKind::InvalidJson, code, text)
             .hint("the dispatch has been answered with INVALID_RESULT"))
     }
 
     /// Answers a dispatch with an error. `HANDLER_ERROR` is the handler's own failure.
-    pub fn reject(&self, dispatch_id: &str, code: &str, message: &str) -> Result<(), Error> {
-        self.answer(dispatch_id, Answer::Error { code, message })
+    pub fn reject(
+        &self,
+        dispatch_id: &str,
+        code: &str,
+        message: &str,
+        haste: Haste,
+    ) -> Result<(), Error> {
+        self.answer(dispatch_id, Answer::Error { code, message }, haste)
     }
 
-    fn answer(&self, dispatch_id: &str, answer: Answer<'_>) -> Result<(), Error> {
+    fn answer(&self, dispatch_id: &str, answer: Answer<'_>, haste: Haste) -> Result<(), Error> {
         let now = self.shared.now();
-        let result = self.shared.lock().machine.answer(now, dispatch_id, answer);
-        self.shared.waker.wake();
+        let mut core = self.shared.lock();
+        let result = core.machine.answer(now, dispatch_id, answer);
+        // Read under the lock: when the driver stops lingering it takes the lock, and sees this answer.
+        let may_wait = haste == Haste::Batch && core.lingering;
+        drop(core);
+        if !may_wait {
+            self.flush();
+        }
         result
+    }
+
+    /// Lets the answers of a batch leave.
+    pub fn flush(&self) {
+        self.shared.waker.wake();
     }
 
     /// The state in a word.

@@ -1,14 +1,16 @@
 //! Delivery threads: the library's own threads, on which the caller's functions run. Never a runtime thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::thread;
 
-use super::delivery::{DeliveryQueue, Work};
-use super::lanes::{Control, Done, Notify, UserData};
+use super::delivery::DeliveryQueue;
+use super::handles::Mesh;
+use super::lanes::{Control, Done, Notify, UserData, Work};
 use super::signals;
 use super::status::svantic_status;
+use crate::connector::Haste;
 use crate::error::Error;
 use crate::machine::action::{Dispatch, Output};
 use crate::machine::event::Event;
@@ -109,6 +111,29 @@ pub(super) struct Release(
 
 thread_local! {
     static IN_CALLBACK: Cell<*const DeliveryQueue> = const { Cell::new(std::ptr::null()) };
+    /// Whether more dispatches wait behind the one that runs.
+    static MORE_WAIT: Cell<bool> = const { Cell::new(false) };
+    /// The mesh whose answers this thread has yet to let go.
+    static UNFLUSHED: RefCell<Option<Arc<Mesh>>> = const { RefCell::new(None) };
+}
+
+/// How soon an answer given on this thread leaves: with those of the dispatches behind it, if this is a delivery
+/// thread of that mesh and there are any.
+pub(super) fn haste(mesh: &Arc<Mesh>) -> Haste {
+    if !MORE_WAIT.get() || !on_delivery_thread_of(&mesh.queue) {
+        return Haste::Now;
+    }
+    UNFLUSHED.with_borrow_mut(|unflushed| {
+        unflushed.get_or_insert_with(|| Arc::clone(mesh));
+    });
+    Haste::Batch
+}
+
+/// Lets go the answers of the batch that this thread has run.
+fn flush() {
+    if let Some(mesh) = UNFLUSHED.take() {
+        mesh.connector.flush();
+    }
 }
 
 /// Whether this thread is a delivery thread of any mesh.
@@ -129,11 +154,27 @@ pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
             signals::block();
             IN_CALLBACK.with(|current| current.set(Arc::as_ptr(&queue)));
             let mut control_done = false;
-            while let Some(work) = queue.next_work(control_done) {
-                control_done = matches!(work, Work::Control(_));
+            loop {
+                let work = queue.try_next_work(std::mem::take(&mut control_done));
+                let work = work.or_else(|| {
+                    flush();
+                    queue.next_work()
+                });
                 match work {
-                    Work::Control(control) => run_control(&queue, control),
-                    Work::Dispatch(dispatch) => run_dispatch(&queue, dispatch),
+                    Some(Work::Control(control)) => {
+                        control_done = true;
+                        run_control(&queue, control);
+                    }
+                    Some(Work::Dispatch {
+                        dispatch,
+                        handler,
+                        more,
+                    }) => {
+                        MORE_WAIT.set(more);
+                        run_dispatch(dispatch, &handler);
+                        MORE_WAIT.set(false);
+                    }
+                    None => break,
                 }
             }
             queue.worker_ended();
@@ -141,10 +182,7 @@ pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
         .is_ok()
 }
 
-fn run_dispatch(queue: &DeliveryQueue, mut dispatch: Dispatch) {
-    let Some(handler) = queue.handler(dispatch.capability.index) else {
-        return;
-    };
+fn run_dispatch(mut dispatch: Dispatch, handler: &Handler) {
     let Some(run) = handler.run else {
         return;
     };

@@ -5,11 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::callback::{self, EventHandler, Handler, Release};
-use super::lanes::{Control, Item, Lanes, Phase};
+use super::lanes::{Control, Item, Lanes, Phase, Work};
 use super::wakeup::Wakeup;
 use crate::connector::{Delivery, Sink};
 use crate::error::{Error, ErrorKind};
-use crate::machine::action::Dispatch;
 
 /// See the [module documentation](self).
 pub(super) struct DeliveryQueue {
@@ -17,12 +16,6 @@ pub(super) struct DeliveryQueue {
     changed: Condvar,
     /// The number of delivery threads; 0 is pull.
     workers: usize,
-}
-
-/// What a worker does next.
-pub(super) enum Work {
-    Control(Control),
-    Dispatch(Dispatch),
 }
 
 impl DeliveryQueue {
@@ -98,18 +91,15 @@ impl DeliveryQueue {
         Ok(())
     }
 
-    pub(super) fn handler(&self, index: usize) -> Option<Arc<Handler>> {
-        self.lock().handlers.get(index).cloned().flatten()
-    }
-
     pub(super) fn event_handler(&self) -> Option<Arc<EventHandler>> {
         self.lock().on_event.clone()
     }
 
     // ---- callbacks ----
 
-    /// What a worker does next; `None` when it is to end. `control_done`: its last item was a control item.
-    pub(super) fn next_work(&self, control_done: bool) -> Option<Work> {
+    /// What a worker does next without waiting for it; `None` if there is nothing, or the end has come.
+    /// `control_done`: its last item was a control item.
+    pub(super) fn try_next_work(&self, control_done: bool) -> Option<Work> {
         let mut queue = self.lock();
         if control_done {
             queue.control_busy = false;
@@ -117,21 +107,18 @@ impl DeliveryQueue {
                 self.changed.notify_one();
             }
         }
+        queue.next_work()
+    }
+
+    /// What a worker does next; `None` when it is to end.
+    pub(super) fn next_work(&self) -> Option<Work> {
+        let mut queue = self.lock();
         loop {
-            if !queue.control_busy
-                && let Some(control) = queue.pop_control()
-            {
-                queue.control_busy = true;
-                return Some(Work::Control(control));
+            if let Some(work) = queue.next_work() {
+                return Some(work);
             }
-            if queue.phase != Phase::Open {
-                // What was not started has been answered by the machine.
-                queue.dispatches.clear();
-                if queue.control.is_empty() {
-                    return None;
-                }
-            } else if let Some(dispatch) = queue.dispatches.pop_front() {
-                return Some(Work::Dispatch(dispatch));
+            if queue.phase != Phase::Open && queue.control.is_empty() {
+                return None;
             }
             queue = self
                 .changed

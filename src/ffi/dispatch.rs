@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::boundary::{check_out, guard, optional_text, sized_text, text, write};
-use super::callback::outcome;
+use super::callback::{haste, outcome};
 use super::handles::{self, Mesh, svantic_mesh};
 use super::lanes::{Control, Item, Notify};
 use super::status::svantic_status;
 use super::text::into_c;
+use crate::connector::Haste;
 use crate::error::{Error, ErrorKind};
 
 /// The most items that one call hands out.
@@ -157,11 +158,12 @@ pub unsafe extern "C" fn svantic_resolve(
             )
         };
         match result {
-            Ok(result) => mesh.connector.resolve(id, result),
+            Ok(result) => mesh.connector.resolve(id, result, haste(&mesh)),
             // No more JSON than any other broken text: the mesh is told, and the dispatch has ended.
             Err(error) if error.kind() == ErrorKind::InvalidJson => {
                 let text = "the handler's result is not JSON";
-                mesh.connector.reject(id, "INVALID_RESULT", text)?;
+                mesh.connector
+                    .reject(id, "INVALID_RESULT", text, haste(&mesh))?;
                 Err(error)
             }
             Err(error) => Err(error),
@@ -196,7 +198,7 @@ pub unsafe extern "C" fn svantic_reject(
             )
         };
         check_code(code)?;
-        mesh.connector.reject(id, code, message)
+        mesh.connector.reject(id, code, message, haste(&mesh))
     })
 }
 
@@ -274,13 +276,17 @@ pub unsafe extern "C" fn svantic_answer_batch(
                     &answer.dispatch_id,
                     error.code.as_deref().unwrap_or(HANDLER_ERROR),
                     &error.message,
+                    Haste::Batch,
                 ),
-                (None, result) => mesh
-                    .connector
-                    .resolve(&answer.dispatch_id, result.map_or("null", RawValue::get)),
+                (None, result) => mesh.connector.resolve(
+                    &answer.dispatch_id,
+                    result.map_or("null", RawValue::get),
+                    Haste::Batch,
+                ),
             };
             refused += u32::from(result.is_err());
         }
+        mesh.connector.flush();
         if out_refused.is_null() {
             return Ok(());
         }

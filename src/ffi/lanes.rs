@@ -75,6 +75,17 @@ pub(super) struct Lanes {
     pub(super) handlers: Vec<Option<Arc<Handler>>>,
 }
 
+/// What a worker does next.
+pub(super) enum Work {
+    Control(Control),
+    Dispatch {
+        dispatch: Dispatch,
+        handler: Arc<Handler>,
+        /// Whether others wait behind it.
+        more: bool,
+    },
+}
+
 /// What a pull hands out next.
 pub(super) enum Item {
     Control(Control),
@@ -157,6 +168,33 @@ impl Lanes {
             self.events -= 1;
         }
         Some(control)
+    }
+
+    /// What a delivery thread runs next: control first, one at a time.
+    pub(super) fn next_work(&mut self) -> Option<Work> {
+        if !self.control_busy
+            && let Some(control) = self.pop_control()
+        {
+            self.control_busy = true;
+            return Some(Work::Control(control));
+        }
+        if self.phase != Phase::Open {
+            // What was not started has been answered by the machine.
+            self.dispatches.clear();
+        }
+        while let Some(dispatch) = self.dispatches.pop_front() {
+            // A capability and its handler are added as one, so there always is a handler.
+            let handler = self.handlers.get(dispatch.capability.index);
+            if let Some(handler) = handler.cloned().flatten() {
+                let more = !self.dispatches.is_empty();
+                return Some(Work::Dispatch {
+                    dispatch,
+                    handler,
+                    more,
+                });
+            }
+        }
+        None
     }
 
     pub(super) fn take_items(&mut self, max: usize) -> Vec<Item> {

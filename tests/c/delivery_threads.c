@@ -77,6 +77,28 @@ static void one_worker(void) {
     CHECK_OK(svantic_shutdown(5000));
 }
 
+static struct gate slow_done = GATE;
+
+static void handle_slowly(void *mesh, const char *dispatch_id, const char *request, size_t length) {
+    await_line("go on");
+    answer_ok(mesh, dispatch_id, request, length);
+    gate_pass(&slow_done);
+}
+
+/* Quick answers given just before a slow handler on the same thread. */
+static void slow_behind_quick(void) {
+    /* No timer of the connector's own may come to the answers' help. */
+    svantic_mesh *mesh = create("\"heartbeat_interval_ms\":3600000,\"ping_interval_ms\":600000,\"dead_after_ms\":3600000");
+    define(mesh, "quick", answer_ok, mesh);
+    define(mesh, "slow", handle_slowly, mesh);
+    CHECK_OK(svantic_connect(mesh, 0));
+    tell("connected");
+    gate_wait(&slow_done, 30);
+    CHECK_OK(svantic_disconnect(mesh, 0));
+    svantic_free(mesh);
+    CHECK_OK(svantic_shutdown(5000));
+}
+
 static void handle_together(void *mesh, const char *dispatch_id, const char *request, size_t length) {
     check_delivery_thread();
     gate_pass(&handled);
@@ -231,5 +253,5 @@ static void user_data_is_released_at_the_end(void) {
     CHECK(gate_count(&handler_data) == 1 && gate_count(&old_event_data) == 1 && gate_count(&new_event_data) == 1);
 }
 
-CASES(CASE(one_worker), CASE(four_workers), CASE(events_in_order), CASE(signals_are_the_hosts),
+CASES(CASE(one_worker), CASE(slow_behind_quick), CASE(four_workers), CASE(events_in_order), CASE(signals_are_the_hosts),
       CASE(user_data_is_released_once), CASE(user_data_is_released_at_the_end))

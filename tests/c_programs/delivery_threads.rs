@@ -1,5 +1,9 @@
 //! Which threads run callbacks, how many at once, and in which order.
 
+use std::time::Duration;
+
+use svantic_gateway::Answer;
+
 use crate::process::{Under, assert_clean, gateway, result, run, send, start, start_under};
 
 #[test]
@@ -12,6 +16,27 @@ fn one_worker_runs_one_thing_at_a_time() {
         assert_eq!(result(pending), "ok");
     }
     case.tell("leave");
+    case.succeeds();
+    assert_clean(&gateway);
+}
+
+/// Answers of one batch leave together; but none waits for a handler behind it that takes long.
+#[test]
+fn quick_answers_do_not_wait_for_a_slow_handler_behind_them() {
+    let gateway = gateway();
+    let mut case = start(&gateway, "delivery_threads", "slow_behind_quick");
+    case.says("connected");
+    for _ in 0..30 {
+        let quick: Vec<_> = (0..3).map(|_| send(&gateway, "quick")).collect();
+        let slow = send(&gateway, "slow");
+        for pending in &quick {
+            // Less than the connector's other timers, which would let them go too.
+            let answer = pending.wait(Duration::from_secs(10));
+            assert!(matches!(answer, Ok(Answer::Result(_))), "{answer:?}");
+        }
+        case.tell("go on");
+        assert_eq!(result(&slow), "ok");
+    }
     case.succeeds();
     assert_clean(&gateway);
 }
