@@ -1,11 +1,16 @@
 //! Carries bytes and decides nothing: HTTP calls, dials, TLS. Everything here is asked for by the machine.
 
+mod connect;
 pub(crate) mod http;
+mod options;
 mod resolver;
 pub(crate) mod socket;
 mod stream;
 pub(crate) mod tls;
 mod upgrade;
+
+#[cfg(test)]
+mod tests;
 
 use std::error::Error as StdError;
 use std::time::Duration;

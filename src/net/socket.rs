@@ -1,6 +1,5 @@
 //! Opening a WebSocket: resolve, connect, TLS, upgrade, each within its own time.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use url::{Host, Url};
 
+use super::connect::connect_first;
+use super::options::set_options;
 use super::resolver::resolve;
 use super::stream::Stream;
 use super::tls::Trust;
@@ -55,7 +56,7 @@ pub(crate) async fn dial(
     Ok(WebSocketStream::from_partially_read(stream, early, Role::Client, Some(config)).await)
 }
 
-async fn connect(url: &Url, limit: Duration) -> Result<TcpStream, NetFailure> {
+pub(super) async fn connect(url: &Url, limit: Duration) -> Result<TcpStream, NetFailure> {
     let port = url.port_or_known_default().unwrap_or(443);
     let addresses = match url.host() {
         Some(Host::Ipv4(ip)) => vec![SocketAddr::from((ip, port))],
@@ -66,25 +67,12 @@ async fn connect(url: &Url, limit: Duration) -> Result<TcpStream, NetFailure> {
             .map_err(|error| failure(&error))?,
         None => Vec::new(),
     };
-    let connected = timeout(limit, connect_any(&addresses))
+    let connected = timeout(limit, connect_first(&addresses))
         .await
         .map_err(|_| timed_out("connecting", limit))?;
     let tcp = connected.map_err(|error| failure(&error))?;
-    // Answers are small and waited for; coalescing is done above, where it costs no latency.
-    tcp.set_nodelay(true).map_err(|error| failure(&error))?;
+    set_options(&tcp);
     Ok(tcp)
-}
-
-/// The first address that answers, in the resolver's order.
-async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut last = io::Error::other("the host has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
-        }
-    }
-    Err(last)
 }
 
 async fn secure(
