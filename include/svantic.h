@@ -253,7 +253,7 @@ enum svantic_event
      */
     SVANTIC_EVENT_DRAINING = 14,
     /**
-     * {"dispatch_id":"...","reason":"expired"|"closed"}: an answer could not be delivered in time.
+     * {"dispatch_id":"...","reason":"expired"|"closed"|"failed"|"poisoned"|"too_large"}: an answer was not delivered.
      */
     SVANTIC_EVENT_RESULT_DROPPED = 15,
     /**
@@ -268,6 +268,10 @@ enum svantic_event
      * The error as an object, as in svantic_done_fn: the connector has given up.
      */
     SVANTIC_EVENT_FAILED = 18,
+    /**
+     * {"connection":3}: the mesh answers no pings on it; an answer counts as delivered after 10 s of life.
+     */
+    SVANTIC_EVENT_FENCE_UNSUPPORTED = 19,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

@@ -138,7 +138,7 @@ pub enum svantic_event {
     Superseded = 13,
     /// {"in_flight":2,"until_ms":30000}: svantic_disconnect() waits for these dispatches.
     Draining = 14,
-    /// {"dispatch_id":"...","reason":"expired"|"closed"}: an answer could not be delivered in time.
+    /// {"dispatch_id":"...","reason":"expired"|"closed"|"failed"|"poisoned"|"too_large"}: an answer was not delivered.
     ResultDropped = 15,
     /// {"dispatch_id":"...","code":"INVALID_ARGS"}: a dispatch was refused before it reached a handler.
     DispatchRefused = 16,
@@ -146,6 +146,8 @@ pub enum svantic_event {
     Missed = 17,
     /// The error as an object, as in svantic_done_fn: the connector has given up.
     Failed = 18,
+    /// {"connection":3}: the mesh answers no pings on it; an answer counts as delivered after 10 s of life.
+    FenceUnsupported = 19,
 }
 
 #[cfg(test)]
@@ -212,6 +214,7 @@ mod tests {
             (svantic_event::DispatchRefused, EventKind::DispatchRefused),
             (svantic_event::Missed, EventKind::Missed),
             (svantic_event::Failed, EventKind::Failed),
+            (svantic_event::FenceUnsupported, EventKind::FenceUnsupported),
         ] {
             assert_eq!(abi as i32, core as i32);
         }

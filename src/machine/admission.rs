@@ -32,6 +32,7 @@ impl Machine {
                 self.go(Transition::T28, LinkState::Ready);
                 self.watch_silence(now);
             }
+            self.lived(now);
         }
     }
 
@@ -56,9 +57,10 @@ impl Machine {
         };
         if ready == conn {
             let (outbox, actions) = (&mut self.outbox, &mut self.actions);
-            outbox.proven(conn, u64::from_be_bytes(fence), |write| {
+            outbox.proven(conn, u64::from_be_bytes(fence), now.mono, |write| {
                 actions.push_back(written(conn, write));
             });
+            self.watch_fence(now);
             self.drain_step(now);
         }
     }
@@ -115,7 +117,7 @@ impl Machine {
         if self.draining() {
             self.send_heartbeat(now);
         }
-        self.flush_outbox();
+        self.flush_outbox(now);
         self.start_heartbeats(now);
         self.watch_silence(now);
         for text in early {
@@ -172,12 +174,12 @@ impl Machine {
             Known::New | Known::Running => {}
             // It is on its way already.
             Known::Answered(_) if self.outbox.holds(id) => {}
-            Known::Answered(Some(frame)) => self.enqueue(id.into(), frame, waits_until),
+            Known::Answered(Some(frame)) => self.enqueue(now, id.into(), frame, waits_until),
             Known::Answered(None) => {
                 let stamp = self.stamp(now);
                 let text = "the dispatch was answered before, and the answer is no longer kept";
                 let frame = frame::error(stamp, id, "DUPLICATE_DISPATCH", text);
-                self.enqueue(id.into(), frame.into(), waits_until);
+                self.enqueue(now, id.into(), frame.into(), waits_until);
             }
         }
     }
@@ -301,23 +303,25 @@ impl Machine {
             None => now.mono + self.settings.timing.dispatch,
         };
         self.inbox.answer(now.mono, Arc::clone(&id), frame.clone());
-        self.enqueue(id, frame, waits_until);
+        self.enqueue(now, id, frame, waits_until);
         self.status_may_have_changed(now);
         self.drain_step(now);
     }
 
-    fn enqueue(&mut self, id: DispatchId, frame: FrameText, waits_until: Duration) {
+    fn enqueue(&mut self, now: Now, id: DispatchId, frame: FrameText, waits_until: Duration) {
         let expires = waits_until + LATE_GRACE;
         self.outbox.push(id, frame, expires);
         self.timers.set_earlier(Timer::Outbox, expires);
-        self.flush_outbox();
+        self.flush_outbox(now);
     }
 
-    pub(super) fn flush_outbox(&mut self) {
+    pub(super) fn flush_outbox(&mut self, now: Now) {
         if let Some(conn) = self.ready_connection() {
             let actions = &mut self.actions;
-            self.outbox
-                .flush(conn, |write| actions.push_back(written(conn, write)));
+            self.outbox.flush(conn, now.mono, |write| {
+                actions.push_back(written(conn, write));
+            });
+            self.watch_fence(now);
         }
     }
 
@@ -358,6 +362,8 @@ impl Machine {
         if let Some(next) = self.outbox.next_expiry() {
             self.timers.set(Timer::Outbox, next);
         }
+        // It may have been what the others waited for.
+        self.flush_outbox(now);
         self.drain_step(now);
     }
 }

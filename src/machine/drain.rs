@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::action::{Action, Output};
+use super::action::{Action, Output, Reply};
 use super::event::EventKind;
 use super::operations::Kind;
 use super::time::{Now, Timer};
@@ -59,10 +59,15 @@ impl Machine {
         }
         let done = self.inbox.running() == 0 && self.outbox.is_empty();
         if done || now.mono >= until {
-            let up = self.ready_connection().is_some();
-            let transition = if up { Transition::T44 } else { Transition::T45 };
-            self.close(now, transition);
+            self.leave(now);
         }
+    }
+
+    /// The end of draining.
+    pub(super) fn leave(&mut self, now: Now) {
+        let up = matches!(self.link, LinkState::Ready | LinkState::Suspect);
+        let transition = if up { Transition::T44 } else { Transition::T45 };
+        self.close(now, transition);
     }
 
     fn close(&mut self, now: Now, transition: Transition) {
@@ -83,6 +88,7 @@ impl Machine {
             Timer::Silence,
             Timer::Welcome,
             Timer::Stable,
+            Timer::Fence,
             Timer::Renew,
         ] {
             self.timers.stop(timer);
@@ -100,20 +106,62 @@ impl Machine {
 
     /// The close handshake is over, or has been waited for long enough.
     pub(super) fn say_farewell(&mut self, now: Now) {
-        if self.registration == Registration::Absent || !self.auth.is_valid(now.mono) {
+        let timeout = self.settings.timing.deregister;
+        self.timers.set(Timer::Farewell, now.mono + timeout);
+        self.farewell_step(now);
+    }
+
+    /// Deregisters as soon as that can be done: when no registration is on its way that the mesh might take after
+    /// all, and with a token that it accepts. All of it has to fit into the farewell's time.
+    pub(super) fn farewell_step(&mut self, now: Now) {
+        let under_way = |wanted: fn(&Purpose) -> bool| self.requests.values().any(wanted);
+        let begun = self.link == LinkState::Closing && self.connection.is_none();
+        if !begun || under_way(|purpose| *purpose == Purpose::Deregister) {
+            return;
+        }
+        if under_way(|purpose| matches!(purpose, Purpose::Register(_) | Purpose::ReRegister(_))) {
+            return;
+        }
+        if self.registration == Registration::Absent {
             return self.closed(now);
+        }
+        if !self.auth.is_valid(now.mono) {
+            if !self.auth.can_renew() {
+                return self.closed(now);
+            }
+            return self.fetch_token(now);
         }
         self.registration = Registration::Absent;
         let identity = self.agent.identity();
         let body = json!({"agent_type": identity.agent_type, "instance_id": identity.instance_id});
-        let timeout = self.settings.timing.deregister;
+        let until = self.timers.get(Timer::Farewell).unwrap_or(now.mono);
         self.request(
             Purpose::Deregister,
             "/agents/deregister",
             body.to_string(),
-            timeout,
+            until.saturating_sub(now.mono),
         );
-        self.timers.set(Timer::Farewell, now.mono + timeout);
+    }
+
+    /// A registration has ended that was on its way when the farewell began.
+    pub(super) fn registered_too_late(&mut self, now: Now, reply: &Reply) {
+        // Only an answer that refuses says for sure that the mesh has not taken it.
+        let refused = matches!(reply, Reply::Http(http) if !(200..300).contains(&http.status));
+        if !refused {
+            self.registration = Registration::Known { revision: 0 };
+        }
+        self.farewell_step(now);
+    }
+
+    /// The token for the farewell has not come.
+    pub(super) fn farewell_without_token(&mut self, now: Now) {
+        let registering =
+            |purpose: &Purpose| matches!(purpose, Purpose::Register(_) | Purpose::ReRegister(_));
+        let begun = self.link == LinkState::Closing && self.connection.is_none();
+        let waits = begun && !self.requests.values().any(registering);
+        if waits && self.registration != Registration::Absent && !self.auth.is_valid(now.mono) {
+            self.closed(now);
+        }
     }
 
     /// Whatever the mesh answered: we are gone.

@@ -42,6 +42,8 @@ pub enum EventKind {
     Missed = 17,
     /// An error object: the connector has given up for good.
     Failed = 18,
+    /// `{"connection"}`: the peer answers no pings, so answers count as delivered when the connection lived on.
+    FenceUnsupported = 19,
 }
 
 impl EventKind {
@@ -66,6 +68,7 @@ impl EventKind {
             Self::DispatchRefused => "dispatch_refused",
             Self::Missed => "missed",
             Self::Failed => "failed",
+            Self::FenceUnsupported => "fence_unsupported",
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Step {
     Dial,
     /// Waiting for the welcome.
     Welcome,
+    /// Sending a heartbeat of a hosted agent.
+    Heartbeat,
     /// Opening a session.
     CreateSession,
     /// Closing a session.
@@ -31,6 +33,7 @@ impl Step {
             Self::Register => "registering the agent",
             Self::Dial => "dialing the WebSocket",
             Self::Welcome => "waiting for the mesh's welcome",
+            Self::Heartbeat => "sending a heartbeat",
             Self::CreateSession => "opening a session",
             Self::CloseSession => "closing a session",
         }

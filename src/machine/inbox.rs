@@ -111,6 +111,18 @@ impl Inbox {
         self.forget_old(now);
     }
 
+    /// Remembers another answer, or none, for an id whose answer could not be delivered.
+    pub(super) fn replace_answer(&mut self, id: &str, replacement: Option<FrameText>) {
+        // A body that is no longer kept stays dropped.
+        if let Some(Record::Answered { frame: kept }) = self.records.get_mut(id)
+            && let Some(old) = kept.take()
+        {
+            self.answered_bytes -= old.len();
+            self.answered_bytes += replacement.as_ref().map_or(0, |frame| frame.len());
+            *kept = replacement;
+        }
+    }
+
     /// Whether an entry of `deadlines` is still that of a running dispatch: an id that was forgotten may run anew.
     fn is_running(&self, (at, id): &(Duration, DispatchId)) -> bool {
         matches!(self.records.get(id), Some(Record::Running { deadline, .. }) if deadline == at)

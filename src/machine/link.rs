@@ -62,6 +62,7 @@ impl Machine {
             no,
             opened_at: now.mono,
             liveness: Liveness::new(now.mono),
+            fence: super::FenceWatch::default(),
             early: Vec::new(),
             early_bytes: 0,
         });
@@ -121,7 +122,7 @@ impl Machine {
         };
         self.drop_connection();
         if self.wrong_subprotocols >= HOPELESS {
-            return self.fail(Transition::T19, failure.error);
+            return self.fail(now, Transition::T19, failure.error);
         }
         self.last_failure = Some(failure);
         self.back_off(now, Transition::T19, Cause::Crash, None);
@@ -208,7 +209,7 @@ impl Machine {
                 } else {
                     Transition::T12
                 };
-                self.fail(transition, failure.error);
+                self.fail(now, transition, failure.error);
             }
             Class::Forgotten => self.forgotten(now),
             Class::Busy => {
@@ -326,13 +327,17 @@ impl Machine {
     /// The credentials are refused: only new ones, or time, can help.
     pub(super) fn block(&mut self, now: Now, transition: Transition, failure: Failure) {
         self.auth_failed(&failure);
-        self.auth.invalidate();
+        // A proxy that wants credentials of its own says nothing about the token.
+        let token_refused = transition != Transition::T17;
+        if token_refused {
+            self.auth.invalidate();
+        }
         self.go(transition, LinkState::AuthBlocked);
         if !self.was_ready && self.desired == Desired::Running {
             return self.give_up_first(failure.error);
         }
         self.last_failure = Some(failure);
-        if self.auth.can_renew() {
+        if self.auth.can_renew() || !token_refused {
             let at = self.auth_backoff.next(now.mono, &mut self.rng);
             self.timers.set(Timer::Retry, at);
         }
@@ -345,7 +350,14 @@ impl Machine {
     }
 
     /// Given up for good.
-    pub(super) fn fail(&mut self, transition: Transition, error: Error) {
+    pub(super) fn fail(&mut self, now: Now, transition: Transition, error: Error) {
+        if matches!(self.desired, Desired::Draining(_)) {
+            // The end is what the caller asked for. What can no longer be delivered is reported one by one, and
+            // whoever disconnects has no use for a cause why the link could not have been made again.
+            self.log("warn", format!("no link is made again: {error}"));
+            self.abort_connection();
+            return self.leave(now);
+        }
         self.emit(EventKind::Failed, error.to_json());
         self.abort_connection();
         self.timers = super::TimerTable::default();

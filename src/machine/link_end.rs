@@ -30,6 +30,12 @@ impl Machine {
         if !self.is_current(conn) {
             return;
         }
+        self.connection_ended(now, conn, end);
+        // An answer that was given up may have been the last one.
+        self.drain_step(now);
+    }
+
+    fn connection_ended(&mut self, now: Now, conn: ConnectionNo, end: &LinkEnd) {
         if self.link == LinkState::Closing {
             // Only a link that was up is closed with a handshake.
             self.disconnected(conn, Some(1000), "client_close", true);
@@ -43,6 +49,11 @@ impl Machine {
             }
             LinkEnd::Broken(text) | LinkEnd::Violation(text) => (None, self.auth.redact(text)),
         };
+        let meaning = close_code::meaning(code);
+        if self.blame_answers(now, conn, meaning == CloseMeaning::TooBig) {
+            // What these were about has been found.
+            self.protocol_closes.clear();
+        }
         self.disconnected(conn, code, &cause, was_up);
         let said = code.map_or(String::new(), |code| format!(" with code {code}"));
         let why = format!("the connection ended{said}: {cause}");
@@ -60,12 +71,12 @@ impl Machine {
             error: error.clone(),
         });
         if was_up && !self.settings.auto_reconnect && self.desired == Desired::Running {
-            return self.fail(Transition::T33C, error.hint("`auto_reconnect` is off"));
+            return self.fail(now, Transition::T33C, error.hint("`auto_reconnect` is off"));
         }
         if matches!(end, LinkEnd::Violation(_)) {
             return self.protocol_close(now, Transition::T49, error);
         }
-        match close_code::meaning(code) {
+        match meaning {
             CloseMeaning::Announced => self.back_off(now, Transition::T33, Cause::Announced, None),
             CloseMeaning::Crash | CloseMeaning::TooBig => {
                 self.back_off(now, Transition::T33, Cause::Crash, None);
@@ -81,7 +92,7 @@ impl Machine {
             .retain(|at| now.mono.saturating_sub(*at) < MEMORY);
         self.protocol_closes.push(now.mono);
         if self.protocol_closes.len() >= HOPELESS {
-            self.fail(Transition::T33C, error);
+            self.fail(now, Transition::T33C, error);
         } else {
             self.back_off(now, transition, Cause::Protocol, None);
         }
@@ -114,7 +125,7 @@ impl Machine {
         self.superseded_at = Some(now.mono);
         if again {
             let error = error.hint("another process runs with the same `instance_id`");
-            return self.fail(Transition::T41, error);
+            return self.fail(now, Transition::T41, error);
         }
         self.go(Transition::T41, LinkState::Conflict);
         let wait = CONFLICT_WAIT + CONFLICT_WAIT.mul_f64(self.rng.f64());
@@ -130,6 +141,7 @@ impl Machine {
             Timer::Silence,
             Timer::Heartbeat,
             Timer::Stable,
+            Timer::Fence,
         ] {
             self.timers.stop(timer);
         }

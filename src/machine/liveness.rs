@@ -149,7 +149,8 @@ impl Machine {
         let payload = self.heartbeat_payload();
         if self.link == LinkState::Hosted {
             let timeout = self.settings.timing.http;
-            self.request(Purpose::Heartbeat, "/agents/heartbeat", payload, timeout);
+            let purpose = Purpose::Heartbeat(self.auth.generation());
+            self.request(purpose, "/agents/heartbeat", payload, timeout);
         } else if let Some(conn) = self.ready_connection() {
             let text = frame::heartbeat(self.stamp(now), &payload);
             self.actions.push_back(Action::Send(conn, text.into()));

@@ -25,12 +25,14 @@ mod commands;
 mod drain;
 pub mod event;
 mod failure;
+mod fence;
 mod inbox;
 mod link;
 mod link_end;
 mod liveness;
 mod operations;
 mod outbox;
+mod poison;
 mod redaction;
 mod replies;
 pub mod snapshot;
@@ -53,6 +55,7 @@ use backoff::{AuthBackoff, Backoff};
 use event::{Event, EventKind};
 use failure::Failure;
 pub use failure::Step;
+use fence::FenceWatch;
 use inbox::Inbox;
 use liveness::Liveness;
 use operations::Operations;
@@ -138,6 +141,7 @@ struct Connection {
     no: ConnectionNo,
     opened_at: Duration,
     liveness: Liveness,
+    fence: FenceWatch,
     /// Dispatches that came before the welcome.
     early: Vec<FrameText>,
     early_bytes: usize,
@@ -152,7 +156,8 @@ enum Purpose {
     /// The same while the link is up.
     ReRegister(u64),
     Deregister,
-    Heartbeat,
+    /// A heartbeat over HTTP, with the generation of the token that it shows.
+    Heartbeat(u64),
     Session(OperationId),
 }
 

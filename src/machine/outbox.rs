@@ -2,20 +2,39 @@
 //! (`reliability.md` 6.2 and 6.3).
 //!
 //! An entry holds the frame's final bytes, so a resend is byte for byte the same. It leaves when a pong
-//! answers a ping that was sent after it (the peer's WebSocket layer has read past it), or when its time is over.
+//! answers a ping that was sent after it (the peer's WebSocket layer has read past it), when it is found to be what
+//! the peer closes on (`poison`), or when its time is over. On a connection whose peer never answers a ping, time
+//! that the connection lived has to do for a proof (`fence`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::action::{ConnectionNo, DispatchId};
+use super::poison::{SOON, Suspicion, Verdict};
 use crate::protocol::frame::FrameText;
 
 struct Entry {
     id: DispatchId,
     frame: FrameText,
     expires: Duration,
-    /// The ping whose pong proves this entry, once it has been given to a connection.
-    sent: Option<(ConnectionNo, u64)>,
+    /// Its way over a connection, once it has been given to one.
+    sent: Option<Sent>,
+    suspicion: Suspicion,
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    conn: ConnectionNo,
+    /// The ping whose pong proves the entry.
+    fence: u64,
+    at: Duration,
+}
+
+impl Entry {
+    /// When it was given to `conn`, if it was.
+    fn sent_on(&self, conn: ConnectionNo) -> Option<Sent> {
+        self.sent.filter(|sent| sent.conn == conn)
+    }
 }
 
 /// What the driver is asked to write.
@@ -34,6 +53,8 @@ pub(super) struct Outbox {
     /// The number of the last fence that was written, and the one that is awaited with its connection.
     fence: u64,
     awaited: Option<(ConnectionNo, u64)>,
+    /// The peer of the current connection does not answer pings.
+    unfenced: bool,
 }
 
 impl Outbox {
@@ -61,38 +82,72 @@ impl Outbox {
             frame,
             expires,
             sent: None,
+            suspicion: Suspicion::default(),
         });
     }
 
     /// Gives every entry that `conn` has not had to `write`, and a fence behind them unless one is on its way.
-    pub(super) fn flush(&mut self, conn: ConnectionNo, mut write: impl FnMut(Write)) {
-        let given = self
+    /// What is under suspicion is given when nothing else is on its way, and holds back what is behind it.
+    pub(super) fn flush(
+        &mut self,
+        conn: ConnectionNo,
+        now: Duration,
+        mut write: impl FnMut(Write),
+    ) {
+        let mut given = self
             .entries
-            .partition_point(|entry| entry.sent.is_some_and(|(on, _)| on == conn));
+            .partition_point(|entry| entry.sent_on(conn).is_some());
         let fence = self.fence + 1;
-        for entry in self.entries.range_mut(given..) {
-            entry.sent = Some((conn, fence));
+        while given < self.entries.len() {
+            let in_company = given > 0
+                && (self.entries[given].suspicion.alone || self.entries[given - 1].suspicion.alone);
+            if in_company {
+                break;
+            }
+            let entry = &mut self.entries[given];
+            entry.sent = Some(Sent {
+                conn,
+                fence,
+                at: now,
+            });
             write(Write::Frame(entry.frame.clone()));
+            given += 1;
         }
         self.fence_if_needed(conn, write);
     }
 
     /// A pong with this number came: everything that was written before its ping has been read.
-    pub(super) fn proven(&mut self, conn: ConnectionNo, fence: u64, write: impl FnMut(Write)) {
+    pub(super) fn proven(
+        &mut self,
+        conn: ConnectionNo,
+        fence: u64,
+        now: Duration,
+        write: impl FnMut(Write),
+    ) {
         // One ping is awaited at a time. A pong with any other number is the peer's own idea (RFC 6455 allows
         // pongs that nobody asked for), and would prove what was never read.
         if self.awaited != Some((conn, fence)) {
             return;
         }
-        while let Some(entry) = self.entries.front() {
-            let read = entry.sent.is_some_and(|(on, by)| on == conn && by <= fence);
-            if !read {
-                break;
-            }
-            self.drop_front();
-        }
+        self.drop_while(|entry| entry.sent_on(conn).is_some_and(|sent| sent.fence <= fence));
         self.awaited = None;
-        self.fence_if_needed(conn, write);
+        self.flush(conn, now, write);
+    }
+
+    /// The peer of the current connection does not answer pings: none is asked for a proof any more.
+    pub(super) fn give_up_fences(&mut self) {
+        self.unfenced = true;
+        self.awaited = None;
+    }
+
+    /// How delivery is proven on the current connection: 1 by fences, 0 by time (`reliability.md` 6.3).
+    pub(super) fn fence_level(&self) -> u8 {
+        u8::from(!self.unfenced)
+    }
+
+    /// What was given to `conn` until `then` counts as delivered.
+    pub(super) fn delivered_until(&mut self, conn: ConnectionNo, then: Duration) {
+        self.drop_while(|entry| entry.sent_on(conn).is_some_and(|sent| sent.at <= then));
     }
 
     /// The fence that is on its way over `conn`.
@@ -108,11 +163,47 @@ impl Outbox {
             entry.sent = None;
         }
         self.awaited = None;
+        self.unfenced = false;
+    }
+
+    /// `conn` has ended: which answers it was about, and what becomes of them.
+    pub(super) fn blame(
+        &mut self,
+        conn: ConnectionNo,
+        now: Duration,
+        too_big: bool,
+    ) -> Vec<(DispatchId, Verdict)> {
+        let mut guilty = Vec::new();
+        for entry in &mut self.entries {
+            if let Some(sent) = entry.sent_on(conn) {
+                let soon = now.saturating_sub(sent.at) < SOON;
+                if let Some(verdict) = entry.suspicion.closed(soon, too_big) {
+                    guilty.push((DispatchId::clone(&entry.id), verdict));
+                }
+            }
+        }
+        for (id, _) in guilty.iter().filter(|(_, v)| *v == Verdict::Poisoned) {
+            self.remove(|entry| entry.id == *id);
+        }
+        guilty
+    }
+
+    /// Puts another frame in the place of an answer.
+    pub(super) fn replace(&mut self, id: &str, frame: FrameText) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| &*entry.id == id) {
+            self.bytes = self.bytes - entry.frame.len() + frame.len();
+            entry.frame = frame;
+            entry.suspicion = Suspicion::replaced();
+        }
     }
 
     /// One entry that is not worth sending any more.
     pub(super) fn pop_expired(&mut self, now: Duration) -> Option<DispatchId> {
-        let at = self.entries.iter().position(|entry| entry.expires <= now)?;
+        self.remove(|entry| entry.expires <= now)
+    }
+
+    fn remove(&mut self, which: impl FnMut(&Entry) -> bool) -> Option<DispatchId> {
+        let at = self.entries.iter().position(which)?;
         let entry = self.entries.remove(at)?;
         self.bytes -= entry.frame.len();
         Some(entry.id)
@@ -129,16 +220,18 @@ impl Outbox {
             .entries
             .front()
             .is_some_and(|entry| entry.sent.is_some());
-        if self.awaited.is_none() && unproven {
+        if self.awaited.is_none() && unproven && !self.unfenced {
             self.fence += 1;
             self.awaited = Some((conn, self.fence));
             write(Write::Fence(self.fence));
         }
     }
 
-    fn drop_front(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
+    /// Drops from the front what is with the peer.
+    fn drop_while(&mut self, delivered: impl Fn(&Entry) -> bool) {
+        while let Some(entry) = self.entries.front().filter(|entry| delivered(entry)) {
             self.bytes -= entry.frame.len();
+            self.entries.pop_front();
         }
     }
 }
@@ -153,13 +246,13 @@ mod tests {
 
     fn flushed(outbox: &mut Outbox, conn: ConnectionNo) -> Vec<String> {
         let mut seen = Vec::new();
-        outbox.flush(conn, |write| seen.push(shown(write)));
+        outbox.flush(conn, Duration::ZERO, |write| seen.push(shown(write)));
         seen
     }
 
     fn proven(outbox: &mut Outbox, conn: ConnectionNo, fence: u64) -> Vec<String> {
         let mut seen = Vec::new();
-        outbox.proven(conn, fence, |write| seen.push(shown(write)));
+        outbox.proven(conn, fence, Duration::ZERO, |write| seen.push(shown(write)));
         seen
     }
 

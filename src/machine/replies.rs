@@ -19,11 +19,14 @@ impl Machine {
             return;
         };
         match purpose {
+            Purpose::Register(_) | Purpose::ReRegister(_) if self.link == LinkState::Closing => {
+                self.registered_too_late(now, reply);
+            }
             Purpose::Token => self.token_reply(now, reply),
             Purpose::Register(revision) => self.register_reply(now, revision, reply),
             Purpose::ReRegister(revision) => self.re_register_reply(now, revision, reply),
             Purpose::Deregister => self.deregistered(now),
-            Purpose::Heartbeat => self.heartbeat_reply(now, reply),
+            Purpose::Heartbeat(generation) => self.heartbeat_reply(now, generation, reply),
             Purpose::Session(operation) => self.session_reply(now, operation, reply),
         }
     }
@@ -97,7 +100,7 @@ impl Machine {
             return self.step_failed(now, failure);
         };
         if let Err(error) = self.take_connect_url(&accepted) {
-            return self.fail(Transition::T9, error);
+            return self.fail(now, Transition::T9, error);
         }
         self.dial_failures = 0;
         self.registered(revision);
@@ -258,13 +261,30 @@ impl Machine {
         }
     }
 
-    fn heartbeat_reply(&mut self, now: Now, reply: &Reply) {
+    /// How a heartbeat over HTTP ended that showed the token of this generation.
+    fn heartbeat_reply(&mut self, now: Now, generation: u64, reply: &Reply) {
         let Reply::Http(http) = reply else {
             return;
         };
+        if self.link != LinkState::Hosted {
+            return;
+        }
         match http.status {
-            401 if self.auth.can_renew() => self.fetch_token(now),
-            404 if self.link == LinkState::Hosted => {
+            200..300 => self.auth.fetched_for_heartbeat = false,
+            // It crossed a newer token, which is shown at once.
+            401 if generation != self.auth.generation() => self.send_heartbeat(now),
+            401 if self.auth.can_renew() && !self.auth.fetched_for_heartbeat => {
+                self.auth.fetched_for_heartbeat = true;
+                self.fetch_token(now);
+            }
+            401 => {
+                let failure =
+                    self.failure(Step::Heartbeat, &self.target("/agents/heartbeat"), reply);
+                self.timers.stop(Timer::Heartbeat);
+                self.timers.stop(Timer::Stable);
+                self.block(now, Transition::T54, failure);
+            }
+            404 => {
                 self.emit(EventKind::InstanceForgotten, json!({}));
                 self.registration = Registration::Known { revision: 0 };
                 self.timers.stop(Timer::Heartbeat);

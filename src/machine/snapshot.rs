@@ -131,6 +131,7 @@ impl Machine {
                 "no": connection.no,
                 "age_ms": age(connection.opened_at),
                 "last_inbound_age_ms": age(connection.liveness.last_inbound()),
+                "fence_level": self.outbox.fence_level(),
             })
         });
         json!({

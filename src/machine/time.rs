@@ -35,13 +35,15 @@ pub enum Timer {
     Dispatch,
     /// The earliest answer that is not worth sending any more.
     Outbox,
+    /// The pong of a fence is overdue.
+    Fence,
     /// The end of draining.
     Drain,
     /// The close handshake, then the farewell call.
     Farewell,
 }
 
-const TIMERS: [Timer; 12] = [
+const TIMERS: [Timer; 13] = [
     Timer::Operation,
     Timer::Retry,
     Timer::Welcome,
@@ -52,6 +54,7 @@ const TIMERS: [Timer; 12] = [
     Timer::TokenDeath,
     Timer::Dispatch,
     Timer::Outbox,
+    Timer::Fence,
     Timer::Drain,
     Timer::Farewell,
 ];

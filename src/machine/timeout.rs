@@ -20,6 +20,7 @@ impl Machine {
                 Timer::TokenDeath => self.token_died(now),
                 Timer::Dispatch => self.dispatches_overdue(now),
                 Timer::Outbox => self.outbox_expired(now),
+                Timer::Fence => self.fence_overdue(now),
                 Timer::Drain => self.drain_step(now),
                 Timer::Farewell => self.farewell_overdue(now),
             }

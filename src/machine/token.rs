@@ -55,6 +55,8 @@ pub(super) struct Auth {
     fetching: Option<(u64, Duration)>,
     /// Whether the current attempt has fetched a token because of a 401.
     pub(super) fetched_for_attempt: bool,
+    /// Whether a token has been fetched because of a refused heartbeat, and none was accepted since.
+    pub(super) fetched_for_heartbeat: bool,
     /// When a token was last fetched because the mesh closed the link over the one before.
     pub(super) renewed_for_close: Option<Duration>,
     /// The latest tokens, replaced ones too: what is still on its way may come back as an echo.
@@ -72,6 +74,7 @@ impl Auth {
             generation: 0,
             fetching: None,
             fetched_for_attempt: false,
+            fetched_for_heartbeat: false,
             renewed_for_close: None,
             shown: VecDeque::new(),
             filter: OnceCell::new(),
@@ -218,6 +221,8 @@ impl Machine {
         self.fail_token_waiters(&failure);
         if self.link == LinkState::Authenticating {
             self.step_failed(now, failure);
+        } else if self.link == LinkState::Closing {
+            self.farewell_without_token(now);
         } else if self.auth.is_valid(now.mono) {
             let asked = failure.retry_after.unwrap_or_default();
             let wait = self.auth.retry_after(&mut self.rng).max(asked);
@@ -258,11 +263,17 @@ impl Machine {
         for id in self.operations.ids(|op| op.kind == Kind::RefreshToken) {
             self.complete(id, Ok(super::action::Output::Nothing));
         }
+        if self.link == LinkState::Closing {
+            // Nothing is begun any more; the farewell may have waited for it.
+            return self.farewell_step(now);
+        }
         for id in self.operations.ids(|op| op.wants_token) {
             self.send_operation(now, id);
         }
         match self.link {
             LinkState::Authenticating => self.advance(now, Transition::T2),
+            // The mesh has heard nothing since the one that it refused.
+            LinkState::Hosted if self.auth.fetched_for_heartbeat => self.send_heartbeat(now),
             LinkState::AuthBlocked => {
                 self.auth_backoff.reset();
                 self.auth.fetched_for_attempt = false;
@@ -287,6 +298,7 @@ impl Machine {
         if !self.auth.can_renew() {
             self.auth.source = Credentials::Static(jwt.clone());
         }
+        self.auth.fetched_for_heartbeat = false;
         self.use_token(now, jwt, now.mono);
     }
 

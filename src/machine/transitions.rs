@@ -123,6 +123,8 @@ transitions! {
     T28: [Suspect] => [Ready];
     /// Silence for too long.
     T29: [Suspect] => [Backoff];
+    /// The peer lives but answers no fences; no change of state.
+    T32: [] => [];
     /// The connection ended, and will be made again.
     T33: [Handshaking Ready Suspect] => [Backoff];
     /// The connection ended over its token, and is made again at once with a new one.
@@ -134,9 +136,9 @@ transitions! {
     /// The wait is over.
     T37: [Backoff] => [Authenticating Registering Dialing];
     /// New credentials.
-    T39: [AuthBlocked] => [Authenticating Registering Dialing];
+    T39: [AuthBlocked] => [Authenticating Registering Dialing Hosted];
     /// The credentials are shown again.
-    T40: [AuthBlocked] => [Authenticating];
+    T40: [AuthBlocked] => [Authenticating Registering Dialing Hosted];
     /// Another process took this instance id.
     T41: [Handshaking Ready Suspect] => [Conflict Failed];
     /// The wait after a conflict is over.
@@ -157,6 +159,8 @@ transitions! {
     T51: [Authenticating Registering Dialing Handshaking Backoff AuthBlocked Conflict] => [Idle];
     /// A supplied token is found expired before an attempt.
     T53: [Idle Backoff Conflict Hosted AuthBlocked] => [AuthBlocked];
+    /// Heartbeats are refused with a fresh token too, or with one that cannot be renewed.
+    T54: [Hosted] => [AuthBlocked];
     /// The hosted instance is forgotten, or its capabilities changed.
     T52: [Hosted] => [Registering Authenticating];
 }

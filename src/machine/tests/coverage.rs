@@ -1,7 +1,7 @@
 //! Which transitions the tests take: all that there are (`reliability.md` R-43).
 
 use super::{
-    connecting, delivery, dispatches, draining, hosted, link_ends, liveness, refusals, rig,
+    connecting, delivery, dispatches, draining, fences, hosted, link_ends, liveness, refusals, rig,
     sessions, simulation, tokens,
 };
 use crate::machine::{TABLE, Transition};
@@ -19,6 +19,8 @@ fn every_transition_of_the_table_is_taken() {
     draining::disconnect_works_in_every_state();
     draining::running_work_is_finished_and_proven_and_new_work_refused();
     draining::the_bound_holds_without_a_link_and_the_undelivered_is_reported();
+    fences::a_peer_that_lives_but_answers_no_ping_is_not_asked_any_more();
+    hosted::heartbeats_that_are_refused_again_and_again_do_not_fetch_tokens_in_a_loop();
     hosted::when_forgotten_it_registers_again();
     link_ends::an_auth_close_renews_the_token_and_dials_at_once_one_time();
     link_ends::the_first_window_follows_from_the_close_code();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{Rig, seconds};
+use super::rig::{Rig, jwt, seconds};
 use crate::machine::action::Output;
 use crate::machine::event::EventKind;
 use crate::machine::{LinkState, State};
@@ -67,6 +67,7 @@ pub(super) fn when_forgotten_it_registers_again() {
     rig.advance(seconds(9));
     rig.reply(HEARTBEAT, 401, &json!({}));
     rig.token_ok();
+    rig.reply(HEARTBEAT, 200, &json!({"ok":true}));
     rig.advance(seconds(30));
     rig.reply(HEARTBEAT, 404, &json!({"code":"INSTANCE_NOT_FOUND"}));
     assert_eq!(rig.events_of(EventKind::InstanceForgotten).len(), 1);
@@ -81,4 +82,87 @@ pub(super) fn when_forgotten_it_registers_again() {
     rig.stop();
     rig.reply("/agents/deregister", 200, &json!({}));
     assert_eq!(rig.machine.state(), State::Closed);
+}
+
+#[test]
+pub(super) fn heartbeats_that_are_refused_again_and_again_do_not_fetch_tokens_in_a_loop() {
+    let mut rig = hosted();
+    rig.advance(seconds(9));
+    rig.reply(HEARTBEAT, 401, &json!({"code":"UNAUTHORIZED"}));
+    let fresh = rig.token_ok();
+    assert!(fresh.bearer.is_none());
+    let again = rig.reply(HEARTBEAT, 401, &json!({"code":"UNAUTHORIZED"}));
+    assert_eq!(Rig::bearer(&again), Some(jwt(2, 86_400)), "at once");
+    assert_eq!(rig.machine.state(), State::Blocked);
+    assert_eq!(rig.events_of(EventKind::AuthFailed).len(), 1);
+    assert!(rig.requests.is_empty());
+    let (start, mut tokens) = (rig.now, 0);
+    while rig.now - start < seconds(3600) {
+        match rig.requests.first().map(|request| request.path) {
+            Some(HEARTBEAT) => {
+                rig.reply(HEARTBEAT, 401, &json!({}));
+            }
+            Some(_) => {
+                tokens += 1;
+                rig.token_ok();
+            }
+            None => rig.next_timeout(),
+        }
+    }
+    assert!((10..=40).contains(&tokens), "{tokens} tokens in an hour");
+    while rig.machine.state() != State::Connected {
+        rig.next_timeout();
+        if !rig.requests.is_empty() {
+            rig.token_ok();
+        }
+    }
+    rig.advance(seconds(9));
+    rig.reply(HEARTBEAT, 200, &json!({}));
+    rig.advance(seconds(30));
+    rig.reply(HEARTBEAT, 401, &json!({}));
+    assert_eq!(
+        rig.machine.state(),
+        State::Connected,
+        "the count starts anew"
+    );
+    rig.token_ok();
+}
+
+#[test]
+pub(super) fn a_refusal_that_crosses_a_newer_token_is_none_of_it() {
+    let mut rig = hosted();
+    rig.advance(seconds(9));
+    let refresh = rig.refresh_token(None);
+    let old = rig.take(HEARTBEAT);
+    rig.token_ok();
+    assert_eq!(rig.result(refresh), Ok(Output::Nothing));
+    rig.requests.insert(0, old);
+    rig.reply(HEARTBEAT, 401, &json!({}));
+    let again = rig.reply(HEARTBEAT, 200, &json!({}));
+    assert_eq!(Rig::bearer(&again), Some(jwt(2, 86_400)));
+    assert!(rig.requests.is_empty());
+}
+
+#[test]
+pub(super) fn a_supplied_token_that_is_refused_waits_for_another() {
+    let mut changes = changes();
+    for (key, value) in [
+        ("client_id", json!(null)),
+        ("client_secret", json!(null)),
+        ("token", json!(jwt(1, 86_400))),
+    ] {
+        changes[key] = value;
+    }
+    let mut rig = Rig::with(&changes);
+    rig.connect();
+    rig.reply(REGISTER, 200, &json!({"ok":true}));
+    rig.advance(seconds(9));
+    rig.reply(HEARTBEAT, 401, &json!({}));
+    assert_eq!(rig.machine.state(), State::Blocked);
+    rig.advance(seconds(600));
+    assert!(rig.requests.is_empty());
+    rig.refresh_token(Some(&jwt(2, 86_400)));
+    assert_eq!(rig.machine.state(), State::Connected);
+    rig.advance(seconds(9));
+    rig.reply(HEARTBEAT, 200, &json!({}));
 }

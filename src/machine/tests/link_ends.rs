@@ -59,7 +59,7 @@ pub(super) fn the_first_window_follows_from_the_close_code() {
 pub(super) fn windows_grow_until_the_link_has_been_ready_for_30_s() {
     let mut rig = Rig::ready(&json!({}));
     let mut window_start = rig.now;
-    for window in [3, 2, 4, 8, 16, 30, 30] {
+    for window in [3, 4, 8, 16, 30, 30] {
         rig.broken();
         wait_after(&mut rig);
         let window_end =
