@@ -38,6 +38,16 @@ impl Machine {
             };
             return self.refuse(operation, error);
         }
+        let base = &self.settings.policy.base;
+        if base.is_exposed() {
+            let url = base.as_str().to_owned();
+            self.log(
+                "warn",
+                format!(
+                    "`allow_insecure`: the token and every dispatch travel unencrypted to {url}"
+                ),
+            );
+        }
         self.desired = Desired::Running;
         self.last_failure = None;
         self.backoff.reset();

@@ -73,6 +73,11 @@ impl BaseUrl {
     pub fn is_plain(&self) -> bool {
         self.0.scheme() == "http"
     }
+
+    /// Whether tokens and dispatches leave this machine unencrypted.
+    pub fn is_exposed(&self) -> bool {
+        self.is_plain() && !is_loopback(&self.0)
+    }
 }
 
 /// What a registration reply's `connect_url` is checked against.

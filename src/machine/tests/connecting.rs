@@ -9,6 +9,25 @@ use crate::machine::event::EventKind;
 use crate::machine::{LinkState, State};
 
 #[test]
+pub(super) fn plain_text_to_another_host_is_warned_of() {
+    for (url, warned) in [
+        ("http://10.0.0.1:8080", true),
+        ("http://127.0.0.1:8080", false),
+        ("https://mesh.test", false),
+    ] {
+        let mut rig = Rig::with(&json!({"svantic_url": url, "allow_insecure": true}));
+        rig.connect();
+        let logged = rig.events_of(EventKind::Log);
+        let insecure = |line: &&serde_json::Value| {
+            line["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("unencrypted"))
+        };
+        assert_eq!(logged.iter().any(insecure), warned, "{url}");
+    }
+}
+
+#[test]
 pub(super) fn token_then_register_then_dial_then_hello_then_welcome() {
     let mut rig = Rig::new();
     assert_eq!(
