@@ -26,7 +26,8 @@ static ON_THREAD_START: OnceCell<fn()> = OnceCell::new();
 
 static SLOT: Lazy<Mutex<Option<Arc<Runtime>>>> = Lazy::new(|| Mutex::new(None));
 
-type ClientKey = (bool, Option<String>, usize);
+/// Plain or not, and the certificates trusted beside the platform's.
+type ClientKey = (bool, Vec<Vec<u8>>);
 
 /// The running I/O thread.
 pub(crate) struct Runtime {
@@ -45,9 +46,9 @@ impl Runtime {
 
     /// The HTTP client for this trust, shared by all connectors that have the same.
     pub(crate) fn client(&self, plain: bool, trust: &Trust) -> Result<reqwest::Client, Error> {
-        let (ca_file, bytes) = trust.key();
+        let extra = if plain { &[] } else { trust.extra() };
         let mut clients = lock(&self.clients);
-        let key = (plain, ca_file.filter(|_| !plain), bytes);
+        let key = (plain, extra.to_vec());
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
@@ -131,4 +132,39 @@ fn prepare_thread() {
 /// A lock whose holder has panicked still guards consistent data here: every change is one assignment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn authority() -> rcgen::Certificate {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        parameters.self_signed(&key).unwrap()
+    }
+
+    /// A `ca_file` that was replaced, even by one of the same size, is another trust.
+    #[test]
+    fn clients_are_shared_by_what_they_trust_and_not_by_where_it_came_from() {
+        let first = authority();
+        let second = std::iter::repeat_with(authority)
+            .find(|other| other.der().len() == first.der().len())
+            .unwrap();
+        let path = std::env::temp_dir().join(format!("svantic-ca-{}.pem", std::process::id()));
+        let trust_in = |authority: &rcgen::Certificate| {
+            fs::write(&path, authority.pem()).unwrap();
+            Trust::new(path.to_str()).unwrap()
+        };
+        let runtime = start().unwrap();
+        for (authority, clients) in [(&first, 1), (&first, 1), (&second, 2)] {
+            runtime.client(false, &trust_in(authority)).unwrap();
+            assert_eq!(lock(&runtime.clients).len(), clients);
+        }
+        fs::remove_file(&path).unwrap();
+        runtime.stop.notify_one();
+    }
 }

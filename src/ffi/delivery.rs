@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::callback::{self, EventHandler, Handler, Release};
-use super::lanes::{Control, Item, Lanes, Phase, Work};
+use super::lanes::{Control, Item, Lanes, Work};
 use super::wakeup::Wakeup;
 use crate::connector::{Delivery, Sink};
 use crate::error::{Error, ErrorKind};
@@ -117,7 +117,7 @@ impl DeliveryQueue {
             if let Some(work) = queue.next_work() {
                 return Some(work);
             }
-            if queue.phase != Phase::Open && queue.control.is_empty() {
+            if queue.is_closed() && queue.control.is_empty() {
                 return None;
             }
             queue = self
@@ -161,7 +161,7 @@ impl DeliveryQueue {
     /// long a callback takes). Then releases everything. `false` when time ran out.
     pub(super) fn free(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
         let mut queue = self.lock();
-        queue.phase = Phase::Freed;
+        queue.close();
         // Completions that came before there was a worker are delivered by one.
         self.announce(queue);
         queue = self.lock();
@@ -204,7 +204,7 @@ impl DeliveryQueue {
                 }
                 return Ok(items);
             }
-            if queue.phase != Phase::Open {
+            if queue.is_closed() {
                 let text = "the agent has ended, and every item has been handed out";
                 return Err(Error::new(ErrorKind::Cancelled, "CLOSED", text));
             }
@@ -257,9 +257,7 @@ impl Sink for QueueSink {
 
     fn closed(&self) {
         let mut queue = self.0.lock();
-        if queue.phase == Phase::Open {
-            queue.phase = Phase::Closed;
-        }
+        queue.close();
         self.0.announce(queue);
     }
 }

@@ -49,12 +49,12 @@ unsafe impl Sync for UserData {}
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+enum Phase {
     Open,
-    /// Nothing more will come in; what is there is still delivered.
+    /// Nothing more will come in. Control items are still delivered, and a pull is told of the end.
     Closed,
-    /// Freed: waiters are sent away.
-    Freed,
+    /// A pull has been told.
+    Told,
 }
 
 /// See the [module documentation](self).
@@ -65,8 +65,7 @@ pub(super) struct Lanes {
     /// Whether a worker is running a control item: those run one at a time, in order.
     pub(super) control_busy: bool,
     pub(super) dispatches: VecDeque<Dispatch>,
-    pub(super) phase: Phase,
-    pub(super) closed_item_given: bool,
+    phase: Phase,
     pub(super) wakeup: Option<Wakeup>,
     pub(super) workers: usize,
     /// Set when free was called from a callback: the last worker releases everything.
@@ -102,7 +101,6 @@ impl Lanes {
             control_busy: false,
             dispatches: VecDeque::new(),
             phase: Phase::Open,
-            closed_item_given: false,
             wakeup: None,
             workers: 0,
             release_at_exit: false,
@@ -111,16 +109,25 @@ impl Lanes {
         }
     }
 
+    /// Nothing more will come in.
+    pub(super) fn close(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
     /// Whether a delivery thread has something to run.
     pub(super) fn has_work(&self) -> bool {
-        !self.control.is_empty() || (!self.dispatches.is_empty() && self.phase == Phase::Open)
+        !self.control.is_empty() || (!self.dispatches.is_empty() && !self.is_closed())
     }
 
     /// Whether a pull has something to hand out.
     pub(super) fn has_items(&self) -> bool {
-        !self.control.is_empty()
-            || !self.dispatches.is_empty()
-            || (self.phase != Phase::Open && !self.closed_item_given)
+        !self.control.is_empty() || !self.dispatches.is_empty() || self.phase == Phase::Closed
     }
 
     pub(super) fn push_control(&mut self, control: Control, pulls: bool) {
@@ -178,7 +185,7 @@ impl Lanes {
             self.control_busy = true;
             return Some(Work::Control(control));
         }
-        if self.phase != Phase::Open {
+        if self.is_closed() {
             // What was not started has been answered by the machine.
             self.dispatches.clear();
         }
@@ -203,11 +210,11 @@ impl Lanes {
             if let Some(control) = self.pop_control() {
                 items.push(Item::Control(control));
             } else if let Some(dispatch) = self.dispatches.pop_front() {
-                if self.phase == Phase::Open {
+                if !self.is_closed() {
                     items.push(Item::Dispatch(dispatch));
                 }
-            } else if self.phase != Phase::Open && !self.closed_item_given {
-                self.closed_item_given = true;
+            } else if self.phase == Phase::Closed {
+                self.phase = Phase::Told;
                 items.push(Item::Closed);
             } else {
                 break;

@@ -146,7 +146,7 @@ impl Machine {
             Known::New => envelope.id.as_ref().into(),
             known => return self.duplicate(now, &envelope.id, known),
         };
-        match self.admissible(now, &id, envelope) {
+        match self.admissible(&id, envelope) {
             Ok(dispatch) => {
                 let deadline = now.mono + self.settings.timing.dispatch;
                 self.inbox
@@ -186,7 +186,6 @@ impl Machine {
 
     fn admissible(
         &self,
-        now: Now,
         id: &DispatchId,
         envelope: &Envelope<'_>,
     ) -> Result<Dispatch, (&'static str, String)> {
@@ -218,7 +217,6 @@ impl Machine {
                 format!("{running} dispatches are running"),
             ));
         }
-        debug_assert!(now.mono >= Duration::ZERO);
         let deadline = self.settings.timing.dispatch;
         Ok(Dispatch {
             id: Arc::clone(id),

@@ -115,19 +115,19 @@ impl Machine {
     /// all, and with a token that it accepts. All of it has to fit into the farewell's time.
     pub(super) fn farewell_step(&mut self, now: Now) {
         let under_way = |wanted: fn(&Purpose) -> bool| self.requests.values().any(wanted);
-        let begun = self.link == LinkState::Closing && self.connection.is_none();
+        let begun = self.farewell_begun();
         if !begun || under_way(|purpose| *purpose == Purpose::Deregister) {
             return;
         }
-        if under_way(|purpose| matches!(purpose, Purpose::Register(_) | Purpose::ReRegister(_))) {
+        if under_way(Purpose::is_registration) {
             return;
         }
         if self.registration == Registration::Absent {
-            return self.closed(now);
+            return self.closed();
         }
         if !self.auth.is_valid(now.mono) {
             if !self.auth.can_renew() {
-                return self.closed(now);
+                return self.closed();
             }
             return self.fetch_token(now);
         }
@@ -143,6 +143,11 @@ impl Machine {
         );
     }
 
+    /// Whether the close handshake is behind us.
+    fn farewell_begun(&self) -> bool {
+        self.link == LinkState::Closing && self.connection.is_none()
+    }
+
     /// A registration has ended that was on its way when the farewell began.
     pub(super) fn registered_too_late(&mut self, now: Now, reply: &Reply) {
         // Only an answer that refuses says for sure that the mesh has not taken it.
@@ -155,19 +160,17 @@ impl Machine {
 
     /// The token for the farewell has not come.
     pub(super) fn farewell_without_token(&mut self, now: Now) {
-        let registering =
-            |purpose: &Purpose| matches!(purpose, Purpose::Register(_) | Purpose::ReRegister(_));
-        let begun = self.link == LinkState::Closing && self.connection.is_none();
-        let waits = begun && !self.requests.values().any(registering);
+        let registering = self.requests.values().any(Purpose::is_registration);
+        let waits = self.farewell_begun() && !registering;
         if waits && self.registration != Registration::Absent && !self.auth.is_valid(now.mono) {
-            self.closed(now);
+            self.closed();
         }
     }
 
     /// Whatever the mesh answered: we are gone.
-    pub(super) fn deregistered(&mut self, now: Now) {
+    pub(super) fn deregistered(&mut self) {
         if self.link == LinkState::Closing {
-            self.closed(now);
+            self.closed();
         }
     }
 
@@ -177,16 +180,15 @@ impl Machine {
             self.disconnected(conn, Some(1000), "client_close", true);
             self.say_farewell(now);
         } else {
-            self.closed(now);
+            self.closed();
         }
     }
 
-    fn closed(&mut self, now: Now) {
+    fn closed(&mut self) {
         self.timers = super::TimerTable::default();
         self.requests.clear();
         self.auth.wipe();
         self.drop_answers("closed");
-        debug_assert!(now.mono < Duration::MAX);
         self.desired = Desired::Stopped;
         self.go(Transition::T46, LinkState::Closed);
         for id in self.operations.ids(|op| op.kind == Kind::Disconnect) {

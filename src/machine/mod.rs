@@ -161,6 +161,12 @@ enum Purpose {
     Session(OperationId),
 }
 
+impl Purpose {
+    fn is_registration(&self) -> bool {
+        matches!(self, Self::Register(_) | Self::ReRegister(_))
+    }
+}
+
 /// See the [module documentation](self).
 pub struct Machine {
     settings: Settings,

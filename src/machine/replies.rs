@@ -25,7 +25,7 @@ impl Machine {
             Purpose::Token => self.token_reply(now, reply),
             Purpose::Register(revision) => self.register_reply(now, revision, reply),
             Purpose::ReRegister(revision) => self.re_register_reply(now, revision, reply),
-            Purpose::Deregister => self.deregistered(now),
+            Purpose::Deregister => self.deregistered(),
             Purpose::Heartbeat(generation) => self.heartbeat_reply(now, generation, reply),
             Purpose::Session(operation) => self.session_reply(now, operation, reply),
         }

@@ -12,8 +12,9 @@ use crate::error::{Error, ErrorKind};
 
 /// Whom to trust. The platform's roots are read when TLS is first used.
 pub(crate) struct Trust {
-    ca_file: Option<String>,
-    extra: Vec<CertificateDer<'static>>,
+    extra: Vec<Vec<u8>>,
+    /// The same, ready for use.
+    roots: RootCertStore,
     config: OnceCell<Arc<ClientConfig>>,
 }
 
@@ -21,6 +22,7 @@ impl Trust {
     /// Reads `ca_file`, which must hold at least one certificate in PEM.
     pub(crate) fn new(ca_file: Option<&str>) -> Result<Self, Error> {
         let mut extra = Vec::new();
+        let mut roots = RootCertStore::empty();
         if let Some(path) = ca_file {
             let refused = |why: String| {
                 Error::new(
@@ -34,32 +36,29 @@ impl Trust {
             };
             let certificates =
                 CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?;
-            let mut usable = RootCertStore::empty();
             for certificate in certificates {
                 let certificate = certificate.map_err(|error| refused(error.to_string()))?;
-                let added = usable.add(certificate.clone());
+                let added = roots.add(certificate.clone());
                 added.map_err(|error| {
                     refused(format!("a certificate in it cannot be trusted: {error}"))
                 })?;
-                extra.push(certificate);
+                extra.push(certificate.to_vec());
             }
             if extra.is_empty() {
                 return Err(refused("there is no certificate in it".to_owned()));
             }
         }
         Ok(Self {
-            ca_file: ca_file.map(str::to_owned),
             extra,
+            roots,
             config: OnceCell::new(),
         })
     }
 
-    /// What distinguishes this trust from another.
-    pub(crate) fn key(&self) -> (Option<String>, usize) {
-        (
-            self.ca_file.clone(),
-            self.extra.iter().map(|c| c.len()).sum(),
-        )
+    /// The certificates trusted beside the platform's: what distinguishes this trust from another, whatever file
+    /// they came from.
+    pub(crate) fn extra(&self) -> &[Vec<u8>] {
+        &self.extra
     }
 
     /// The configuration.
@@ -68,16 +67,7 @@ impl Trust {
     }
 
     fn build(&self) -> Result<Arc<ClientConfig>, Error> {
-        let mut roots = RootCertStore::empty();
-        for certificate in &self.extra {
-            roots.add(certificate.clone()).map_err(|error| {
-                Error::new(
-                    ErrorKind::InvalidArgument,
-                    "INVALID_CA_FILE",
-                    format!("a certificate in `ca_file` cannot be trusted: {error}"),
-                )
-            })?;
-        }
+        let mut roots = self.roots.clone();
         // Single certificates that cannot be read are the platform's problem, not a reason to trust none.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         with_roots(roots)
