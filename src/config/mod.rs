@@ -15,6 +15,7 @@ pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
 
 use crate::error::{Error, ErrorKind};
+use crate::machine::protections::Protections;
 use crate::protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::origin::BaseUrl;
 
@@ -156,6 +157,8 @@ pub struct Config {
     pub fail_fast: bool,
     /// `redact_handler_errors`: only declared errors keep their message.
     pub redact_handler_errors: bool,
+    #[doc(hidden)]
+    pub protections: Protections,
 }
 
 const KEYS: &[&str] = &[
@@ -238,6 +241,7 @@ impl Config {
             reconnect_delays: fields.delays("reconnect_delays_ms", 3_600_000)?,
             fail_fast: fields.flag("fail_fast")?.unwrap_or(false),
             redact_handler_errors: fields.flag("redact_handler_errors")?.unwrap_or(false),
+            protections: Protections::default(),
         })
     }
 }

@@ -144,6 +144,10 @@ impl Machine {
         self.counters.dispatches += 1;
         let id: DispatchId = match self.inbox.look_up(&envelope.id) {
             Known::New => envelope.id.as_ref().into(),
+            Known::Answered(_) if !self.settings.protections.dedupe => {
+                self.inbox.forget(&envelope.id);
+                envelope.id.as_ref().into()
+            }
             known => return self.duplicate(now, &envelope.id, known),
         };
         match self.admissible(&id, envelope) {
@@ -307,6 +311,9 @@ impl Machine {
     }
 
     fn enqueue(&mut self, now: Now, id: DispatchId, frame: FrameText, waits_until: Duration) {
+        if !self.settings.protections.outbox && self.ready_connection().is_none() {
+            return;
+        }
         let expires = waits_until + LATE_GRACE;
         self.outbox.push(id, frame, expires);
         self.timers.set_earlier(Timer::Outbox, expires);

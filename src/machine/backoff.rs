@@ -31,7 +31,7 @@ const GROWTH: [Duration; 4] = [
 ];
 
 /// One connector's redial policy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
     /// The caller's own windows, replacing all of ours.
     windows: Option<Vec<Duration>>,
@@ -39,14 +39,18 @@ pub struct Backoff {
     begun: usize,
     /// Where the current window ends.
     window_end: Duration,
+    /// Whether attempts fall at a random point of their window, and not at its end.
+    jitter: bool,
 }
 
 impl Backoff {
     /// A policy at its start. `windows`, if given, replaces every window.
-    pub fn new(windows: Option<Vec<Duration>>) -> Self {
+    pub fn new(windows: Option<Vec<Duration>>, jitter: bool) -> Self {
         Self {
             windows,
-            ..Self::default()
+            begun: 0,
+            window_end: Duration::ZERO,
+            jitter,
         }
     }
 
@@ -75,7 +79,8 @@ impl Backoff {
         };
         self.begun += 1;
         self.window_end = start + window;
-        start + window.mul_f64(rng.f64())
+        let part = if self.jitter { rng.f64() } else { 1.0 };
+        start + window.mul_f64(part)
     }
 
     fn window(&self, cause: Cause) -> Duration {
@@ -135,7 +140,7 @@ mod tests {
     fn attempts_fall_into_growing_windows_and_the_rest_is_waited_out() {
         for seed in 0..1000 {
             let mut rng = Rng::with_seed(seed);
-            let mut backoff = Backoff::new(None);
+            let mut backoff = Backoff::new(None, true);
             let (mut now, mut window_start) = (Duration::ZERO, Duration::ZERO);
             for window in [3, 4, 8, 16, 30, 30, 30].map(Duration::from_secs) {
                 let at = backoff.next(now, Cause::Crash, None, &mut rng);
@@ -154,7 +159,7 @@ mod tests {
             (0..2000)
                 .map(|seed| {
                     let mut rng = Rng::with_seed(seed);
-                    Backoff::new(None).next(Duration::ZERO, cause, None, &mut rng)
+                    Backoff::new(None, true).next(Duration::ZERO, cause, None, &mut rng)
                 })
                 .max()
                 .unwrap()
@@ -170,7 +175,8 @@ mod tests {
         for seed in 0..200 {
             let mut rng = Rng::with_seed(seed);
             let wait = Some(Duration::from_secs(7));
-            let at = Backoff::new(None).next(Duration::ZERO, Cause::Announced, wait, &mut rng);
+            let at =
+                Backoff::new(None, true).next(Duration::ZERO, Cause::Announced, wait, &mut rng);
             assert!((7.0..=17.0).contains(&at.as_secs_f64()));
         }
     }
@@ -178,7 +184,7 @@ mod tests {
     #[test]
     fn own_delays_replace_every_window() {
         let mut rng = Rng::with_seed(1);
-        let mut backoff = Backoff::new(Some(vec![Duration::ZERO, Duration::from_millis(50)]));
+        let mut backoff = Backoff::new(Some(vec![Duration::ZERO, Duration::from_millis(50)]), true);
         assert_eq!(
             backoff.next(Duration::ZERO, Cause::Announced, None, &mut rng),
             Duration::ZERO

@@ -111,6 +111,13 @@ impl Inbox {
         self.forget_old(now);
     }
 
+    /// Takes an answered id for one that was never seen.
+    pub(super) fn forget(&mut self, id: &str) {
+        if let Some(Record::Answered { frame: Some(frame) }) = self.records.remove(id) {
+            self.answered_bytes -= frame.len();
+        }
+    }
+
     /// Remembers another answer, or none, for an id whose answer could not be delivered.
     pub(super) fn replace_answer(&mut self, id: &str, replacement: Option<FrameText>) {
         // A body that is no longer kept stays dropped.

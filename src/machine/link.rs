@@ -175,6 +175,9 @@ impl Machine {
         self.last_failure = None;
         self.timers
             .set(Timer::Stable, now.mono + self.settings.timing.stable);
+        if !self.settings.protections.stability {
+            self.proven_stable();
+        }
         if let Some((id, _)) = self.operations.connect() {
             self.complete(id, Ok(super::action::Output::Nothing));
         }

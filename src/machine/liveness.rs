@@ -60,7 +60,8 @@ impl Machine {
         let last = connection.liveness.last_inbound;
         let (ping, dead) = (self.settings.timing.ping, self.settings.timing.dead);
         let silent = now.mono.saturating_sub(last);
-        if silent >= dead && self.link == LinkState::Suspect {
+        if silent >= dead && self.link == LinkState::Suspect && self.settings.protections.dead_timer
+        {
             return self.half_open(now, silent);
         }
         if silent < ping {

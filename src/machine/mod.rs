@@ -33,6 +33,7 @@ mod liveness;
 mod operations;
 mod outbox;
 mod poison;
+pub mod protections;
 mod redaction;
 mod replies;
 pub mod snapshot;
@@ -60,6 +61,7 @@ use inbox::Inbox;
 use liveness::Liveness;
 use operations::Operations;
 use outbox::Outbox;
+use protections::Protections;
 use snapshot::Counters;
 pub use snapshot::State;
 use time::{Now, TimerTable};
@@ -93,6 +95,8 @@ pub struct Settings {
     pub redact_handler_errors: bool,
     /// Copied into every request object behind its opening brace.
     pub request_lead: &'static str,
+    #[doc(hidden)]
+    pub protections: Protections,
 }
 
 impl Settings {
@@ -113,6 +117,7 @@ impl Settings {
             fail_fast: config.fail_fast,
             redact_handler_errors: config.redact_handler_errors,
             request_lead,
+            protections: config.protections,
         }
     }
 }
@@ -208,8 +213,12 @@ pub struct Machine {
 impl Machine {
     /// A machine at rest. `seed` decides every random choice.
     pub fn new(settings: Settings, agent: Agent, credentials: Credentials, seed: u64) -> Self {
+        let outbox = Outbox::new(settings.protections);
         Self {
-            backoff: Backoff::new(settings.reconnect_delays.clone()),
+            backoff: Backoff::new(
+                settings.reconnect_delays.clone(),
+                settings.protections.jitter,
+            ),
             auth: Auth::new(credentials),
             settings,
             agent,
@@ -221,7 +230,7 @@ impl Machine {
             connection: None,
             next_connection: 1,
             inbox: Inbox::default(),
-            outbox: Outbox::default(),
+            outbox,
             operations: Operations::default(),
             requests: HashMap::new(),
             next_request: 1,

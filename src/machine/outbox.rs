@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::action::{ConnectionNo, DispatchId};
 use super::poison::{SOON, Suspicion, Verdict};
+use super::protections::Protections;
 use crate::protocol::frame::FrameText;
 
 struct Entry {
@@ -45,7 +46,6 @@ pub(super) enum Write {
 }
 
 /// The answers that may still have to be sent.
-#[derive(Default)]
 pub(super) struct Outbox {
     /// In the order in which they became final; those given to the current connection are in front.
     entries: VecDeque<Entry>,
@@ -55,9 +55,24 @@ pub(super) struct Outbox {
     awaited: Option<(ConnectionNo, u64)>,
     /// The peer of the current connection does not answer pings.
     unfenced: bool,
+    /// Whether answers are kept at all, and until they are proven.
+    keeps: bool,
+    fences: bool,
 }
 
 impl Outbox {
+    pub(super) fn new(protections: Protections) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            fence: 0,
+            awaited: None,
+            unfenced: false,
+            keeps: protections.outbox,
+            fences: protections.fences,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -113,6 +128,9 @@ impl Outbox {
             write(Write::Frame(entry.frame.clone()));
             given += 1;
         }
+        if !self.fences {
+            return self.drop_while(|entry| entry.sent.is_some());
+        }
         self.fence_if_needed(conn, write);
     }
 
@@ -164,6 +182,10 @@ impl Outbox {
         }
         self.awaited = None;
         self.unfenced = false;
+        if !self.keeps {
+            self.entries.clear();
+            self.bytes = 0;
+        }
     }
 
     /// `conn` has ended: which answers it was about, and what becomes of them.
@@ -265,7 +287,7 @@ mod tests {
 
     #[test]
     fn any_number_of_answers_share_a_fence() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(Protections::default());
         push(&mut outbox, "a");
         assert_eq!(flushed(&mut outbox, 1), ["a", "fence 1"]);
         push(&mut outbox, "b");
@@ -283,7 +305,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_not_proven_by_a_ping_that_went_before_it() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(Protections::default());
         push(&mut outbox, "a");
         flushed(&mut outbox, 1);
         push(&mut outbox, "b");
@@ -294,7 +316,7 @@ mod tests {
 
     #[test]
     fn what_was_not_proven_is_sent_again_in_order_and_identical() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(Protections::default());
         push(&mut outbox, "a");
         push(&mut outbox, "b");
         assert_eq!(flushed(&mut outbox, 1), ["a", "b", "fence 1"]);
@@ -312,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_expired_are_handed_out_once() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(Protections::default());
         push(&mut outbox, "a");
         outbox.push("b".into(), "b".to_owned().into(), Duration::from_secs(5));
         assert_eq!(outbox.next_expiry(), Some(Duration::from_secs(5)));

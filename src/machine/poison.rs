@@ -68,6 +68,9 @@ impl Suspicion {
 impl Machine {
     /// Gives up the answer that the peer closes on, if that is now known. `too_big` is the peer's own word.
     pub(super) fn blame_answers(&mut self, now: Now, conn: ConnectionNo, too_big: bool) -> bool {
+        if !self.settings.protections.poison_guard {
+            return false;
+        }
         let guilty = self.outbox.blame(conn, now.mono, too_big);
         for (id, verdict) in &guilty {
             let reason = match verdict {

@@ -23,6 +23,8 @@ enum Policy {
     Ours,
     /// Ours with a window of 2 s behind the first: ten thousand clients in it are 5,000 a second.
     Short,
+    /// Ours without its randomness.
+    Unjittered,
     /// What slack-python does: 5 s, always.
     Fixed,
 }
@@ -40,7 +42,7 @@ impl Client {
         let windows = matches!(policy, Policy::Short).then_some(windows);
         Self {
             policy,
-            backoff: Backoff::new(windows),
+            backoff: Backoff::new(windows, !matches!(policy, Policy::Unjittered)),
             rng: Rng::with_seed(seed),
         }
     }
@@ -187,6 +189,15 @@ fn a_short_second_window_would_miss_the_goals() {
         crash.peak > 4000 && crash.tries_per_client > 3.0,
         "{crash:?}"
     );
+}
+
+#[test]
+fn without_jitter_every_goal_is_missed() {
+    for cause in [Cause::Announced, Cause::Crash] {
+        let restart = herd(Policy::Unjittered, cause, seconds(5), 1000, 1);
+        assert!(restart.peak > 4000, "{restart:?}");
+        assert!(restart.tries_per_client > 3.0, "{restart:?}");
+    }
 }
 
 #[test]
