@@ -124,6 +124,30 @@ static void four_workers(void) {
 
 static char seen[8192];
 
+static struct gate blocked = GATE, unblock = GATE;
+
+/* Blocks its thread as a long computation would, and says nothing meanwhile. */
+static void handle_blocking(void *mesh, const char *dispatch_id, const char *request, size_t length) {
+    gate_pass(&blocked);
+    gate_wait(&unblock, 1);
+    answer_ok(mesh, dispatch_id, request, length);
+}
+
+static void all_workers_blocked(void) {
+    svantic_mesh *mesh = create("\"workers\":64,\"heartbeat_interval_ms\":50,\"ping_interval_ms\":1000,\"dead_after_ms\":2000");
+    define(mesh, "block", handle_blocking, mesh);
+    CHECK_OK(svantic_connect(mesh, 0));
+    tell("connected");
+    gate_wait(&blocked, 64);
+    tell("blocked");
+    await_line("go on");
+    gate_pass(&unblock);
+    await_line("leave");
+    CHECK_OK(svantic_disconnect(mesh, 0));
+    svantic_free(mesh);
+    CHECK_OK(svantic_shutdown(5000));
+}
+
 static void note_event(void *user_data, int32_t event, const char *json, size_t length) {
     char state[32];
     (void)user_data, (void)length;
@@ -253,5 +277,5 @@ static void user_data_is_released_at_the_end(void) {
     CHECK(gate_count(&handler_data) == 1 && gate_count(&old_event_data) == 1 && gate_count(&new_event_data) == 1);
 }
 
-CASES(CASE(one_worker), CASE(slow_behind_quick), CASE(four_workers), CASE(events_in_order), CASE(signals_are_the_hosts),
+CASES(CASE(one_worker), CASE(slow_behind_quick), CASE(four_workers), CASE(all_workers_blocked), CASE(events_in_order), CASE(signals_are_the_hosts),
       CASE(user_data_is_released_once), CASE(user_data_is_released_at_the_end))

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use svantic_gateway::Answer;
+use svantic_gateway::{Answer, Snapshot};
 
-use crate::process::{Under, assert_clean, gateway, result, run, send, start, start_under};
+use crate::process::{
+    HANG, INSTANCE, Under, assert_clean, gateway, result, run, send, start, start_under,
+};
 
 #[test]
 fn one_worker_runs_one_thing_at_a_time() {
@@ -47,6 +49,39 @@ fn four_workers_run_four_handlers() {
     let mut case = start(&gateway, "delivery_threads", "four_workers");
     case.says("connected");
     let sent: Vec<_> = (0..4).map(|_| send(&gateway, "together")).collect();
+    for pending in &sent {
+        assert_eq!(result(pending), "ok");
+    }
+    case.tell("leave");
+    case.succeeds();
+    assert_clean(&gateway);
+}
+
+/// the link and its heartbeats owe nothing to handlers.
+#[test]
+fn handlers_that_block_every_delivery_thread_hold_up_neither_heartbeats_nor_the_link() {
+    let gateway = gateway();
+    let mut case = start(&gateway, "delivery_threads", "all_workers_blocked");
+    case.says("connected");
+    let sent: Vec<_> = (0..64).map(|_| send(&gateway, "block")).collect();
+    case.says("blocked");
+    let beats = |seen: &Snapshot| seen.agent(INSTANCE).map_or(0, |agent| agent.heartbeats);
+    let mut before = 0;
+    // Long enough for a dead link to be given up once over.
+    for _ in 0..60 {
+        assert!(gateway.wait_until(HANG, |seen| {
+            let beat = beats(seen) > before;
+            before = beats(seen);
+            beat
+        }));
+    }
+    let agent = gateway.agent(INSTANCE).expect("it is connected");
+    assert_eq!(
+        (agent.connections, agent.welcomes),
+        (1, 1),
+        "one link for all of it"
+    );
+    case.tell("go on");
     for pending in &sent {
         assert_eq!(result(pending), "ok");
     }
