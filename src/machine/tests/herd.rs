@@ -56,7 +56,7 @@ impl Client {
 }
 
 /// A gateway that is back at `back` and then takes `per_second`.
-struct Gateway {
+pub(super) struct Gateway {
     back: Duration,
     per_second: f64,
     tokens: f64,
@@ -67,7 +67,16 @@ impl Gateway {
     /// How much of an idle second the bucket keeps.
     const KEPT: f64 = 0.1;
 
-    fn accepts(&mut self, now: Duration) -> bool {
+    pub(super) fn new(back: Duration, per_second: u32) -> Self {
+        Self {
+            back,
+            per_second: per_second.into(),
+            tokens: 0.0,
+            filled: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn accepts(&mut self, now: Duration) -> bool {
         if now < self.back {
             return false;
         }
@@ -104,15 +113,15 @@ impl Figures {
     }
 }
 
-/// One restart as the gateway sees it, until everybody is back, or for so long.
-fn herd(policy: Policy, cause: Cause, outage: Duration, per_second: u32, seed: u64) -> Figures {
-    let mut gateway = Gateway {
-        back: outage,
-        per_second: per_second.into(),
-        tokens: 0.0,
-        filled: Duration::ZERO,
-    };
-    let mut clients: Vec<_> = (0..CLIENTS as u64)
+/// The attempts of a restart, and when each client was ready: at the end, or after so long.
+fn attempts_and_returns(
+    clients: usize,
+    policy: Policy,
+    cause: Cause,
+    mut gateway: Gateway,
+    seed: u64,
+) -> (Vec<Duration>, Vec<Duration>) {
+    let mut clients: Vec<_> = (0..clients as u64)
         .map(|n| Client::new(policy, cause, seed << 32 | n))
         .collect();
     let mut due: BinaryHeap<_> = clients
@@ -129,6 +138,25 @@ fn herd(policy: Policy, cause: Cause, outage: Duration, per_second: u32, seed: u
             due.push(Reverse((clients[n].next(now, Cause::Crash), n)));
         }
     }
+    (attempts, ready)
+}
+
+/// When each of so many clients is ready again.
+pub(super) fn come_back(
+    clients: usize,
+    cause: Cause,
+    outage: Duration,
+    per_second: u32,
+    seed: u64,
+) -> Vec<Duration> {
+    let gateway = Gateway::new(outage, per_second);
+    attempts_and_returns(clients, Policy::Ours, cause, gateway, seed).1
+}
+
+/// One restart as the gateway sees it.
+fn herd(policy: Policy, cause: Cause, outage: Duration, per_second: u32, seed: u64) -> Figures {
+    let gateway = Gateway::new(outage, per_second);
+    let (attempts, ready) = attempts_and_returns(CLIENTS, policy, cause, gateway, seed);
     let mut first = 0;
     let mut peak = 0;
     for (last, at) in attempts.iter().enumerate() {

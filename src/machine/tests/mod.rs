@@ -10,6 +10,7 @@ mod draining;
 mod farewell;
 mod fences;
 mod herd;
+mod herd_of_machines;
 mod hosted;
 mod link_ends;
 mod liveness;
