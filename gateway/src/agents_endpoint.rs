@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    envelope, faults::Override, records::AgentRecord, redact, reply::Reply, shared::Shared,
-    state::State, token::Claims,
+    envelope, faults::Override, records::AgentRecord, redact, reply::Reply, script::Event,
+    shared::Shared, state::State, token::Claims,
 };
 
 const SCHEMES: [&str; 2] = ["svantic_jwt", "shared_secret"];
@@ -107,6 +107,8 @@ fn enter(state: &mut State, claims: &Claims, fields: &Map<String, Value>, names:
     agent.registration = redact::value(Value::Object(fields.clone()));
     agent.registered = true;
     agent.registrations += 1;
+    state.totals.registrations += 1;
+    state.happened(Event::Register, Some(instance_id));
 }
 
 fn accept(
@@ -147,6 +149,7 @@ pub(crate) fn deregister(shared: &Shared, fields: &Map<String, Value>) -> Reply 
         agent.filter(|agent| agent.registered).map(|agent| {
             agent.registered = false;
             agent.deregistrations += 1;
+            state.totals.deregistrations += 1;
         })
     });
     match known {

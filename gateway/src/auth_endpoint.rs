@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     reply::Reply,
+    script::Event,
     shared::{Shared, TENANT},
     token::Claims,
 };
@@ -38,5 +39,10 @@ pub(crate) fn get_token(shared: &Shared, fields: &Map<String, Value>) -> Reply {
         );
     }
     let claims = Claims::new(TENANT, agent_type, client_id, ttl);
-    Reply::ok(&json!({"token": shared.signer.sign(&claims)}))
+    let token = shared.signer.sign(&claims);
+    shared.change(|state| {
+        state.totals.tokens += 1;
+        state.happened(Event::Token, None);
+    });
+    Reply::ok(&json!({"token": token}))
 }

@@ -23,10 +23,13 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    assumptions::DuplicateSocket,
     envelope,
     faults::Stage,
     frame_filter::FrameFilter,
     records::{Direction, FrameKind},
+    script::Event,
+    server_ping,
     shared::Shared,
     state::{Link, State},
     timestamp,
@@ -44,6 +47,8 @@ const CLOSE_SUPERSEDED: u16 = 4409;
 /// What the task of a socket is told to send.
 pub(crate) enum Command {
     Text(String),
+    Welcome(String),
+    Dispatch(Arc<str>),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
     Close(u16, String),
@@ -66,11 +71,12 @@ pub(crate) fn start(shared: &Arc<Shared>, instance_id: String, upgrade: OnUpgrad
             instance_id,
             connection,
             ready: false,
+            welcomed: false,
             commands: sender,
             abort: Arc::new(Notify::new()),
         };
-        state.links.insert(key, link.clone());
-        state.recount(&link.instance_id);
+        state.totals.upgrades += 1;
+        state.link(link.clone());
         link
     });
     let shared = Arc::clone(shared);
@@ -107,7 +113,8 @@ async fn run(
     let end = tokio::select! {
         biased;
         () = link.abort.notified() => End::Reset,
-        () = write(&mut sink, &mut commands) => End::Closed,
+        () = write(shared, link, &mut sink, &mut commands) => End::Closed,
+        () = server_ping::run(shared, link) => End::Closed,
         () = read(shared, link, &mut stream) => End::Closed,
     };
     let Ok(socket) = sink.reunite(stream) else {
@@ -131,12 +138,24 @@ async fn run(
 
 /// Writes what is queued, in order; ends when a close frame got no answer in time.
 async fn write(
+    shared: &Shared,
+    link: &Link,
     sink: &mut SplitSink<Socket, Message>,
     commands: &mut mpsc::UnboundedReceiver<Command>,
 ) {
     while let Some(command) = commands.recv().await {
+        shared.unsilenced().await;
+        let mut event = None;
         let (message, closing) = match command {
             Command::Text(text) => (Message::text(text), false),
+            Command::Welcome(text) => {
+                event = Some(Event::Welcome);
+                (Message::text(text), false)
+            }
+            Command::Dispatch(text) => {
+                event = Some(Event::Dispatch);
+                (Message::text(&*text), false)
+            }
             Command::Binary(bytes) => (Message::binary(bytes), false),
             Command::Ping(bytes) => (Message::Ping(Bytes::from(bytes)), false),
             Command::Close(code, reason) => {
@@ -154,6 +173,9 @@ async fn write(
         }
         if sent.is_err() {
             break;
+        }
+        if let Some(event) = event {
+            shared.happened(event, &link.instance_id);
         }
     }
     // The reading side sees the end of a broken socket, with what the peer managed to send before.
@@ -258,6 +280,9 @@ async fn next_text(
         };
         shared.change(|state| {
             state.record_frame(link, Direction::FromAgent, kind, &text);
+            if kind == FrameKind::Pong {
+                state.take_pong(link, &text);
+            }
             if kind == FrameKind::Binary {
                 state.violation(&link.instance_id, "a binary message");
             }
@@ -299,29 +324,44 @@ fn welcome(state: &mut State, link: &Link) {
         return;
     }
     let older: Vec<u64> = state
-        .links
-        .values()
-        .filter(|other| other.instance_id == link.instance_id && other.key < link.key)
+        .links_of(&link.instance_id)
         .map(|other| other.key)
+        .filter(|key| *key < link.key)
         .collect();
+    let mut takes_over = false;
     for key in older {
         if let Some(older) = state.unlink(key) {
-            send_close(state, &older, CLOSE_SUPERSEDED, "superseded");
+            takes_over |= older.welcomed;
+            match state.duplicate_socket {
+                DuplicateSocket::NewestSilent => older.abort.notify_one(),
+                // The second upgrade of a pair that came at the same moment is not refused any more.
+                DuplicateSocket::Newest | DuplicateSocket::Refuse => {
+                    send_close(state, &older, CLOSE_SUPERSEDED, "superseded");
+                }
+            }
         }
     }
+    let left_at = state.presence_mut(&link.instance_id).left_at;
+    let recently = match state.resumed_window {
+        None => true,
+        Some(window) => takes_over || left_at.is_some_and(|at| at.elapsed() <= window),
+    };
     let resumed = state
         .agents
         .get_mut(&link.instance_id)
         .is_some_and(|agent| {
             agent.welcomes += 1;
-            agent.welcomes > 1
+            agent.welcomes > 1 && recently
         });
     let payload = json!({"resumed": resumed, "server_time": timestamp::now()});
     let id = format!("w-{}", uuid::Uuid::new_v4().simple());
     let text = envelope::write("welcome", &id, None, &payload);
-    state.send_text(link, text);
+    state.record_frame(link, Direction::ToAgent, FrameKind::Text, &text);
+    // An error means that the socket's task has ended; its end is recorded by itself.
+    let _ = link.commands.send(Command::Welcome(text));
     if let Some(link) = state.links.get_mut(&link.key) {
         link.ready = true;
+        link.welcomed = true;
     }
     state.recount(&link.instance_id);
     state.send_waiting(&link.instance_id);
@@ -342,10 +382,6 @@ pub(crate) fn close(shared: &Shared, link: &Link, code: u16, reason: &str) {
             link.ready = false;
         }
         state.recount(&link.instance_id);
-        for dispatch in state.open.values_mut() {
-            if dispatch.sent_on == Some(link.key) {
-                dispatch.sent_on = None;
-            }
-        }
+        state.forget_sendings(link.key);
     });
 }

@@ -1,6 +1,6 @@
 //! The control face for people and scripts: `/_gateway/…`, for loopback peers only.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -15,8 +15,10 @@ use url::{Host, Url};
 use crate::{
     dispatch::{Answer, DispatchError, DispatchRequest},
     faults::Faults,
+    options::Options,
     redact,
     reply::{Body, Reply},
+    script::Script,
     shared::Shared,
 };
 
@@ -65,20 +67,35 @@ pub(crate) async fn handle(
     let body = body.to_bytes();
     let reply = match (head.method.as_str(), name) {
         ("GET", "agents") => shown(shared.read(|s| json!(s.agents.values().collect::<Vec<_>>()))),
-        ("GET", "sessions") => {
-            shown(shared.read(|s| json!(s.sessions.values().collect::<Vec<_>>())))
-        }
-        ("GET", "requests") => shown(shared.read(|s| json!(s.requests))),
-        ("GET", "ledger") => shown(
-            shared.read(|s| json!({"entries": s.ledger.entries(), "violations": s.violations})),
-        ),
+        ("GET", "sessions") => shown(shared.read(|s| json!(s.sessions.all().collect::<Vec<_>>()))),
+        ("GET", "requests") => shown(shared.read(|s| json!(s.requests.all()))),
+        ("GET", "ledger") => shown(shared.read(|s| {
+            let entries = s.ledger.ledger().entries();
+            json!({"entries": entries, "violations": s.violations})
+        })),
+        ("GET", "totals") => shown(shared.read(|s| json!(s.totals))),
+        ("GET", "script") => shown(shared.read(|s| json!(s.script.status))),
+        ("GET", "assumptions") => shown(assumptions(&shared.options)),
         ("GET", "faults") => shown(json!(*shared.faults.borrow())),
         ("POST", "dispatch") => dispatch(shared, &body).await,
         ("POST", "faults") => set_faults(shared, &body),
+        ("POST", "script") => set_script(shared, &body),
         ("POST", "close" | "abort" | "forget") => on_instance(shared, name, &body),
         _ => Reply::refuse(404, "NOT_FOUND", "no such request of the control face"),
     };
     reply.into_response()
+}
+
+/// The named assumptions, so that a run can say under which of them it passed.
+fn assumptions(options: &Options) -> Value {
+    let seconds = |duration: Option<Duration>| duration.map(|d| d.as_secs_f64());
+    json!({
+        "duplicate_socket": options.duplicate_socket,
+        "drops_late_results": options.drops_late_results,
+        "server_ping": seconds(options.server_ping),
+        "resumed_window": seconds(options.resumed_window),
+        "resend_unanswered": options.resend_unanswered,
+    })
 }
 
 fn host_is_local(headers: &HeaderMap) -> bool {
@@ -103,8 +120,22 @@ fn set_faults(shared: &Shared, body: &[u8]) -> Reply {
         .and_then(|text| Faults::from_json(text).map_err(|error| error.to_string()));
     match faults {
         Ok(faults) => {
-            shared.change_faults(|now| *now = faults);
+            shared.replace_faults(faults);
             Reply::ok(&json!({"ok": true}))
+        }
+        Err(error) => Reply::bad_request(&error),
+    }
+}
+
+fn set_script(shared: &Shared, body: &[u8]) -> Reply {
+    let script = std::str::from_utf8(body)
+        .map_err(|error| error.to_string())
+        .and_then(Script::from_json);
+    match script {
+        Ok(script) => {
+            let steps = script.len();
+            shared.change(|state| state.script.start(script));
+            Reply::ok(&json!({"ok": true, "steps": steps}))
         }
         Err(error) => Reply::bad_request(&error),
     }
@@ -147,9 +178,7 @@ async fn dispatch(shared: &Arc<Shared>, body: &[u8]) -> Reply {
     let timeout = shared.options.dispatch_timeout;
     let pending = shared.change(|state| state.begin_dispatch(&request, timeout));
     let id = pending.id.clone();
-    let waiting = tokio::task::spawn_blocking(move || pending.wait_to_the_end());
-    let outcome = waiting.await.unwrap_or(Err(DispatchError::Stopped));
-    match outcome {
+    match pending.outcome().await {
         Ok(Answer::Result(result)) => Reply::ok(&json!({"dispatch_id": id, "result": result})),
         Ok(Answer::Error { code, message }) => {
             Reply::ok(&json!({"dispatch_id": id, "error": {"code": code, "message": message}}))

@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 
 /// One dispatch to be made (protocol.md 4, `dispatch`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -122,6 +123,8 @@ pub(crate) type Outcome = Result<Answer, DispatchError>;
 pub(crate) struct Slot {
     outcome: Mutex<Option<Outcome>>,
     filled: Condvar,
+    /// The same for tasks.
+    notify: Notify,
 }
 
 impl Slot {
@@ -130,7 +133,9 @@ impl Slot {
         if slot.is_none() {
             *slot = Some(outcome);
         }
+        drop(slot);
         self.filled.notify_all();
+        self.notify.notify_waiters();
     }
 }
 
@@ -152,6 +157,20 @@ impl PendingDispatch {
     pub fn poll(&self) -> Option<Result<Answer, DispatchError>> {
         let slot = self.slot.outcome.lock();
         slot.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The outcome, for tasks: comes at the latest when the dispatch has timed out or the gateway stops.
+    ///
+    /// Thousands of these can be awaited at once, from any runtime; none holds a thread.
+    pub async fn outcome(&self) -> Result<Answer, DispatchError> {
+        let mut filled = std::pin::pin!(self.slot.notify.notified());
+        // Before the look, so that what is filled in after it is heard.
+        filled.as_mut().enable();
+        if let Some(outcome) = self.poll() {
+            return outcome;
+        }
+        filled.await;
+        self.poll().unwrap_or(Err(DispatchError::Stopped))
     }
 
     /// Waits for the answer, no longer than `timeout`. May be called again afterwards.

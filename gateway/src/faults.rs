@@ -1,6 +1,6 @@
 //! What the gateway does wrong on purpose: the fault switches, as JSON for scripts and as a type for tests.
 
-use std::{str::FromStr, time::Duration};
+use std::{num::NonZeroU64, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
@@ -27,6 +27,12 @@ pub struct Faults {
     pub subprotocol: Option<Override>,
     /// Pings are never answered.
     pub no_pong: bool,
+    /// Everything is read and nothing is answered: no reply, no frame, no pong. Clearing it lets what was held go out;
+    /// the pongs and the answers to close frames are lost.
+    pub silent: bool,
+    /// How many bytes each socket gets in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow: Option<NonZeroU64>,
     /// Raw texts that are sent between the `hello` and the `welcome`.
     pub before_welcome: Vec<String>,
     /// Every ready socket is reset (RST) in this rhythm.
@@ -58,8 +64,8 @@ pub struct Refusal {
     /// The whole body, raw, instead of the JSON of `code` and `message`.
     #[serde(default)]
     pub body: Option<String>,
-    /// The `Retry-After` header.
-    #[serde(default)]
+    /// The `Retry-After` header; as JSON a number will do for seconds.
+    #[serde(default, deserialize_with = "text_or_number")]
     pub retry_after: Option<String>,
     /// The `Location` header, for redirects (security.md S-06).
     #[serde(default)]
@@ -81,6 +87,14 @@ impl Refusal {
             retry_after: None,
             location: None,
             times: None,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if (300..600).contains(&self.status) {
+            Ok(())
+        } else {
+            Err(format!("{} is not a status that refuses", self.status))
         }
     }
 
@@ -158,7 +172,7 @@ macro_rules! from_str_as_json {
         }
     )*};
 }
-from_str_as_json!(Endpoint, Stage);
+from_str_as_json!(Endpoint, Stage, crate::DuplicateSocket);
 
 /// A value put in the place of the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +200,17 @@ fn present_or_null<'de, D: Deserializer<'de>>(
 ) -> Result<Option<Override>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(Some(text.map_or(Override::Null, Override::Text)))
+}
+
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Number(seconds) => Ok(Some(seconds.to_string())),
+        other => Err(D::Error::custom(format_args!(
+            "retry_after {other} is neither text nor a number"
+        ))),
+    }
 }
 
 pub(crate) mod seconds {
@@ -224,15 +249,12 @@ impl Faults {
     /// From the JSON that `POST /_gateway/faults` takes.
     pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
         let faults: Self = serde_json::from_str(json)?;
-        for refusal in &faults.refuse {
-            if !(300..600).contains(&refusal.status) {
-                return Err(serde_json::Error::custom(format_args!(
-                    "{} is not a status that refuses",
-                    refusal.status
-                )));
-            }
-        }
+        faults.check().map_err(serde_json::Error::custom)?;
         Ok(faults)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.refuse.iter().try_for_each(Refusal::check)
     }
 
     /// Takes one use of the first refusal for `endpoint`.

@@ -1,32 +1,46 @@
 //! Swallows outgoing pongs or close frames while a fault asks for it: tungstenite answers both by itself and cannot
-//! be told not to.
+//! be told not to. Also lets the bytes out slowly.
 
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+use crate::faults::{Faults, Stage};
 
 const CLOSE: u8 = 0x8;
 const PONG: u8 = 0xA;
+/// Into how many pieces what goes out in a second is cut when it goes slowly.
+const SLOW_PARTS: u64 = 20;
 
 /// Which frames no socket sends at the moment.
 #[derive(Default)]
 pub(crate) struct Mutes {
     pong: AtomicBool,
     close: AtomicBool,
+    /// 0 is as fast as it goes.
+    bytes_per_second: AtomicU64,
 }
 
 impl Mutes {
-    pub(crate) fn set(&self, pong: bool, close: bool) {
-        self.pong.store(pong, Ordering::SeqCst);
-        self.close.store(close, Ordering::SeqCst);
+    pub(crate) fn set(&self, faults: &Faults) {
+        let close = faults.stall == Some(Stage::Close);
+        self.pong
+            .store(faults.no_pong || faults.silent, Ordering::SeqCst);
+        self.close.store(close || faults.silent, Ordering::SeqCst);
+        let slow = faults.slow.map_or(0, std::num::NonZero::get);
+        self.bytes_per_second.store(slow, Ordering::SeqCst);
     }
 
     pub(crate) fn close(&self) -> bool {
@@ -101,6 +115,8 @@ pub(crate) struct FrameFilter<S> {
     inner: S,
     mutes: Arc<Mutes>,
     position: Position,
+    /// The pause after what was written slowly.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> FrameFilter<S> {
@@ -109,6 +125,7 @@ impl<S> FrameFilter<S> {
             inner,
             mutes,
             position: Position::default(),
+            pause: None,
         }
     }
 
@@ -154,7 +171,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FrameFilter<S> {
             this.position = ahead;
             return Poll::Ready(Ok(run));
         }
-        let written = ready!(Pin::new(&mut this.inner).poll_write(context, &bytes[..run]))?;
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(context));
+            this.pause = None;
+        }
+        let rate = this.mutes.bytes_per_second.load(Ordering::SeqCst);
+        let most = if rate == 0 {
+            run
+        } else {
+            let part = usize::try_from(rate / SLOW_PARTS).unwrap_or(usize::MAX);
+            run.min(part.max(1))
+        };
+        let written = ready!(Pin::new(&mut this.inner).poll_write(context, &bytes[..most]))?;
+        let micros = (written as u64).saturating_mul(1_000_000);
+        this.pause = micros
+            .checked_div(rate)
+            .map(|micros| Box::pin(sleep(Duration::from_micros(micros))));
         if written == run {
             this.position = ahead;
         } else {
@@ -177,6 +209,28 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_bytes_take_their_time_and_all_arrive() {
+        let mutes = Arc::new(Mutes::default());
+        mutes.set(&Faults {
+            slow: std::num::NonZero::new(100),
+            ..Faults::default()
+        });
+        let mut filter = FrameFilter::new(Vec::new(), Arc::clone(&mutes));
+        let sent = frame(1, &[7; 198]);
+        let begin = tokio::time::Instant::now();
+        filter.write_all(&sent).await.unwrap();
+        // The virtual clock: 202 bytes, less the pause after the last piece.
+        let took = begin.elapsed();
+        assert!(
+            (Duration::from_millis(1_950)..Duration::from_millis(2_100)).contains(&took),
+            "{took:?}"
+        );
+        mutes.set(&Faults::default());
+        filter.write_all(&sent).await.unwrap();
+        assert_eq!(filter.into_inner(), [sent.clone(), sent].concat());
+    }
 
     fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0x80 | opcode];
@@ -218,7 +272,10 @@ mod tests {
         .concat();
         for cut in [1, 2, 3, 5, 7, 64, 1_000, all.len()] {
             let mutes = Arc::new(Mutes::default());
-            mutes.set(true, false);
+            mutes.set(&Faults {
+                no_pong: true,
+                ..Faults::default()
+            });
             let mut filter = FrameFilter::new(Vec::new(), mutes);
             for piece in all.chunks(cut) {
                 filter.write_all(piece).await.unwrap();

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpListener, runtime};
+use tokio::{net::TcpListener, runtime, sync::mpsc::UnboundedReceiver};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -18,13 +18,15 @@ use crate::{
     error::Error,
     fault_clock,
     faults::Faults,
-    ledger::Ledger,
+    ledger::{Ledger, LedgerEntry},
     listener,
     options::Options,
-    records::{AgentRecord, Direction, FrameKind, FrameRecord, RequestRecord, SessionRecord},
+    records::{AgentRecord, FrameKind, FrameRecord, RequestRecord, SessionRecord},
+    script::{self, Later, Script, ScriptStatus},
     shared::{Shared, TENANT},
-    state::Snapshot,
+    snapshot::Snapshot,
     token::Claims,
+    totals::Totals,
 };
 
 /// How often dispatches are looked through for those that have been open too long.
@@ -93,14 +95,19 @@ impl Gateway {
             Some(tls) => (Some(tls.ca_pem), Some(TlsAcceptor::from(tls.config))),
             None => (None, None),
         };
-        let shared = Arc::new(Shared::new(options, url));
+        let (later_sender, later) = tokio::sync::mpsc::unbounded_channel();
+        let script = options.script.clone();
+        let shared = Arc::new(Shared::new(options, url, later_sender));
+        if let Some(script) = script {
+            shared.change(|state| state.script.start(script));
+        }
         let (sender, ended) = mpsc::sync_channel(1);
         let on_thread = Arc::clone(&shared);
         // The runtime is dropped on this thread and never on a caller's: that may be inside another runtime.
         thread::Builder::new()
             .name("svantic-gateway-main".to_owned())
             .spawn(move || {
-                runtime.block_on(serve(on_thread, listener, acceptor));
+                runtime.block_on(serve(on_thread, listener, acceptor, later));
                 runtime.shutdown_timeout(THREADS_END);
                 let _ = sender.send(());
             })
@@ -175,39 +182,48 @@ impl Gateway {
             .change(|state| state.begin_dispatch(&request, timeout))
     }
 
-    fn send(&self, instance_id: &str, kind: FrameKind, shown: &str, command: Command) -> bool {
-        self.shared().change(|state| {
-            let Some(link) = state.link_of(instance_id).cloned() else {
-                return false;
-            };
-            state.record_frame(&link, Direction::ToAgent, kind, shown);
-            link.commands.send(command).is_ok()
-        })
-    }
-
     /// Sends any text on the instance's socket; false if it has none.
     pub fn send_text(&self, instance_id: &str, text: &str) -> bool {
         let command = Command::Text(text.to_owned());
-        self.send(instance_id, FrameKind::Text, text, command)
+        self.shared()
+            .send(instance_id, FrameKind::Text, text, command)
     }
 
     /// Sends a binary message on the instance's socket; false if it has none.
     pub fn send_binary(&self, instance_id: &str, bytes: &[u8]) -> bool {
         let shown = String::from_utf8_lossy(bytes);
         let command = Command::Binary(bytes.to_vec());
-        self.send(instance_id, FrameKind::Binary, &shown, command)
+        self.shared()
+            .send(instance_id, FrameKind::Binary, &shown, command)
     }
 
     /// Sends a ping (at most 125 bytes) on the instance's socket; false if it has none.
     pub fn ping(&self, instance_id: &str, bytes: &[u8]) -> bool {
         let bytes = &bytes[..bytes.len().min(125)];
         let shown = String::from_utf8_lossy(bytes);
-        self.send(
+        self.shared().send(
             instance_id,
             FrameKind::Ping,
             &shown,
             Command::Ping(bytes.to_vec()),
         )
+    }
+
+    /// Sends the last dispatch of the instance once more, answered or not, byte for byte; false without one or without
+    /// a welcomed socket.
+    pub fn repeat_last_dispatch(&self, instance_id: &str) -> bool {
+        self.shared()
+            .change(|state| state.repeat_last_dispatch(instance_id))
+    }
+
+    /// Makes every token issued so far a bad one; open sockets stay.
+    pub fn expire_tokens(&self) {
+        self.shared().signer.invalidate_all();
+    }
+
+    /// Reads everything and answers nothing, not even a ping, for this long; what was held goes out afterwards.
+    pub fn fall_silent(&self, duration: Duration) {
+        self.shared().fall_silent(duration);
     }
 
     /// Closes the instance's sockets with a close frame; false if it has none.
@@ -237,38 +253,49 @@ impl Gateway {
             .read(|state| state.agents.get(instance_id).cloned())
     }
 
-    /// All sessions, by session id.
+    /// The sessions that are kept, by session id.
     pub fn sessions(&self) -> Vec<SessionRecord> {
         self.shared()
-            .read(|state| state.sessions.values().cloned().collect())
+            .read(|state| state.sessions.all().cloned().collect())
     }
 
-    /// All requests, oldest first.
+    /// The requests that are kept, oldest first.
     pub fn requests(&self) -> Vec<RequestRecord> {
-        self.shared().read(|state| state.requests.clone())
+        self.shared().read(|state| state.requests.all().to_vec())
     }
 
     /// The frames of an instance, oldest first.
     pub fn frames(&self, instance_id: &str) -> Vec<FrameRecord> {
-        self.shared().read(|state| {
-            let of_instance = |frame: &&FrameRecord| frame.instance_id == instance_id;
-            state.frames.iter().filter(of_instance).cloned().collect()
-        })
+        self.shared()
+            .read(|state| state.frames.of(instance_id).cloned().collect())
     }
 
-    /// The ledger of all dispatches and answers.
+    /// The ledger of dispatches and answers: a copy of it all. [`Self::ledger_entry`] and [`Self::totals`] are cheaper.
     pub fn ledger(&self) -> Ledger {
-        self.shared().read(|state| state.ledger.clone())
+        self.shared().read(|state| state.ledger.ledger().clone())
     }
 
-    /// What agents did against the protocol, secrets removed; empty is what a test wants.
+    /// The ledger's entry of one dispatch id.
+    pub fn ledger_entry(&self, id: &str) -> Option<LedgerEntry> {
+        self.shared()
+            .read(|state| state.ledger.ledger().get(id).cloned())
+    }
+
+    /// The counters.
+    pub fn totals(&self) -> Totals {
+        self.shared().read(|state| state.totals)
+    }
+
+    /// What agents did against the protocol, secrets removed; empty is what a test wants. The first 10,000 lines are
+    /// kept.
     pub fn violations(&self) -> Vec<String> {
         self.shared().read(|state| state.violations.clone())
     }
 
     /// Waits until `condition` holds, looking after every change; false when `timeout` passes first.
     ///
-    /// The state is locked while the condition looks, so it must not call the gateway.
+    /// The state is locked while the condition looks, so it must not call the gateway. Under load it looks thousands
+    /// of times a second: [`Snapshot::totals`] costs the same however much is recorded.
     pub fn wait_until(
         &self,
         timeout: Duration,
@@ -289,7 +316,17 @@ impl Gateway {
 
     /// Replaces all faults. What a stall held back goes on when it is lifted.
     pub fn set_faults(&self, faults: Faults) {
-        self.shared().change_faults(|now| *now = faults);
+        self.shared().replace_faults(faults);
+    }
+
+    /// Sets a script in the place of the one before it. Steps without delay at `at: 0` are done when this returns.
+    pub fn set_script(&self, script: Script) {
+        self.shared().change(|state| state.script.start(script));
+    }
+
+    /// How far the script is.
+    pub fn script_status(&self) -> ScriptStatus {
+        self.shared().read(|state| state.script.status.clone())
     }
 }
 
@@ -301,12 +338,18 @@ impl fmt::Debug for Gateway {
     }
 }
 
-async fn serve(shared: Arc<Shared>, listener: std::net::TcpListener, tls: Option<TlsAcceptor>) {
+async fn serve(
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    later: UnboundedReceiver<Later>,
+) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
     let accepting = tokio::spawn(listener::run(Arc::clone(&shared), listener, tls));
     tokio::spawn(fault_clock::run(Arc::clone(&shared)));
+    tokio::spawn(script::run(Arc::clone(&shared), later));
     let expiring = Arc::clone(&shared);
     tokio::spawn(async move {
         loop {

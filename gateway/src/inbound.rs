@@ -1,13 +1,13 @@
 //! Takes the frames of a welcomed agent and notices what is wrong with them (protocol.md 4, 7).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use serde_json::{Map, Value};
 
 use crate::{
     dispatch::Answer,
     envelope::{self, Envelope},
-    ledger::ReceivedAnswer,
+    ledger::{Copy, Fingerprint, ReceivedAnswer},
+    recent,
+    script::Event,
     state::{Link, State},
 };
 
@@ -31,14 +31,9 @@ impl State {
 
     /// Ids are unique per sender; only the same bytes may come again (protocol.md 4, "Resume").
     pub(crate) fn check_frame_id(&mut self, link: &Link, frame: &Envelope, text: &str) {
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        let hash = hasher.finish();
-        let seen = self
-            .seen_frames
-            .entry(link.instance_id.clone())
-            .or_default();
-        if *seen.entry(frame.id.clone()).or_insert(hash) != hash {
+        let hash = recent::hash(text);
+        let key = recent::hash(&(link.instance_id.as_str(), frame.id.as_str()));
+        if *self.seen_frames.entry(key, hash) != hash {
             let fault = format!("frame id {:?} used for two different frames", frame.id);
             self.violation(&link.instance_id, &fault);
         }
@@ -69,11 +64,13 @@ impl State {
     /// A good heartbeat, by frame or HTTP.
     pub(crate) fn take_heartbeat(&mut self, instance_id: &str, payload: Map<String, Value>) {
         if let Some(agent) = self.agents.get_mut(instance_id) {
+            self.totals.heartbeats += 1;
             agent.heartbeats += 1;
             if let Some(status) = payload.get("status").and_then(Value::as_str) {
                 status.clone_into(&mut agent.status);
             }
             agent.last_heartbeat = Some(Value::Object(payload));
+            self.happened(Event::Heartbeat, Some(instance_id));
         }
     }
 
@@ -82,30 +79,68 @@ impl State {
             let fault = format!("{} without in_reply_to", frame.kind);
             return self.violation(&link.instance_id, &fault);
         };
+        let at = self.started.elapsed();
         let received = ReceivedAnswer {
-            at: self.started.elapsed(),
+            at,
             instance_id: link.instance_id.clone(),
             connection: link.connection,
             text: text.to_owned(),
         };
-        let fault = match self.ledger.entry_mut(id) {
-            None => Some(format!("in_reply_to {id:?} is no dispatch of this gateway")),
-            Some(entry) if !entry.sent.iter().any(|s| s.instance_id == link.instance_id) => Some(
-                format!("answer to dispatch {id:?}, which was not sent to this instance"),
-            ),
+        let print = Fingerprint {
+            text: recent::hash(text),
+            content: recent::hash(&(&frame.kind, &frame.payload)),
+        };
+        let copy = match self.ledger.entry_mut(id) {
+            None => match self.ledger.answer_to_dropped(id, print) {
+                None => {
+                    self.totals.unknown_in_reply_to += 1;
+                    let fault = format!("in_reply_to {id:?} is no dispatch of this gateway");
+                    return self.violation(&link.instance_id, &fault);
+                }
+                // What was dropped without an answer had timed out.
+                Some(Copy::First) => {
+                    self.totals.late += 1;
+                    if self.drops_late_results {
+                        self.totals.late_dropped += 1;
+                        return;
+                    }
+                    Some(Copy::First)
+                }
+                copy => copy,
+            },
+            Some(entry) if !entry.was_sent_to(&link.instance_id) => {
+                let fault =
+                    format!("answer to dispatch {id:?}, which was not sent to this instance");
+                return self.violation(&link.instance_id, &fault);
+            }
             Some(entry) => {
-                let first = entry.answers.first();
-                let differs = first.is_some_and(|first| {
-                    first.text != text && first.content() != received.content()
-                });
-                entry.answers.push(received);
-                differs.then(|| format!("two different answers to dispatch {id:?}"))
+                if at > entry.expires_at {
+                    self.totals.late += 1;
+                    if self.drops_late_results {
+                        self.totals.late_dropped += 1;
+                        return;
+                    }
+                }
+                self.ledger.answer(id, received, print)
             }
         };
-        if let Some(fault) = fault {
-            return self.violation(&link.instance_id, &fault);
+        self.happened(Event::Answer, Some(&link.instance_id));
+        let answer = answer_of(frame);
+        match copy {
+            None => {}
+            Some(Copy::First) => match answer {
+                Answer::Result(_) => self.totals.results += 1,
+                Answer::Error { .. } => self.totals.errors += 1,
+            },
+            Some(Copy::Identical) => self.totals.duplicates_identical += 1,
+            Some(Copy::Reworded) => self.totals.duplicates_different += 1,
+            Some(Copy::Different) => {
+                self.totals.duplicates_different += 1;
+                let fault = format!("two different answers to dispatch {id:?}");
+                return self.violation(&link.instance_id, &fault);
+            }
         }
-        self.answer_dispatch(id, &answer_of(frame));
+        self.answer_dispatch(id, &answer);
     }
 }
 

@@ -8,10 +8,11 @@
 //! plain synchronous test. Nothing has to be polled: [`Gateway::wait_until`] wakes on every change.
 //!
 //! The rooms: `listener` takes the sockets, `http` takes the requests, `*_endpoint` answer them, `upgrade` and
-//! `connection` are the WebSocket, `routing` sends dispatches, `state` is all that is known, `control` is the face
-//! for people under `/_gateway/`.
+//! `connection` are the WebSocket, `routing` sends dispatches, `state` is all that is known, `script` lets it
+//! misbehave by itself, `control` is the face for people under `/_gateway/`.
 
 mod agents_endpoint;
+mod assumptions;
 mod auth_endpoint;
 mod certificate;
 mod connection;
@@ -22,24 +23,33 @@ mod error;
 mod fault_clock;
 mod faults;
 mod frame_filter;
+mod frame_log;
 mod gateway;
 mod http;
 mod inbound;
 mod ledger;
 mod listener;
 mod options;
+mod recent;
 mod records;
 mod redact;
 mod reply;
+mod request_log;
 mod routing;
+mod script;
+mod server_ping;
+mod session_log;
 mod sessions_endpoint;
 mod shared;
+mod snapshot;
 mod state;
 mod timestamp;
 mod token;
+mod totals;
 mod upgrade;
 mod wire;
 
+pub use assumptions::DuplicateSocket;
 pub use dispatch::{Answer, DispatchError, DispatchRequest, PendingDispatch};
 pub use error::Error;
 pub use faults::{ConnectUrl, Endpoint, Faults, Override, Refusal, Stage};
@@ -47,6 +57,9 @@ pub use gateway::Gateway;
 pub use ledger::{Ledger, LedgerEntry, ReceivedAnswer, SentDispatch};
 pub use options::Options;
 pub use records::{
-    AgentRecord, Authorization, Direction, FrameKind, FrameRecord, RequestRecord, SessionRecord,
+    AgentRecord, Authorization, Direction, FrameKind, FrameRecord, RequestRecord, RoundTrips,
+    SessionRecord,
 };
-pub use state::Snapshot;
+pub use script::{Script, ScriptStatus};
+pub use snapshot::Snapshot;
+pub use totals::Totals;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::faults::Faults;
+use crate::{assumptions::DuplicateSocket, faults::Faults, script::Script};
 
 /// Lifetime of a token (protocol.md 2).
 const TOKEN_TTL_S: u64 = 86_400;
@@ -14,6 +14,8 @@ const TOKEN_TTL_S: u64 = 86_400;
 const DISPATCH_TIMEOUT_S: u64 = 60;
 
 /// What a [`Gateway`](crate::Gateway) is started with; `Default` is a gateway on a free loopback port.
+// Each switch stands for itself.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone)]
 pub struct Options {
     /// Where to listen; anything but loopback needs `allow_remote`.
@@ -38,8 +40,32 @@ pub struct Options {
     pub allowed_agent_types: Option<Vec<String>>,
     /// Whether a dispatch whose socket went away is sent again, with its id, when the instance is ready again.
     pub resend_unanswered: bool,
+    /// Assumption: what becomes of two sockets of one instance.
+    pub duplicate_socket: DuplicateSocket,
+    /// Assumption: answers after the deadline of their dispatch are ignored, not refused. They are counted
+    /// ([`Totals::late_dropped`](crate::Totals::late_dropped)), are no violation, and stay out of the ledger.
+    pub drops_late_results: bool,
+    /// Assumption: the mesh pings a welcomed agent in this rhythm. The round trips are in
+    /// [`AgentRecord::round_trips`](crate::AgentRecord::round_trips).
+    pub server_ping: Option<Duration>,
+    /// Assumption: `resumed` in the welcome is true only if the last socket ended no longer ago than this. `None`:
+    /// in every welcome but the first.
+    pub resumed_window: Option<Duration>,
     /// How many frames are kept for [`frames`](crate::Gateway::frames); the oldest go first.
     pub frame_log_limit: usize,
+    /// How many settled dispatches the ledger keeps; the oldest go first, running ones never. It may hold a quarter
+    /// more for a while. Repeated answers are recognised for four times as many dispatches after that.
+    pub ledger_limit: usize,
+    /// How many requests are kept for [`requests`](crate::Gateway::requests); the oldest go first, a quarter more may
+    /// be there for a while.
+    pub request_limit: usize,
+    /// How many completed sessions are kept; the oldest go first, active ones never.
+    pub session_limit: usize,
+    /// How many bytes of frame texts are kept, and as many again of the texts of answers in the ledger; the oldest
+    /// go first.
+    pub text_limit_bytes: usize,
+    /// What the gateway does by itself, counted from its start.
+    pub script: Option<Script>,
     /// What the gateway does wrong on purpose from the start.
     pub faults: Faults,
 }
@@ -58,7 +84,16 @@ impl Default for Options {
             hello_timeout: Duration::from_secs(10),
             allowed_agent_types: None,
             resend_unanswered: true,
+            duplicate_socket: DuplicateSocket::default(),
+            drops_late_results: false,
+            server_ping: None,
+            resumed_window: None,
             frame_log_limit: 100_000,
+            ledger_limit: 100_000,
+            request_limit: 100_000,
+            session_limit: 100_000,
+            text_limit_bytes: 256 << 20,
+            script: None,
             faults: Faults::default(),
         }
     }

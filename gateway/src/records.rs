@@ -48,6 +48,26 @@ pub struct AgentRecord {
     pub heartbeats: u64,
     /// The `status` of the last heartbeat, `unknown` before the first.
     pub status: String,
+    /// What the pongs to the gateway's own pings showed ([`server_ping`](crate::Options::server_ping)).
+    pub round_trips: RoundTrips,
+}
+
+/// Round trips between a ping of the gateway and its pong.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct RoundTrips {
+    /// How many pings were sent.
+    pub pings: u64,
+    /// How many pongs came.
+    pub pongs: u64,
+    /// The last one.
+    #[serde(serialize_with = "as_seconds_if_any")]
+    pub last: Option<Duration>,
+    /// The longest one.
+    #[serde(serialize_with = "as_seconds_if_any")]
+    pub longest: Option<Duration>,
+    /// All together; divided by `pongs` the mean.
+    #[serde(serialize_with = "as_seconds")]
+    pub total: Duration,
 }
 
 impl AgentRecord {
@@ -73,6 +93,7 @@ impl AgentRecord {
             last_heartbeat: None,
             heartbeats: 0,
             status: "unknown".to_owned(),
+            round_trips: RoundTrips::default(),
         }
     }
 
@@ -199,4 +220,13 @@ pub(crate) fn as_seconds<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(at.as_secs_f64())
+}
+
+// The signature is serde's.
+#[allow(clippy::ref_option)]
+pub(crate) fn as_seconds_if_any<S: serde::Serializer>(
+    at: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    at.map(|at| at.as_secs_f64()).serialize(serializer)
 }

@@ -1,23 +1,25 @@
 //! Sends dispatches to agents, again when their socket went away, and ends those that nobody answers.
 
 use std::{
+    ops::Bound,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use crate::{
+    connection::Command,
     dispatch::{Answer, DispatchError, DispatchRequest, PendingDispatch, Slot},
     envelope,
     ledger::SentDispatch,
-    state::State,
+    records::{Direction, FrameKind},
+    state::{Link, State},
 };
 
 /// A dispatch without an answer.
 pub(crate) struct OpenDispatch {
     id: String,
-    payload: Value,
+    /// Every sending is of these bytes, `ts` included.
+    text: Arc<str>,
     /// Whom it is for: named by the caller, or given by the first sending.
     instance_id: Option<String>,
     /// The socket that it was sent on and that is still open.
@@ -37,7 +39,8 @@ impl State {
             .id
             .clone()
             .unwrap_or_else(|| format!("d-{}", uuid::Uuid::new_v4().simple()));
-        let deadline = Instant::now() + request.timeout.unwrap_or(default_timeout);
+        let timeout = request.timeout.unwrap_or(default_timeout);
+        let deadline = Instant::now() + timeout;
         let slot = Arc::new(Slot::default());
         let pending = PendingDispatch {
             id: id.clone(),
@@ -48,8 +51,6 @@ impl State {
             slot.fill(Err(DispatchError::Stopped));
             return pending;
         }
-        self.ledger
-            .open(&id, request.skill_id.as_deref(), self.started.elapsed());
         if let Some(seq) = self.open_by_id.get(&id).copied() {
             // The same id while it is open: one more sending, and one more who waits for the one answer.
             if let Some(open) = self.open.get_mut(&seq) {
@@ -58,12 +59,16 @@ impl State {
             self.send_dispatch(seq);
             return pending;
         }
+        let at = self.started.elapsed();
+        self.totals.dispatched += 1;
+        self.ledger
+            .open(&id, request.skill_id.as_deref(), at, at + timeout);
         let seq = self.next_key();
         self.open_by_id.insert(id.clone(), seq);
         self.expiries.insert((deadline, seq));
         let dispatch = OpenDispatch {
+            text: envelope::write("dispatch", &id, None, &request.payload()).into(),
             id,
-            payload: request.payload(),
             instance_id: request.instance_id.clone(),
             sent_on: None,
             ever_sent: false,
@@ -80,6 +85,10 @@ impl State {
         let Some(dispatch) = self.open.get(&seq) else {
             return;
         };
+        // The sweep that ends it may be a moment late.
+        if dispatch.expires <= Instant::now() {
+            return;
+        }
         let target = match &dispatch.instance_id {
             Some(named) => Some(named.clone()),
             None => self.next_in_turn(),
@@ -91,26 +100,50 @@ impl State {
         dispatch.instance_id = Some(link.instance_id.clone());
         dispatch.sent_on = Some(link.key);
         dispatch.ever_sent = true;
-        let text = envelope::write("dispatch", &dispatch.id, None, &dispatch.payload);
+        let (id, text) = (dispatch.id.clone(), Arc::clone(&dispatch.text));
+        self.send_dispatch_text(&link, id, text);
+    }
+
+    /// Puts the frame of a dispatch on a socket and into the ledger.
+    fn send_dispatch_text(&mut self, link: &Link, id: String, text: Arc<str>) {
         let at = self.started.elapsed();
-        if let Some(entry) = self.ledger.entry_mut(&dispatch.id) {
-            entry.sent.push(SentDispatch {
+        self.totals.sent += 1;
+        if let Some(entry) = self.ledger.entry_mut(&id) {
+            entry.record_sending(SentDispatch {
                 at,
                 instance_id: link.instance_id.clone(),
                 connection: link.connection,
             });
         }
-        self.send_text(&link, text);
+        self.record_frame(link, Direction::ToAgent, FrameKind::Text, &text);
+        // An error means that the socket's task has ended; its end is recorded by itself.
+        let _ = link.commands.send(Command::Dispatch(Arc::clone(&text)));
+        self.presence_mut(&link.instance_id).last_dispatch = Some((id, text));
     }
 
-    /// The next registered instance with a welcomed socket.
+    /// Sends the last dispatch of an instance once more, answered or not; false if it has none or no socket.
+    pub(crate) fn repeat_last_dispatch(&mut self, instance_id: &str) -> bool {
+        let last = self.presence.get(instance_id);
+        let last = last.and_then(|presence| presence.last_dispatch.clone());
+        let (Some((id, text)), Some(link)) = (last, self.ready_link(instance_id).cloned()) else {
+            return false;
+        };
+        self.send_dispatch_text(&link, id, text);
+        true
+    }
+
+    /// The next registered instance with a welcomed socket, by name.
     fn next_in_turn(&mut self) -> Option<String> {
         let able = |agent: &&crate::AgentRecord| agent.ready && agent.registered;
-        let count = self.agents.values().filter(able).count();
-        self.turn = self.turn.wrapping_add(1);
-        let at = self.turn.checked_rem(count)?;
-        let mut able_agents = self.agents.values().filter(able);
-        able_agents.nth(at).map(|agent| agent.instance_id.clone())
+        let last = self.last_in_turn.as_str();
+        let mut after = self
+            .agents
+            .range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
+        let next = after
+            .find_map(|(_, agent)| Some(agent).filter(able))
+            .or_else(|| self.agents.values().find(able))?;
+        self.last_in_turn.clone_from(&next.instance_id);
+        Some(self.last_in_turn.clone())
     }
 
     /// Gives a newly welcomed instance what waits for it, oldest first.
@@ -161,6 +194,7 @@ impl State {
             if let Some(entry) = self.ledger.entry_mut(&dispatch.id) {
                 entry.timed_out = true;
             }
+            self.totals.timed_out += 1;
             self.end_dispatch(seq, &Err(error));
         }
     }
@@ -178,6 +212,7 @@ impl State {
         if let Some(dispatch) = self.open.remove(&seq) {
             self.open_by_id.remove(&dispatch.id);
             self.expiries.remove(&(dispatch.expires, seq));
+            self.ledger.settle(&dispatch.id);
             for slot in dispatch.waiting {
                 slot.fill(outcome.clone());
             }

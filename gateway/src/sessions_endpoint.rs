@@ -36,7 +36,8 @@ pub(crate) fn init(shared: &Shared, fields: &Map<String, Value>) -> Reply {
         let reply = json!({
             "session_id": session_id, "instance_id": instance_id, "agent_type": session.agent_type,
         });
-        state.sessions.insert(session_id.clone(), session);
+        state.totals.sessions += 1;
+        state.sessions.open(session);
         Reply::ok(&reply)
     })
 }
@@ -45,14 +46,10 @@ pub(crate) fn close(shared: &Shared, fields: &Map<String, Value>) -> Reply {
     let Some(session_id) = text(fields, "session_id") else {
         return Reply::bad_request("session_id is required");
     };
-    shared.change(|state| match state.sessions.get_mut(session_id) {
-        None => {
-            let error = format!("no session {session_id:?}");
-            Reply::refuse(404, "SESSION_NOT_FOUND", &error)
-        }
-        Some(session) => {
-            "completed".clone_into(&mut session.status);
-            Reply::ok(&json!({"ok": true, "session_id": session_id, "status": "completed"}))
-        }
-    })
+    if shared.change(|state| state.sessions.complete(session_id)) {
+        Reply::ok(&json!({"ok": true, "session_id": session_id, "status": "completed"}))
+    } else {
+        let error = format!("no session {session_id:?}");
+        Reply::refuse(404, "SESSION_NOT_FOUND", &error)
+    }
 }

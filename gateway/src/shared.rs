@@ -1,18 +1,24 @@
 //! What every task of one gateway shares: the options, the locked state, the faults.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
-    connection,
+    connection::{self, Command},
     faults::{Faults, Refusal, Stage},
     frame_filter::Mutes,
     options::Options,
-    state::{Link, Snapshot, State},
+    records::{Direction, FrameKind},
+    script::{Event, Later},
+    snapshot::Snapshot,
+    state::{Link, State},
     token::Signer,
 };
 
@@ -27,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) faults: watch::Sender<Faults>,
     pub(crate) mutes: Arc<Mutes>,
     pub(crate) stop: watch::Sender<bool>,
+    /// Steps of a script and ends of silences that wait for their time.
+    pub(crate) later: mpsc::UnboundedSender<Later>,
+    /// Counts the beginnings of silences and what else decides about silence.
+    silences: AtomicU64,
     down_until: Mutex<Option<Instant>>,
     state: Mutex<State>,
     changed: Condvar,
@@ -38,12 +48,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, url: String) -> Self {
+    pub(crate) fn new(options: Options, url: String, later: mpsc::UnboundedSender<Later>) -> Self {
         let shared = Self {
-            state: Mutex::new(State::new(
-                options.frame_log_limit,
-                options.resend_unanswered,
-            )),
+            state: Mutex::new(State::new(&options)),
+            later,
+            silences: AtomicU64::new(0),
             faults: watch::Sender::new(options.faults.clone()),
             options,
             url,
@@ -61,11 +70,25 @@ impl Shared {
         look(&lock(&self.state))
     }
 
-    /// Changes the state and wakes everybody who waits for a change.
+    /// Changes the state, wakes everybody who waits for a change, and does what the script wants done upon it.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        let result = change(&mut lock(&self.state));
+        let (result, due) = {
+            let mut state = lock(&self.state);
+            let result = change(&mut state);
+            (result, std::mem::take(&mut state.script.due))
+        };
         self.changed.notify_all();
+        for step in due {
+            self.follow(step);
+        }
         result
+    }
+
+    /// Tells the script of an event that changes nothing by itself.
+    pub(crate) fn happened(&self, event: Event, instance_id: &str) {
+        if self.read(|state| state.script.is_waiting()) {
+            self.change(|state| state.happened(event, Some(instance_id)));
+        }
     }
 
     pub(crate) fn wait_until(
@@ -91,8 +114,35 @@ impl Shared {
     pub(crate) fn change_faults(&self, change: impl FnOnce(&mut Faults)) {
         self.faults.send_modify(change);
         let faults = self.faults.borrow();
-        self.mutes
-            .set(faults.no_pong, faults.stall == Some(Stage::Close));
+        self.mutes.set(&faults);
+    }
+
+    /// Puts these faults in the place of all others; a silence that was to end by itself is theirs to decide.
+    pub(crate) fn replace_faults(&self, faults: Faults) {
+        self.silences.fetch_add(1, Ordering::SeqCst);
+        self.change_faults(|now| *now = faults);
+    }
+
+    /// Falls silent for this long.
+    pub(crate) fn fall_silent(&self, duration: Duration) {
+        let silence = self.silences.fetch_add(1, Ordering::SeqCst) + 1;
+        self.change_faults(|now| now.silent = true);
+        // An error means that the gateway has been stopped.
+        let _ = self.later.send(Later::EndSilence(duration, silence));
+    }
+
+    pub(crate) fn end_silence(&self, silence: u64) {
+        if self.silences.load(Ordering::SeqCst) == silence {
+            self.change_faults(|now| now.silent = false);
+        }
+    }
+
+    /// Returns once the gateway says anything at all.
+    pub(crate) async fn unsilenced(&self) {
+        if self.faults.borrow().silent {
+            let mut faults = self.faults.subscribe();
+            drop(faults.wait_for(|faults| !faults.silent).await);
+        }
     }
 
     pub(crate) fn take_refusal(&self, endpoint: crate::Endpoint) -> Option<Refusal> {
@@ -107,7 +157,10 @@ impl Shared {
     /// Returns once the gateway is not (or no longer) stalled at `stage`.
     pub(crate) async fn unstalled(&self, stage: Stage) {
         let mut faults = self.faults.subscribe();
-        drop(faults.wait_for(|faults| faults.stall != Some(stage)).await);
+        // A silent gateway still reads.
+        let silent = |faults: &Faults| faults.silent && stage != Stage::Accept;
+        let goes_on = |faults: &Faults| faults.stall != Some(stage) && !silent(faults);
+        drop(faults.wait_for(goes_on).await);
     }
 
     /// Refuses TCP connections for this long.
@@ -143,8 +196,27 @@ impl Shared {
     }
 
     pub(crate) fn links(&self, instance_id: Option<&str>) -> Vec<Link> {
-        let wanted = |link: &&Link| instance_id.is_none_or(|id| link.instance_id == id);
-        self.read(|state| state.links.values().filter(wanted).cloned().collect())
+        self.read(|state| match instance_id {
+            Some(id) => state.links_of(id).cloned().collect(),
+            None => state.links.values().cloned().collect(),
+        })
+    }
+
+    /// Sends something on the socket of an instance; false if it has none.
+    pub(crate) fn send(
+        &self,
+        instance_id: &str,
+        kind: FrameKind,
+        shown: &str,
+        command: Command,
+    ) -> bool {
+        self.change(|state| {
+            let Some(link) = state.link_of(instance_id).cloned() else {
+                return false;
+            };
+            state.record_frame(&link, Direction::ToAgent, kind, shown);
+            link.commands.send(command).is_ok()
+        })
     }
 
     /// Drops the registration of an instance: its next upgrade gets 404 (protocol.md 4).

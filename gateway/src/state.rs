@@ -1,7 +1,7 @@
-//! All that the gateway knows, behind one lock, and the view of it that waiting tests get.
+//! All that the gateway knows, behind one lock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,15 +10,27 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::{
+    assumptions::DuplicateSocket,
     connection::Command,
-    ledger::Ledger,
-    records::{AgentRecord, Direction, FrameKind, FrameRecord, RequestRecord, SessionRecord},
+    frame_log::FrameLog,
+    ledger::LedgerKeeper,
+    options::Options,
+    recent::Recent,
+    records::{AgentRecord, Direction, FrameKind, FrameRecord, RequestRecord},
     redact,
+    request_log::RequestLog,
     routing::OpenDispatch,
+    script::{Event, Running},
+    session_log::SessionLog,
+    totals::Totals,
 };
 
 /// How far a reader of `watch` may fall behind before it loses lines.
 const WATCH_BACKLOG: usize = 4_096;
+/// How many violations are kept: the first ones explain the rest.
+const VIOLATION_LIMIT: usize = 10_000;
+/// How many frame ids stay known for each kept dispatch: its answer, a repetition, and heartbeats.
+const FRAME_IDS_PER_ENTRY: usize = 4;
 
 /// One open socket, from the 101 on.
 #[derive(Clone)]
@@ -27,53 +39,78 @@ pub(crate) struct Link {
     pub(crate) instance_id: String,
     /// Which connection of its instance, from 1.
     pub(crate) connection: u64,
+    /// Welcomed, and not being closed by us.
     pub(crate) ready: bool,
+    pub(crate) welcomed: bool,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) abort: Arc<Notify>,
+}
+
+/// What is known of an instance beside its record.
+#[derive(Default)]
+pub(crate) struct Presence {
+    /// The keys of its sockets, oldest first.
+    pub(crate) links: Vec<u64>,
+    /// When its last welcomed socket ended.
+    pub(crate) left_at: Option<Instant>,
+    /// Id and text of the last dispatch that was sent to it.
+    pub(crate) last_dispatch: Option<(String, Arc<str>)>,
 }
 
 pub(crate) struct State {
     pub(crate) started: Instant,
     pub(crate) agents: BTreeMap<String, AgentRecord>,
     pub(crate) links: BTreeMap<u64, Link>,
-    pub(crate) sessions: BTreeMap<String, SessionRecord>,
-    pub(crate) requests: Vec<RequestRecord>,
-    pub(crate) frames: VecDeque<FrameRecord>,
-    pub(crate) frame_log_limit: usize,
-    pub(crate) ledger: Ledger,
+    pub(crate) presence: HashMap<String, Presence>,
+    pub(crate) sessions: SessionLog,
+    pub(crate) requests: RequestLog,
+    pub(crate) frames: FrameLog,
+    pub(crate) ledger: LedgerKeeper,
+    pub(crate) totals: Totals,
     pub(crate) violations: Vec<String>,
     /// Dispatches without an answer, in the order they were asked for.
     pub(crate) open: BTreeMap<u64, OpenDispatch>,
     pub(crate) open_by_id: HashMap<String, u64>,
     pub(crate) expiries: BTreeSet<(Instant, u64)>,
-    pub(crate) turn: usize,
+    /// Who got the last dispatch that was for anybody.
+    pub(crate) last_in_turn: String,
     pub(crate) last_key: u64,
-    /// Per instance the frame ids that came, with a hash of the text.
-    pub(crate) seen_frames: HashMap<String, HashMap<String, u64>>,
+    /// The frame ids that came lately, with a hash of the text.
+    pub(crate) seen_frames: Recent<u64>,
     pub(crate) resend_unanswered: bool,
+    pub(crate) drops_late_results: bool,
+    pub(crate) duplicate_socket: DuplicateSocket,
+    pub(crate) resumed_window: Option<Duration>,
+    pub(crate) script: Running,
     pub(crate) stopped: bool,
     pub(crate) watchers: broadcast::Sender<Arc<str>>,
 }
 
 impl State {
-    pub(crate) fn new(frame_log_limit: usize, resend_unanswered: bool) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
+        let text_limit = options.text_limit_bytes;
         Self {
             started: Instant::now(),
             agents: BTreeMap::new(),
             links: BTreeMap::new(),
-            sessions: BTreeMap::new(),
-            requests: Vec::new(),
-            frames: VecDeque::new(),
-            frame_log_limit,
-            ledger: Ledger::default(),
+            presence: HashMap::new(),
+            sessions: SessionLog::new(options.session_limit),
+            requests: RequestLog::new(options.request_limit),
+            frames: FrameLog::new(options.frame_log_limit, text_limit),
+            ledger: LedgerKeeper::new(options.ledger_limit, text_limit),
+            totals: Totals::default(),
             violations: Vec::new(),
             open: BTreeMap::new(),
             open_by_id: HashMap::new(),
             expiries: BTreeSet::new(),
-            turn: 0,
+            last_in_turn: String::new(),
             last_key: 0,
-            seen_frames: HashMap::new(),
-            resend_unanswered,
+            seen_frames: Recent::new(options.ledger_limit.saturating_mul(FRAME_IDS_PER_ENTRY)),
+            resend_unanswered: options.resend_unanswered,
+            drops_late_results: options.drops_late_results,
+            duplicate_socket: options.duplicate_socket,
+            resumed_window: options.resumed_window,
+            script: Running::default(),
             stopped: false,
             watchers: broadcast::Sender::new(WATCH_BACKLOG),
         }
@@ -88,7 +125,10 @@ impl State {
     pub(crate) fn violation(&mut self, who: &str, what: &str) {
         let line = redact::text(&format!("{who}: {what}"));
         self.watch(|| json!({"kind": "violation", "text": line}));
-        self.violations.push(line);
+        self.totals.violations += 1;
+        if self.violations.len() < VIOLATION_LIMIT {
+            self.violations.push(line);
+        }
     }
 
     pub(crate) fn record_frame(
@@ -106,10 +146,7 @@ impl State {
                 "content": redact::text_as_value(text),
             })
         });
-        while self.frames.len() >= self.frame_log_limit.max(1) {
-            self.frames.pop_front();
-        }
-        self.frames.push_back(FrameRecord {
+        self.frames.push(FrameRecord {
             instance_id: link.instance_id.clone(),
             connection: link.connection,
             direction,
@@ -121,18 +158,18 @@ impl State {
 
     pub(crate) fn record_request(&mut self, mut request: RequestRecord) -> u64 {
         request.at = self.started.elapsed();
-        request.seq = self.requests.len() as u64 + 1;
-        let seq = request.seq;
-        self.requests.push(request);
-        seq
+        self.totals.requests += 1;
+        self.requests.push(request)
     }
 
     pub(crate) fn record_status(&mut self, seq: u64, status: u16) {
-        let at = usize::try_from(seq - 1).unwrap_or(usize::MAX);
-        let Some(request) = self.requests.get_mut(at) else {
+        let Some(request) = self.requests.get_mut(seq) else {
             return;
         };
         request.status = Some(status);
+        if self.watchers.receiver_count() == 0 {
+            return;
+        }
         let request = request.clone();
         self.watch(|| {
             let mut line = json!(request);
@@ -148,17 +185,27 @@ impl State {
         }
     }
 
+    /// The sockets of an instance, oldest first.
+    pub(crate) fn links_of(&self, instance_id: &str) -> impl DoubleEndedIterator<Item = &Link> {
+        let keys = self.presence.get(instance_id).map(|p| p.links.as_slice());
+        keys.into_iter()
+            .flatten()
+            .filter_map(|key| self.links.get(key))
+    }
+
     /// The open socket of an instance: the ready one, else the newest.
     pub(crate) fn link_of(&self, instance_id: &str) -> Option<&Link> {
-        self.links
-            .values()
-            .filter(|link| link.instance_id == instance_id)
+        self.links_of(instance_id)
             .max_by_key(|link| (link.ready, link.key))
     }
 
     /// The welcomed socket of an instance.
     pub(crate) fn ready_link(&self, instance_id: &str) -> Option<&Link> {
         self.link_of(instance_id).filter(|link| link.ready)
+    }
+
+    pub(crate) fn presence_mut(&mut self, instance_id: &str) -> &mut Presence {
+        self.presence.entry(instance_id.to_owned()).or_default()
     }
 
     /// Queues a text for a socket and records it as sent.
@@ -168,85 +215,44 @@ impl State {
         let _ = link.commands.send(Command::Text(text));
     }
 
+    /// Enters a socket.
+    pub(crate) fn link(&mut self, link: Link) {
+        let instance_id = link.instance_id.clone();
+        self.presence_mut(&instance_id).links.push(link.key);
+        self.links.insert(link.key, link);
+        self.recount(&instance_id);
+    }
+
     /// Takes a socket out, so that nothing is sent to it any more.
     pub(crate) fn unlink(&mut self, key: u64) -> Option<Link> {
         let link = self.links.remove(&key)?;
+        let presence = self.presence_mut(&link.instance_id);
+        presence.links.retain(|other| *other != key);
+        if link.welcomed {
+            presence.left_at = Some(Instant::now());
+        }
+        self.forget_sendings(key);
+        self.recount(&link.instance_id);
+        self.happened(Event::Disconnect, Some(&link.instance_id));
+        Some(link)
+    }
+
+    /// What was sent on this socket may be sent on another one.
+    pub(crate) fn forget_sendings(&mut self, key: u64) {
         for dispatch in self.open.values_mut() {
             if dispatch.sent_on == Some(key) {
                 dispatch.sent_on = None;
             }
         }
-        self.recount(&link.instance_id);
-        Some(link)
     }
 
     /// Brings the record of an instance in line with its sockets.
     pub(crate) fn recount(&mut self, instance_id: &str) {
-        let of_instance = |link: &&Link| link.instance_id == instance_id;
-        let open = self.links.values().filter(of_instance).count();
-        let ready = self
-            .links
-            .values()
-            .filter(of_instance)
-            .any(|link| link.ready);
+        let open = self.links_of(instance_id).count();
+        let ready = self.links_of(instance_id).any(|link| link.ready);
         if let Some(agent) = self.agents.get_mut(instance_id) {
             agent.open_sockets = open as u64;
             agent.ready = ready;
         }
-    }
-}
-
-/// What a condition of [`Gateway::wait_until`](crate::Gateway::wait_until) sees: everything at one moment.
-pub struct Snapshot<'a> {
-    pub(crate) state: &'a State,
-}
-
-impl Snapshot<'_> {
-    /// All instances that ever registered.
-    pub fn agents(&self) -> impl Iterator<Item = &AgentRecord> {
-        self.state.agents.values()
-    }
-
-    /// One instance.
-    pub fn agent(&self, instance_id: &str) -> Option<&AgentRecord> {
-        self.state.agents.get(instance_id)
-    }
-
-    /// Whether the instance has a welcomed socket.
-    pub fn is_ready(&self, instance_id: &str) -> bool {
-        self.agent(instance_id).is_some_and(|agent| agent.ready)
-    }
-
-    /// The requests so far.
-    pub fn requests(&self) -> &[RequestRecord] {
-        &self.state.requests
-    }
-
-    /// The sessions so far.
-    pub fn sessions(&self) -> impl Iterator<Item = &SessionRecord> {
-        self.state.sessions.values()
-    }
-
-    /// The frames of one instance, oldest first.
-    pub fn frames(&self, instance_id: &str) -> impl Iterator<Item = &FrameRecord> {
-        self.state
-            .frames
-            .iter()
-            .filter(move |frame| frame.instance_id == instance_id)
-    }
-
-    /// The ledger.
-    pub fn ledger(&self) -> &Ledger {
-        &self.state.ledger
-    }
-
-    /// What agents did against the protocol.
-    pub fn violations(&self) -> &[String] {
-        &self.state.violations
-    }
-
-    /// Since the gateway's start.
-    pub fn elapsed(&self) -> Duration {
-        self.state.started.elapsed()
     }
 }

@@ -3,7 +3,10 @@
 //! `ring` does the HMAC, since rustls brings it anyway; a JWT crate would add RSA and three curves to the build for
 //! an algorithm that is pinned to HS256.
 
-use std::time::Duration;
+use std::{
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::hmac;
@@ -47,18 +50,31 @@ impl Claims {
 
 /// Signs and checks; the key is random for each gateway, so that a token of another one is refused.
 pub(crate) struct Signer {
-    key: hmac::Key,
+    key: RwLock<hmac::Key>,
+}
+
+fn random_key() -> hmac::Key {
+    let mut secret = [0_u8; 32];
+    for half in secret.chunks_exact_mut(16) {
+        half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    }
+    hmac::Key::new(hmac::HMAC_SHA256, &secret)
 }
 
 impl Signer {
     pub(crate) fn random() -> Self {
-        let mut secret = [0_u8; 32];
-        for half in secret.chunks_exact_mut(16) {
-            half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        }
         Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            key: RwLock::new(random_key()),
         }
+    }
+
+    /// Makes every token that was given out so far a bad one.
+    pub(crate) fn invalidate_all(&self) {
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = random_key();
+    }
+
+    fn key(&self) -> RwLockReadGuard<'_, hmac::Key> {
+        self.key.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn sign(&self, claims: &Claims) -> String {
@@ -68,7 +84,7 @@ impl Signer {
             URL_SAFE_NO_PAD.encode(HEADER),
             URL_SAFE_NO_PAD.encode(body)
         );
-        let tag = hmac::sign(&self.key, signed.as_bytes());
+        let tag = hmac::sign(&self.key(), signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
@@ -77,7 +93,7 @@ impl Signer {
         let (signed, tag) = token.rsplit_once('.')?;
         let (header, body) = signed.split_once('.')?;
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
-        hmac::verify(&self.key, signed.as_bytes(), &tag).ok()?;
+        hmac::verify(&self.key(), signed.as_bytes(), &tag).ok()?;
         if URL_SAFE_NO_PAD.decode(header).ok()? != HEADER.as_bytes() {
             return None;
         }
@@ -87,8 +103,9 @@ impl Signer {
 
     /// Compares two secrets without telling by the time taken where they differ.
     pub(crate) fn same_secret(&self, left: &str, right: &str) -> bool {
-        let tag = hmac::sign(&self.key, left.as_bytes());
-        hmac::verify(&self.key, right.as_bytes(), tag.as_ref()).is_ok()
+        let key = self.key();
+        let tag = hmac::sign(&key, left.as_bytes());
+        hmac::verify(&key, right.as_bytes(), tag.as_ref()).is_ok()
     }
 }
 
@@ -111,6 +128,9 @@ mod tests {
             let touched = String::from_utf8(bytes).unwrap();
             assert!(ours.verify(&touched).is_none(), "byte {at}");
         }
+        ours.invalidate_all();
+        assert!(ours.verify(&token).is_none());
+        assert!(ours.verify(&ours.sign(&claims)).is_some());
         assert!(ours.verify("").is_none());
         assert!(ours.verify("a.b.c").is_none());
     }

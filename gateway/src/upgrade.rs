@@ -11,10 +11,12 @@ use url::form_urlencoded;
 
 use crate::{
     agents_endpoint::instance_not_found,
+    assumptions::DuplicateSocket,
     connection,
     faults::Override,
     reply::{Body, Reply},
     shared::Shared,
+    state::Link,
     token::Claims,
 };
 
@@ -69,6 +71,14 @@ pub(crate) fn check(
         if agent.deployment_mode != "connected" {
             let error = format!("the instance is registered as {}", agent.deployment_mode);
             return Err(Reply::refuse(409, "DEPLOYMENT_MODE_MISMATCH", &error));
+        }
+        // One that we are closing ourselves does not stand in the way.
+        let has_socket = |link: &Link| link.ready || !link.welcomed;
+        if state.duplicate_socket == DuplicateSocket::Refuse
+            && state.links_of(&instance_id).any(has_socket)
+        {
+            let error = "the instance has an open socket";
+            return Err(Reply::refuse(409, "INSTANCE_ALREADY_CONNECTED", error));
         }
         Ok(())
     })?;

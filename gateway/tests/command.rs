@@ -3,7 +3,8 @@
 mod peer;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -25,6 +26,24 @@ async fn output(arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A directory of this test alone, removed also when it fails.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new() -> Self {
+        let name = format!("svantic-gateway-{}", uuid::Uuid::new_v4());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Ends the server also when a test fails.
@@ -95,6 +114,73 @@ async fn serve_agents_dispatch_and_sigterm() {
     assert!(
         text(&gone.stderr).contains("svantic-gateway serve"),
         "{gone:?}"
+    );
+}
+
+fn get(url: &str, what: &str) -> Value {
+    let address = url.strip_prefix("http://").unwrap();
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    let request =
+        format!("GET /_gateway/{what} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).unwrap();
+    let (_, body) = reply.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
+#[test]
+fn serve_takes_a_script_and_the_assumptions_and_names_what_is_wrong() {
+    let directory = TempDir::new();
+    let file = directory.0.join("script.json");
+    let path = file.to_str().unwrap();
+    let serve = ["serve", "--port", "0", "--json", "--script", path];
+    std::fs::write(
+        &file,
+        r#"[{"at": 0, "do": "rst"}, {"on": "wellcome", "do": "rst"}]"#,
+    )
+    .unwrap();
+    let wrong = command(&serve).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = text(&wrong.stderr);
+    assert!(
+        said.contains("script.json: step 2: ") && said.contains("wellcome"),
+        "{said}"
+    );
+
+    std::fs::write(
+        &file,
+        r#"[{"at": 0, "do": "clear"}, {"on": "token", "do": "rst"}]"#,
+    )
+    .unwrap();
+    let switches = [
+        "--duplicate-socket",
+        "newest_silent",
+        "--drops-late-results",
+        "--server-ping",
+        "1.5",
+        "--resumed-window",
+        "30",
+    ];
+    let (mut server, greeting) = Server::start(&[&serve[..], &switches].concat());
+    let url = greeting["url"].as_str().unwrap();
+    assert_eq!(
+        get(url, "script"),
+        json!({"steps": 2, "done": 1, "without_effect": []})
+    );
+    assert_eq!(
+        get(url, "assumptions"),
+        json!({
+            "duplicate_socket": "newest_silent", "drops_late_results": true, "server_ping": 1.5,
+            "resumed_window": 30.0, "resend_unanswered": true,
+        })
+    );
+    assert_eq!(server.terminate(), 0);
+    std::fs::remove_file(&file).unwrap();
+    let missing = command(&serve).output().unwrap();
+    assert!(
+        text(&missing.stderr).contains("script.json: "),
+        "{missing:?}"
     );
 }
 

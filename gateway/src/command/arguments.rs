@@ -3,7 +3,23 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser};
-use svantic_gateway::{Endpoint, Refusal, Stage};
+use svantic_gateway::{DuplicateSocket, Endpoint, Refusal, Stage};
+
+const SCRIPT_HELP: &str = "\
+Script: a JSON array of steps {\"at\": SECONDS | \"on\": EVENT, \"do\": ACTION}, each done once.
+
+EVENT is welcome, register, token, dispatch, answer, heartbeat or disconnect; with \"nth\": N the Nth one, with \
+\"instance\": ID only those of this instance. \"after\": SECONDS waits that much longer.
+
+ACTION is \"name\" or {\"name\": {fields}}:
+  close {code, reason}   rst   supersede   forget   dup   raw {text}
+  dispatch {skill_id, args, id, count}
+  stall {stage}   silent {seconds}   slow {bytes_per_second}
+  http {endpoint, status, code, retry_after, times}   redirect {endpoint, location, times}
+  expire_token   set_faults {faults}   clear
+What is done to sockets is done to those of \"instance\", else of the event's instance, else to all.
+
+POST /_gateway/script sets one later, GET shows how far it is.";
 
 /// The local gateway of the Svantic mesh: serve it, send it work, look at it.
 #[derive(Parser)]
@@ -77,6 +93,37 @@ pub(crate) struct Serve {
     /// Fault: a random mix of resets, restarts, closes, refusals and mute times
     #[arg(long, value_name = "SEED")]
     pub(crate) chaos: Option<u64>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Script: a JSON array of steps {\"at\": SECONDS | \"on\": EVENT, \"do\": ACTION}; \
+                --help tells more",
+        long_help = SCRIPT_HELP
+    )]
+    pub(crate) script: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "RULE",
+        default_value = "newest",
+        help = "Assumption about two sockets of one instance: newest (the older is closed with 4409), \
+                newest_silent (the older is reset), refuse (the newer upgrade gets 409)"
+    )]
+    pub(crate) duplicate_socket: DuplicateSocket,
+    /// Assumption: answers after the deadline of their dispatch are ignored and counted
+    #[arg(long)]
+    pub(crate) drops_late_results: bool,
+    /// Assumption: the mesh pings agents in this rhythm
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub(crate) server_ping: Option<f64>,
+    /// Assumption: a socket counts as resumed only this long after the last one
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub(crate) resumed_window: Option<f64>,
+    /// How many settled dispatches to keep; the counters keep counting
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    pub(crate) ledger_limit: usize,
+    /// How many requests to keep; the counters keep counting
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    pub(crate) request_limit: usize,
     /// Print one line of JSON for programs instead of the text for people
     #[arg(long)]
     pub(crate) json: bool,

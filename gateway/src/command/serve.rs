@@ -1,13 +1,15 @@
 //! `serve`: a gateway until Ctrl-C.
 
 use std::{
+    fmt::Display,
     io::{self, Write},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
 
 use serde_json::json;
-use svantic_gateway::{Faults, Gateway, Options};
+use svantic_gateway::{Faults, Gateway, Options, Script};
 
 use super::{
     arguments::{Ask, Serve},
@@ -16,10 +18,10 @@ use super::{
 };
 
 pub(crate) async fn run(arguments: Serve) -> Result<ExitCode, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::plain(error.to_string());
+    let failed = |error: &dyn Display| Failure::plain(error.to_string());
     // Before anything is printed, so that a signal after that is never missed.
     let mut end = end_signal().map_err(|error| failed(&error))?;
-    let gateway = Gateway::start(options(&arguments)).map_err(|error| failed(&error))?;
+    let gateway = Gateway::start(options(&arguments)?).map_err(|error| failed(&error))?;
     if let (Some(file), Some(pem)) = (&arguments.ca_out, gateway.ca_pem()) {
         std::fs::write(file, pem)
             .map_err(|error| Failure::plain(format!("{}: {error}", file.display())))?;
@@ -39,9 +41,15 @@ pub(crate) async fn run(arguments: Serve) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn options(arguments: &Serve) -> Options {
+fn script(file: &Path) -> Result<Script, Failure> {
+    let failed = |error: &dyn Display| Failure::plain(format!("{}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| failed(&error))?;
+    Script::from_json(&text).map_err(|error| failed(&error))
+}
+
+fn options(arguments: &Serve) -> Result<Options, Failure> {
     let default = Options::default();
-    Options {
+    Ok(Options {
         host: arguments.host,
         port: arguments.port,
         token_ttl: Duration::from_secs(arguments.token_ttl),
@@ -60,8 +68,15 @@ fn options(arguments: &Serve) -> Options {
             chaos: arguments.chaos,
             ..Faults::default()
         },
+        duplicate_socket: arguments.duplicate_socket,
+        drops_late_results: arguments.drops_late_results,
+        server_ping: arguments.server_ping.map(Duration::from_secs_f64),
+        resumed_window: arguments.resumed_window.map(Duration::from_secs_f64),
+        ledger_limit: arguments.ledger_limit,
+        request_limit: arguments.request_limit,
+        script: arguments.script.as_deref().map(script).transpose()?,
         ..Options::default()
-    }
+    })
 }
 
 /// Tells where the gateway is and what an agent needs; this is the one place where the secret is shown.
