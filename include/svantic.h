@@ -272,6 +272,11 @@ enum svantic_event
      * {"connection":3}: the mesh answers no pings on it; an answer counts as delivered after 10 s of life.
      */
     SVANTIC_EVENT_FENCE_UNSUPPORTED = 19,
+    /**
+     * {"stalled":true,"oldest_ms":10000}: a dispatch has waited so long for svantic_next() or a delivery thread, and the
+     * mesh is told "unhealthy"; {"stalled":false}: they are picked up again.
+     */
+    SVANTIC_EVENT_STALLED = 23,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -386,7 +391,7 @@ svantic_status svantic_shutdown(uint32_t timeout_ms);
  * "svantic_url" (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url",
  * "deployment_mode", "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions",
  * "delivery" ("callbacks" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight",
- * "max_pending_dispatches" (1024), "max_frame_bytes" (4194304), "auto_reconnect" (true),
+ * "max_pending_dispatches" (1024), "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
  * "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
  * "ca_file", "http_timeout_ms" (10000), "stage_timeout_ms" (10000), "welcome_timeout_ms" (10000),
  * "heartbeat_interval_ms" (30000), "ping_interval_ms" (10000), "dead_after_ms" (20000),
@@ -399,7 +404,8 @@ svantic_status svantic_shutdown(uint32_t timeout_ms);
  * Returns OK; INVALID_ARGUMENT for a missing or wrong value, an unknown key or missing credentials;
  * INVALID_JSON; FORKED.
  */
-svantic_status svantic_create(const char *config_json, svantic_mesh **out_mesh);
+svantic_status svantic_create(const char *config_json,
+                              svantic_mesh **out_mesh);
 
 /**
  * Ends the agent and frees it. NULL and stale handles are ignored.
@@ -651,12 +657,26 @@ svantic_status svantic_get_instance_id(svantic_mesh *mesh, char **out_instance_i
 svantic_status svantic_get_agent_card(svantic_mesh *mesh, char **out_card_json);
 
 /**
- * Writes what is worth knowing when looking for a fault, as JSON without secrets: state, link, connection,
- * token age, last failure, counters. The caller frees it with svantic_string_free(). Its fields may grow.
+ * Writes what is worth knowing when looking for a fault, as JSON without secrets. The caller frees it with
+ * svantic_string_free(). Its keys, which may grow (times are in ms, and null is "none"):
+ *
+ * "health": {"live","ready","reason"}. live: the I/O thread runs, and is at most 5 s late with what is due. ready: work can
+ * arrive, that is, the link is up (and not silent for 10 s since it was asked for a sign of life), the token is valid,
+ * dispatches are picked up, and the agent does not drain. reason: a sentence when it is not ready.
+ * "state", "since_ms" (in it), "link", "connected", "backoff_attempts", "next_attempt_ms" (until then), "last_failure".
+ * "connection": {"no","age_ms","last_inbound_age_ms","fence_level"}; "last_outbound_age_ms".
+ * "token": {"generation","seconds_left"}; "registration_revision".
+ * "in_flight" (a number); "dispatches": the oldest 100 without an answer, {"id","age_ms","phase"}, with "running" or,
+ * before there is a slot, "queued"; "queue": {"items","bytes"} of the latter; "dedupe_entries": ids that are known.
+ * "outbox": the oldest 100 ids whose answers are not proven to have been read; "outbox_items", "outbox_bytes".
+ * "events": the latest 20, newest first, {"name","age_ms"}.
+ * "counters": numbers, and by cause "disconnects", "results_sent", "results_dropped_by_reason", "duplicates_by_phase",
+ * "frames_rejected", "token_requests_by_outcome".
  *
  * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
  */
-svantic_status svantic_get_snapshot(svantic_mesh *mesh, char **out_snapshot_json);
+svantic_status svantic_get_snapshot(svantic_mesh *mesh,
+                                    char **out_snapshot_json);
 
 /**
  * Hands out the next item as JSON ("delivery":"pull" only).

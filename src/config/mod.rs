@@ -109,6 +109,8 @@ pub struct Timing {
     pub dispatch: Duration,
     /// How long `disconnect` lets running dispatches finish by default.
     pub drain: Duration,
+    /// How long a dispatch may wait for the application to pick it up.
+    pub pick_up: Duration,
     /// The close handshake.
     pub close: Duration,
     /// The farewell call to `/agents/deregister`.
@@ -149,6 +151,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// `max_pending_dispatches`: how many dispatches may be with the application, started or not.
     pub max_pending_dispatches: usize,
+    /// `max_queued_dispatches`: how many dispatches may wait for one of those places.
+    pub max_queued_dispatches: usize,
     /// `auto_reconnect`.
     pub auto_reconnect: bool,
     /// `reconnect_delays_ms`: replaces every redial window.
@@ -187,6 +191,7 @@ const KEYS: &[&str] = &[
     "max_frame_bytes",
     "max_in_flight",
     "max_pending_dispatches",
+    "max_queued_dispatches",
     "auto_reconnect",
     "reconnect_delays_ms",
     "fail_fast",
@@ -199,6 +204,7 @@ const KEYS: &[&str] = &[
     "dead_after_ms",
     "dispatch_timeout_ms",
     "drain_timeout_ms",
+    "pick_up_timeout_ms",
 ];
 
 /// Any span that the caller may set lies between these.
@@ -237,6 +243,9 @@ impl Config {
             max_pending_dispatches: fields
                 .integer("max_pending_dispatches", 1..=1_000_000)?
                 .map_or(1024, size),
+            max_queued_dispatches: fields
+                .integer("max_queued_dispatches", 0..=1_000_000)?
+                .map_or(64, size),
             auto_reconnect: fields.flag("auto_reconnect")?.unwrap_or(true),
             reconnect_delays: fields.delays("reconnect_delays_ms", 3_600_000)?,
             fail_fast: fields.flag("fail_fast")?.unwrap_or(false),
@@ -291,6 +300,7 @@ fn timing(fields: &mut Fields) -> Result<Timing, Error> {
         dead: fields.millis("dead_after_ms", SPAN_MS, seconds(20))?,
         dispatch: fields.millis("dispatch_timeout_ms", SPAN_MS, seconds(60))?,
         drain: fields.millis("drain_timeout_ms", SPAN_MS, seconds(30))?,
+        pick_up: fields.millis("pick_up_timeout_ms", SPAN_MS, seconds(10))?,
         close: seconds(1),
         deregister: seconds(5),
         stable: seconds(30),

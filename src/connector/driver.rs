@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::link::{Input, Link};
-use super::{Delivery, DriverState, Shared};
+use super::{Core, Delivery, DriverState, Shared};
 use crate::error::{Error, ErrorKind};
 use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, Request, RequestId};
 use crate::machine::event::{Event, EventKind};
@@ -151,7 +151,9 @@ impl Driver {
     fn consult(&mut self) -> Option<Duration> {
         let now = self.shared.now();
         let mut core = self.shared.lock();
-        let machine = &mut core.machine;
+        let Core {
+            machine, observed, ..
+        } = &mut *core;
         for input in self.inputs.drain(..) {
             match input {
                 Input::Replied(id, reply) => machine.handle_reply(now, id, &reply),
@@ -163,10 +165,12 @@ impl Driver {
             }
         }
         if machine.poll_timeout().is_some_and(|at| at <= now.mono) {
+            machine.handle_backlog(now, self.shared.sink.oldest_waiting());
             machine.handle_timeout(now);
         }
         let mut delivered = 0;
         while let Some(action) = machine.poll_action() {
+            observed.note(now, &action);
             delivered += usize::from(matches!(action, Action::Deliver(_)));
             self.actions.push(action);
         }

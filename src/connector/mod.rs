@@ -6,12 +6,14 @@
 
 mod driver;
 mod link;
+mod observed;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::task::AtomicWaker;
+use observed::Observed;
 use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -41,6 +43,10 @@ pub enum Delivery {
 pub trait Sink: Send + Sync {
     /// Takes everything out of `batch`, in order.
     fn deliver(&self, batch: &mut Vec<Delivery>);
+
+    /// How long the dispatch that is next has waited to be picked up; `None` when none waits. Asked with the machine locked, so
+    /// it must not wait for a lock.
+    fn oldest_waiting(&self) -> Option<Duration>;
 
     /// Nothing more will be delivered.
     fn closed(&self);
@@ -82,6 +88,7 @@ struct Shared {
 
 struct Core {
     machine: Machine,
+    observed: Observed,
     /// Whether the driver looks for answers by itself in a moment, so that they need not wake it.
     lingering: bool,
     completions: HashMap<OperationId, Completion>,
@@ -115,6 +122,7 @@ impl MeshConnector {
             shared: Arc::new(Shared {
                 core: Mutex::new(Core {
                     machine,
+                    observed: Observed::default(),
                     lingering: false,
                     completions: HashMap::new(),
                     next_operation: 1,
@@ -311,7 +319,11 @@ impl MeshConnector {
     /// Everything worth knowing when looking for a fault.
     pub fn snapshot(&self) -> Value {
         let now = self.shared.now();
-        self.shared.lock().machine.snapshot(now)
+        let core = self.shared.lock();
+        // An end in good order is none of the thread's; one that the machine knows nothing of is.
+        let ended = matches!(core.driver, DriverState::Ending | DriverState::Ended);
+        let driven = !ended || core.machine.link().is_final();
+        core.observed.snapshot(&core.machine, now, driven)
     }
 
     /// Stops without waiting for running dispatches. [`MeshConnector::wait_ended`] tells when all is over.
@@ -393,11 +405,13 @@ impl Shared {
     /// Carries out what needs no I/O.
     fn pump_without_driver(&self) {
         let mut batch = Vec::new();
+        let now = self.now();
         loop {
             let mut core = self.lock();
             let Some(action) = core.machine.poll_action() else {
                 break;
             };
+            core.observed.note(now, &action);
             match action {
                 Action::Event(event) => batch.push(Delivery::Event(event)),
                 Action::Complete(id, result) => {

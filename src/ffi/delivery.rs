@@ -1,6 +1,7 @@
 //! The queue between the I/O thread and the application, one per mesh (`abi.md` 7.3): who takes from the
 //! lanes, who is woken, and how it ends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,10 @@ pub(super) struct DeliveryQueue {
     changed: Condvar,
     /// The number of delivery threads; 0 is pull.
     workers: usize,
+    born: Instant,
+    /// Since when the dispatch in front has waited, in ms of this queue's life and 1; 0 when none waits. Written with the
+    /// lock held, and read without: the I/O thread must not wait for whoever holds it.
+    front_since: AtomicU64,
 }
 
 impl DeliveryQueue {
@@ -24,6 +29,8 @@ impl DeliveryQueue {
             queue: Mutex::new(Lanes::new()),
             changed: Condvar::new(),
             workers,
+            born: Instant::now(),
+            front_since: AtomicU64::new(0),
         }
     }
 
@@ -33,6 +40,23 @@ impl DeliveryQueue {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Lanes> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes which dispatch is in front now; whoever has added or taken one does.
+    fn note_front(&self, queue: &Lanes) {
+        let millis = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1);
+        let front = queue.oldest().map_or(0, |since| millis(since) + 1);
+        self.front_since.store(front, Ordering::Relaxed);
+    }
+
+    /// How long the dispatch in front has waited to be picked up.
+    fn oldest_waiting(&self) -> Option<Duration> {
+        let since = self.front_since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(
+            self.born
+                .elapsed()
+                .saturating_sub(Duration::from_millis(since)),
+        )
     }
 
     /// Adds a control item.
@@ -64,7 +88,7 @@ impl DeliveryQueue {
         let mut queue = self.lock();
         let old = std::mem::replace(&mut queue.on_event, handler.map(Arc::new));
         if let Some(old) = old {
-            queue.control.push_back(Control::Release(Release(old)));
+            queue.control.push(Control::Release(Release(old)));
         }
         self.announce(queue);
     }
@@ -107,15 +131,19 @@ impl DeliveryQueue {
                 self.changed.notify_one();
             }
         }
-        queue.next_work()
+        let work = queue.next_work();
+        self.note_front(&queue);
+        work
     }
 
     /// What a worker does next; `None` when it is to end.
     pub(super) fn next_work(&self) -> Option<Work> {
         let mut queue = self.lock();
         loop {
-            if let Some(work) = queue.next_work() {
-                return Some(work);
+            let work = queue.next_work();
+            self.note_front(&queue);
+            if work.is_some() {
+                return work;
             }
             if queue.is_closed() && queue.control.is_empty() {
                 return None;
@@ -196,6 +224,7 @@ impl DeliveryQueue {
         loop {
             let items = queue.take_items(max);
             if !items.is_empty() {
+                self.note_front(&queue);
                 if queue.has_items() {
                     if let Some(wakeup) = &mut queue.wakeup {
                         wakeup.signal();
@@ -246,13 +275,19 @@ impl Sink for QueueSink {
         }
         let mut queue = self.0.lock();
         let pulls = self.0.pulls();
+        let since = self.0.born.elapsed();
         for delivery in batch.drain(..) {
             match delivery {
-                Delivery::Dispatch(dispatch) => queue.dispatches.push_back(dispatch),
+                Delivery::Dispatch(dispatch) => queue.push_dispatch(since, dispatch),
                 Delivery::Event(event) => queue.push_control(Control::Event(event), pulls),
             }
         }
+        self.0.note_front(&queue);
         self.0.announce(queue);
+    }
+
+    fn oldest_waiting(&self) -> Option<Duration> {
+        self.0.oldest_waiting()
     }
 
     fn closed(&self) {

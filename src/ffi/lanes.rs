@@ -6,17 +6,14 @@
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::sync::Arc;
-
-use serde_json::json;
+use std::time::Duration;
 
 use super::callback::{EventHandler, Handler, Release, svantic_done_fn};
+use super::control_lane::ControlLane;
 use super::wakeup::Wakeup;
 use crate::error::Error;
 use crate::machine::action::{Dispatch, Output};
-use crate::machine::event::{Event, EventKind};
-
-/// Events that nobody takes are dropped past this, log lines first.
-const MAX_EVENTS: usize = 1024;
+use crate::machine::event::Event;
 
 /// Something for the application besides dispatches.
 pub(super) enum Control {
@@ -57,14 +54,19 @@ enum Phase {
     Told,
 }
 
+/// A dispatch that nobody has picked up yet.
+struct Waiting {
+    /// Since when, on the queue's own clock.
+    since: Duration,
+    dispatch: Dispatch,
+}
+
 /// See the [module documentation](self).
 pub(super) struct Lanes {
-    pub(super) control: VecDeque<Control>,
-    pub(super) events: usize,
-    pub(super) missed: u64,
+    pub(super) control: ControlLane,
     /// Whether a worker is running a control item: those run one at a time, in order.
     pub(super) control_busy: bool,
-    pub(super) dispatches: VecDeque<Dispatch>,
+    dispatches: VecDeque<Waiting>,
     phase: Phase,
     pub(super) wakeup: Option<Wakeup>,
     pub(super) workers: usize,
@@ -95,9 +97,7 @@ pub(super) enum Item {
 impl Lanes {
     pub(super) fn new() -> Self {
         Self {
-            control: VecDeque::new(),
-            events: 0,
-            missed: 0,
+            control: ControlLane::default(),
             control_busy: false,
             dispatches: VecDeque::new(),
             phase: Phase::Open,
@@ -131,56 +131,26 @@ impl Lanes {
     }
 
     pub(super) fn push_control(&mut self, control: Control, pulls: bool) {
-        if let Control::Event(_) = &control {
-            if !pulls && self.on_event.is_none() {
-                return;
-            }
-            if self.events >= MAX_EVENTS && !self.drop_one_event() {
-                return;
-            }
-            self.events += 1;
+        if matches!(control, Control::Event(_)) && !pulls && self.on_event.is_none() {
+            return;
         }
-        self.control.push_back(control);
+        self.control.push(control);
     }
 
-    /// Makes room: the oldest log line goes first, then the oldest event. The reader is told how many.
-    pub(super) fn drop_one_event(&mut self) -> bool {
-        let is_log =
-            |item: &Control| matches!(item, Control::Event(event) if event.kind == EventKind::Log);
-        let is_event = |item: &Control| matches!(item, Control::Event(_));
-        let at = self
-            .control
-            .iter()
-            .position(is_log)
-            .or_else(|| self.control.iter().position(is_event));
-        self.missed += 1;
-        match at {
-            Some(at) => {
-                self.control.remove(at);
-                self.events -= 1;
-                true
-            }
-            None => false,
-        }
+    /// Adds a dispatch that came at `since`.
+    pub(super) fn push_dispatch(&mut self, since: Duration, dispatch: Dispatch) {
+        self.dispatches.push_back(Waiting { since, dispatch });
     }
 
-    pub(super) fn pop_control(&mut self) -> Option<Control> {
-        if self.missed > 0 {
-            let count = std::mem::take(&mut self.missed);
-            let missed = Event::new(EventKind::Missed, json!({"count": count}));
-            return Some(Control::Event(missed));
-        }
-        let control = self.control.pop_front()?;
-        if let Control::Event(_) = &control {
-            self.events -= 1;
-        }
-        Some(control)
+    /// Since when the dispatch in front has waited.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        self.dispatches.front().map(|waiting| waiting.since)
     }
 
     /// What a delivery thread runs next: control first, one at a time.
     pub(super) fn next_work(&mut self) -> Option<Work> {
         if !self.control_busy
-            && let Some(control) = self.pop_control()
+            && let Some(control) = self.control.pop()
         {
             self.control_busy = true;
             return Some(Work::Control(control));
@@ -189,7 +159,7 @@ impl Lanes {
             // What was not started has been answered by the machine.
             self.dispatches.clear();
         }
-        while let Some(dispatch) = self.dispatches.pop_front() {
+        while let Some(Waiting { dispatch, .. }) = self.dispatches.pop_front() {
             // A capability and its handler are added as one, so there always is a handler.
             let handler = self.handlers.get(dispatch.capability.index);
             if let Some(handler) = handler.cloned().flatten() {
@@ -207,9 +177,9 @@ impl Lanes {
     pub(super) fn take_items(&mut self, max: usize) -> Vec<Item> {
         let mut items = Vec::new();
         while items.len() < max {
-            if let Some(control) = self.pop_control() {
+            if let Some(control) = self.control.pop() {
                 items.push(Item::Control(control));
-            } else if let Some(dispatch) = self.dispatches.pop_front() {
+            } else if let Some(Waiting { dispatch, .. }) = self.dispatches.pop_front() {
                 if !self.is_closed() {
                     items.push(Item::Dispatch(dispatch));
                 }
@@ -237,5 +207,5 @@ impl Lanes {
 pub(super) type Possessions = (
     Vec<Option<Arc<Handler>>>,
     Option<Arc<EventHandler>>,
-    VecDeque<Control>,
+    ControlLane,
 );

@@ -34,7 +34,7 @@ const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 /// "svantic_url" (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url",
 /// "deployment_mode", "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions",
 /// "delivery" ("callbacks" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight",
-/// "max_pending_dispatches" (1024), "max_frame_bytes" (4194304), "auto_reconnect" (true),
+/// "max_pending_dispatches" (1024), "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
 /// "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
 /// "ca_file", "http_timeout_ms" (10000), "stage_timeout_ms" (10000), "welcome_timeout_ms" (10000),
 /// "heartbeat_interval_ms" (30000), "ping_interval_ms" (10000), "dead_after_ms" (20000),

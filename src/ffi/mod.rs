@@ -10,6 +10,7 @@
 
 pub mod boundary;
 pub mod callback;
+mod control_lane;
 mod delivery;
 pub mod dispatch;
 pub mod handles;

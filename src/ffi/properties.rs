@@ -143,8 +143,21 @@ pub unsafe extern "C" fn svantic_get_agent_card(
     })
 }
 
-/// Writes what is worth knowing when looking for a fault, as JSON without secrets: state, link, connection,
-/// token age, last failure, counters. The caller frees it with svantic_string_free(). Its fields may grow.
+/// Writes what is worth knowing when looking for a fault, as JSON without secrets. The caller frees it with
+/// svantic_string_free(). Its keys, which may grow (times are in ms, and null is "none"):
+///
+/// "health": {"live","ready","reason"}. live: the I/O thread runs, and is at most 5 s late with what is due. ready: work can
+/// arrive, that is, the link is up (and not silent for 10 s since it was asked for a sign of life), the token is valid,
+/// dispatches are picked up, and the agent does not drain. reason: a sentence when it is not ready.
+/// "state", "since_ms" (in it), "link", "connected", "backoff_attempts", "next_attempt_ms" (until then), "last_failure".
+/// "connection": {"no","age_ms","last_inbound_age_ms","fence_level"}; "last_outbound_age_ms".
+/// "token": {"generation","seconds_left"}; "registration_revision".
+/// "in_flight" (a number); "dispatches": the oldest 100 without an answer, {"id","age_ms","phase"}, with "running" or,
+/// before there is a slot, "queued"; "queue": {"items","bytes"} of the latter; "dedupe_entries": ids that are known.
+/// "outbox": the oldest 100 ids whose answers are not proven to have been read; "outbox_items", "outbox_bytes".
+/// "events": the latest 20, newest first, {"name","age_ms"}.
+/// "counters": numbers, and by cause "disconnects", "results_sent", "results_dropped_by_reason", "duplicates_by_phase",
+/// "frames_rejected", "token_requests_by_outcome".
 ///
 /// Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]

@@ -148,6 +148,9 @@ pub enum svantic_event {
     Failed = 18,
     /// {"connection":3}: the mesh answers no pings on it; an answer counts as delivered after 10 s of life.
     FenceUnsupported = 19,
+    /// {"stalled":true,"oldest_ms":10000}: a dispatch has waited so long for svantic_next() or a delivery thread, and the
+    /// mesh is told "unhealthy"; {"stalled":false}: they are picked up again.
+    Stalled = 23,
 }
 
 #[cfg(test)]
@@ -215,6 +218,7 @@ mod tests {
             (svantic_event::Missed, EventKind::Missed),
             (svantic_event::Failed, EventKind::Failed),
             (svantic_event::FenceUnsupported, EventKind::FenceUnsupported),
+            (svantic_event::Stalled, EventKind::Stalled),
         ] {
             assert_eq!(abi as i32, core as i32);
         }

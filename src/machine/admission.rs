@@ -45,7 +45,7 @@ impl Machine {
             LinkState::Handshaking => self.before_welcome(now, text),
             LinkState::Ready | LinkState::Suspect => self.while_ready(now, &text),
             // Between our close and the peer's nothing is taken on; the mesh will ask another.
-            _ => self.counters.frames_ignored += 1,
+            _ => self.counters.frames_rejected.closing += 1,
         }
     }
 
@@ -79,7 +79,7 @@ impl Machine {
                 kind: Kind::Dispatch,
                 ..
             }) => self.hold(now, text),
-            _ => self.counters.frames_ignored += 1,
+            read => self.counters.frames_rejected.count(read.is_ok()),
         }
     }
 
@@ -130,7 +130,7 @@ impl Machine {
         match frame::parse(text) {
             Ok(envelope) if envelope.kind == Kind::Dispatch => self.admit(now, &envelope),
             // T48: what is unknown, malformed or out of place never costs the connection.
-            _ => self.counters.frames_ignored += 1,
+            read => self.counters.frames_rejected.count(read.is_ok()),
         }
     }
 
@@ -138,7 +138,7 @@ impl Machine {
     fn admit(&mut self, now: Now, envelope: &Envelope<'_>) {
         if envelope.id.is_empty() {
             // There is nothing that an answer could refer to.
-            self.counters.frames_ignored += 1;
+            self.counters.frames_rejected.without_id += 1;
             return;
         }
         self.counters.dispatches += 1;
@@ -151,31 +151,41 @@ impl Machine {
             known => return self.duplicate(now, &envelope.id, known),
         };
         match self.admissible(&id, envelope) {
-            Ok(dispatch) => {
+            Ok((dispatch, Place::Slot)) => {
                 let deadline = now.mono + self.settings.timing.dispatch;
                 self.inbox
                     .start(id, Arc::clone(&dispatch.capability), deadline);
                 self.timers.set_earlier(Timer::Dispatch, deadline);
-                self.actions.push_back(Action::Deliver(dispatch));
+                self.deliver(now, dispatch);
                 self.status_may_have_changed(now);
             }
-            Err((code, message)) => {
-                self.counters.refused += 1;
-                self.emit(
-                    EventKind::DispatchRefused,
-                    json!({"dispatch_id": &*id, "code": code}),
-                );
-                self.send_error(now, id, code, &message);
-            }
+            Ok((dispatch, Place::Queue)) => self.wait_for_slot(now, dispatch),
+            Err((code, message)) => self.refuse_dispatch(now, id, code, &message),
         }
     }
 
+    /// Answers a dispatch that no handler has seen, nor will.
+    pub(super) fn refuse_dispatch(
+        &mut self,
+        now: Now,
+        id: DispatchId,
+        code: &'static str,
+        message: &str,
+    ) {
+        self.counters.refused += 1;
+        self.emit(
+            EventKind::DispatchRefused,
+            json!({"dispatch_id": &*id, "code": code}),
+        );
+        self.send_error(now, id, code, message);
+    }
+
     fn duplicate(&mut self, now: Now, id: &str, known: Known) {
-        self.counters.duplicates += 1;
+        self.counters.duplicates.count(&known);
         let waits_until = now.mono + self.settings.timing.dispatch;
         match known {
             // Its one answer goes to whatever connection there is when it is done.
-            Known::New | Known::Running => {}
+            Known::New | Known::Queued | Known::Running => {}
             // It is on its way already.
             Known::Answered(_) if self.outbox.holds(id) => {}
             Known::Answered(Some(frame)) => self.enqueue(now, id.into(), frame, waits_until),
@@ -192,7 +202,7 @@ impl Machine {
         &self,
         id: &DispatchId,
         envelope: &Envelope<'_>,
-    ) -> Result<Dispatch, (&'static str, String)> {
+    ) -> Result<(Dispatch, Place), (&'static str, String)> {
         let dispatch = frame::Dispatch::read(envelope.payload);
         if self.draining() {
             return Err(("AGENT_SHUTDOWN", "the agent is shutting down".to_owned()));
@@ -214,31 +224,44 @@ impl Machine {
         capability
             .check_args(args)
             .map_err(|violation| ("INVALID_ARGS", violation))?;
-        let running = self.inbox.running();
-        if running >= self.dispatch_limit() || self.outbox_is_full() {
-            return Err((
-                "AGENT_OVERLOADED",
-                format!("{running} dispatches are running"),
-            ));
+        let (running, waiting) = (self.inbox.running(), self.queue.len());
+        let slot = running < self.dispatch_limit() && waiting == 0;
+        let may_wait = self.settings.max_queued;
+        let overloaded = || {
+            let text = format!("{running} dispatches are running and {waiting} wait");
+            Err(("AGENT_OVERLOADED", text))
+        };
+        // Asked before the request is written, which is what a flood would cost most.
+        if self.outbox_is_full() || !(slot || self.queue.has_room(0, may_wait)) {
+            return overloaded();
         }
         let deadline = self.settings.timing.dispatch;
-        Ok(Dispatch {
+        let request = request::write(
+            self.settings.request_lead,
+            id,
+            &skill_id,
+            args,
+            deadline,
+            &dispatch,
+        );
+        let place = if slot {
+            Place::Slot
+        } else if self.queue.has_room(request.len(), may_wait) {
+            Place::Queue
+        } else {
+            return overloaded();
+        };
+        let dispatch = Dispatch {
             id: Arc::clone(id),
-            request: request::write(
-                self.settings.request_lead,
-                id,
-                &skill_id,
-                args,
-                deadline,
-                &dispatch,
-            ),
+            request,
             capability: Arc::clone(capability),
-        })
+        };
+        Ok((dispatch, place))
     }
 
     /// The application's answer. `NOT_FOUND` if the dispatch has ended already.
     pub fn answer(&mut self, now: Now, id: &str, answer: Answer<'_>) -> Result<(), Error> {
-        let Some((id, capability, _)) = self.inbox.awaiting(id) else {
+        let Some((id, capability)) = self.inbox.awaiting(id) else {
             return Err(dispatch_ended());
         };
         match answer {
@@ -300,12 +323,13 @@ impl Machine {
 
     fn answered(&mut self, now: Now, id: DispatchId, frame: FrameText) {
         // The mesh waits from the receipt on, however late the answer is; a refusal is as old as its dispatch.
-        let waits_until = match self.inbox.awaiting(&id) {
-            Some((_, _, deadline)) => deadline,
-            None => now.mono + self.settings.timing.dispatch,
-        };
-        self.inbox.answer(now.mono, Arc::clone(&id), frame.clone());
+        let deadline = self.inbox.deadline(&id);
+        let waits_until = deadline.unwrap_or(now.mono + self.settings.timing.dispatch);
+        let freed = self.inbox.answer(now.mono, Arc::clone(&id), frame.clone());
         self.enqueue(now, id, frame, waits_until);
+        if freed {
+            self.start_waiting(now);
+        }
         self.status_may_have_changed(now);
         self.drain_step(now);
     }
@@ -333,7 +357,10 @@ impl Machine {
     /// The mesh's patience has ended: it gets its one answer, and the handler's will find nothing.
     pub(super) fn dispatches_overdue(&mut self, now: Now) {
         while let Some(id) = self.inbox.pop_overdue(now.mono) {
-            let Some((id, capability, _)) = self.inbox.awaiting(&id) else {
+            if self.overdue_in_queue(now, &id) {
+                continue;
+            }
+            let Some((id, capability)) = self.inbox.awaiting(&id) else {
                 continue;
             };
             self.inbox.consecutive_failures += 1;
@@ -358,7 +385,7 @@ impl Machine {
 
     pub(super) fn outbox_expired(&mut self, now: Now) {
         while let Some(id) = self.outbox.pop_expired(now.mono) {
-            self.counters.results_dropped += 1;
+            self.counters.results_dropped.expired += 1;
             self.emit(
                 EventKind::ResultDropped,
                 json!({"dispatch_id": &*id, "reason": "expired"}),
@@ -371,6 +398,12 @@ impl Machine {
         self.flush_outbox(now);
         self.drain_step(now);
     }
+}
+
+/// Where an admitted dispatch goes.
+enum Place {
+    Slot,
+    Queue,
 }
 
 fn written(conn: ConnectionNo, write: Write) -> Action {

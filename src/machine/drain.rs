@@ -37,6 +37,7 @@ impl Machine {
         if self.is_up() {
             self.send_heartbeat(now);
         }
+        self.refuse_waiting(now);
         self.drain_step(now);
     }
 
@@ -74,6 +75,7 @@ impl Machine {
         // Answered while the link still counts as ready, so that the answers go out before the close frame; and as
         // part of a draining without end, so that no other status goes out and none of them comes back here.
         let previous = std::mem::replace(&mut self.desired, Desired::Draining(Duration::MAX));
+        self.refuse_waiting(now);
         for id in self.inbox.all_running() {
             self.cancelled(&id, "shutdown");
             self.send_error(now, id, "AGENT_SHUTDOWN", "the agent is shutting down");
@@ -90,6 +92,7 @@ impl Machine {
             Timer::Stable,
             Timer::Fence,
             Timer::Renew,
+            Timer::PickUp,
         ] {
             self.timers.stop(timer);
         }
@@ -177,6 +180,7 @@ impl Machine {
     pub(super) fn farewell_overdue(&mut self, now: Now) {
         if let Some(conn) = self.connection.as_ref().map(|connection| connection.no) {
             self.abort_connection();
+            self.counters.disconnects.closed_by_us += 1;
             self.disconnected(conn, Some(1000), "client_close", true);
             self.say_farewell(now);
         } else {
@@ -208,6 +212,7 @@ impl Machine {
         for id in self.inbox.all_running() {
             self.cancelled(&id, reason);
         }
+        self.drop_waiting();
         self.inbox = super::Inbox::default();
         self.drop_answers(reason);
     }
@@ -215,7 +220,7 @@ impl Machine {
     /// What was not delivered is never dropped silently.
     fn drop_answers(&mut self, reason: &str) {
         while let Some(id) = self.outbox.pop_expired(Duration::MAX) {
-            self.counters.results_dropped += 1;
+            self.counters.results_dropped.ended += 1;
             self.emit(
                 EventKind::ResultDropped,
                 json!({"dispatch_id": &*id, "reason": reason}),

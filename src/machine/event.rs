@@ -44,6 +44,8 @@ pub enum EventKind {
     Failed = 18,
     /// `{"connection"}`: the peer answers no pings, so answers count as delivered when the connection lived on.
     FenceUnsupported = 19,
+    /// `{"stalled","oldest_ms"}`: the application does not pick dispatches up, or does again.
+    Stalled = 23,
 }
 
 impl EventKind {
@@ -69,6 +71,7 @@ impl EventKind {
             Self::Missed => "missed",
             Self::Failed => "failed",
             Self::FenceUnsupported => "fence_unsupported",
+            Self::Stalled => "stalled",
         }
     }
 }

@@ -18,9 +18,11 @@ const REMEMBERED_IDS: usize = 10_000;
 const REMEMBERED_BYTES: usize = 64 << 20;
 
 enum Record {
-    Running {
+    Open {
         capability: Arc<Capability>,
         deadline: Duration,
+        /// `false` while it waits for a slot, and the application has not heard of it.
+        running: bool,
     },
     /// The body is dropped before the id is.
     Answered { frame: Option<FrameText> },
@@ -30,6 +32,8 @@ enum Record {
 pub(super) enum Known {
     /// Never seen, or long forgotten.
     New,
+    /// It waits for a slot.
+    Queued,
     /// Its handler is still at work.
     Running,
     /// Answered, with these bytes while they are kept.
@@ -41,7 +45,9 @@ pub(super) enum Known {
 pub(super) struct Inbox {
     records: HashMap<DispatchId, Record>,
     running: usize,
-    /// Running dispatches in the order of their deadlines, together with some that have ended since.
+    /// Those that run and those that wait for a slot.
+    unanswered: usize,
+    /// Dispatches without an answer in the order of their deadlines, together with some that have ended since.
     deadlines: VecDeque<(Duration, DispatchId)>,
     /// Answered ids in the order of their answers: when, which, and the size of the kept body.
     answered: VecDeque<(Duration, DispatchId)>,
@@ -60,16 +66,39 @@ impl Inbox {
     pub(super) fn look_up(&self, id: &str) -> Known {
         match self.records.get(id) {
             None => Known::New,
-            Some(Record::Running { .. }) => Known::Running,
+            Some(Record::Open { running: false, .. }) => Known::Queued,
+            Some(Record::Open { .. }) => Known::Running,
             Some(Record::Answered { frame }) => Known::Answered(frame.clone()),
         }
     }
 
+    /// Enters a dispatch that is given to the application.
     pub(super) fn start(
         &mut self,
         id: DispatchId,
         capability: Arc<Capability>,
         deadline: Duration,
+    ) {
+        self.running += 1;
+        self.enter(id, capability, deadline, true);
+    }
+
+    /// Enters a dispatch that waits for a slot.
+    pub(super) fn enter_waiting(
+        &mut self,
+        id: DispatchId,
+        capability: Arc<Capability>,
+        deadline: Duration,
+    ) {
+        self.enter(id, capability, deadline, false);
+    }
+
+    fn enter(
+        &mut self,
+        id: DispatchId,
+        capability: Arc<Capability>,
+        deadline: Duration,
+        running: bool,
     ) {
         debug_assert!(
             self.deadlines
@@ -78,37 +107,79 @@ impl Inbox {
             "every dispatch gets the same time, so deadlines come in order"
         );
         self.deadlines.push_back((deadline, Arc::clone(&id)));
-        self.running += 1;
+        self.unanswered += 1;
         self.records.insert(
             id,
-            Record::Running {
+            Record::Open {
                 capability,
                 deadline,
+                running,
             },
         );
     }
 
-    /// The capability and the deadline of a dispatch that waits for its answer.
-    pub(super) fn awaiting(&self, id: &str) -> Option<(DispatchId, Arc<Capability>, Duration)> {
+    /// A slot has become free for a dispatch that waited.
+    pub(super) fn begin(&mut self, id: &str) {
+        if let Some(Record::Open { running, .. }) = self.records.get_mut(id)
+            && !std::mem::replace(running, true)
+        {
+            self.running += 1;
+        }
+    }
+
+    /// The capability of a dispatch that the application is to answer.
+    pub(super) fn awaiting(&self, id: &str) -> Option<(DispatchId, Arc<Capability>)> {
         let (key, record) = self.records.get_key_value(id)?;
         match record {
-            Record::Running {
+            Record::Open {
                 capability,
-                deadline,
-            } => Some((Arc::clone(key), Arc::clone(capability), *deadline)),
+                running: true,
+                ..
+            } => Some((Arc::clone(key), Arc::clone(capability))),
+            _ => None,
+        }
+    }
+
+    /// Until when the mesh waits for the answer to a dispatch, if it has none yet.
+    pub(super) fn deadline(&self, id: &str) -> Option<Duration> {
+        match self.records.get(id)? {
+            Record::Open { deadline, .. } => Some(*deadline),
             Record::Answered { .. } => None,
         }
     }
 
-    /// Remembers the answer of a dispatch, whether it ran or was refused.
-    pub(super) fn answer(&mut self, now: Duration, id: DispatchId, frame: FrameText) {
+    pub(super) fn is_overdue(&self, id: &str, now: Duration) -> bool {
+        self.deadline(id).is_some_and(|deadline| deadline <= now)
+    }
+
+    /// How many ids are known.
+    pub(super) fn entries(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Every dispatch without an answer, oldest first: its deadline, its id, and whether it runs.
+    pub(super) fn open(&self) -> impl Iterator<Item = (Duration, &str, bool)> {
+        self.deadlines
+            .iter()
+            .filter_map(|(at, id)| match self.records.get(id) {
+                Some(Record::Open {
+                    deadline, running, ..
+                }) if deadline == at => Some((*at, &**id, *running)),
+                _ => None,
+            })
+    }
+
+    /// Remembers the answer of a dispatch, whether it ran or was refused. Whether that has freed a slot.
+    pub(super) fn answer(&mut self, now: Duration, id: DispatchId, frame: FrameText) -> bool {
         self.answered_bytes += frame.len();
         self.answered.push_back((now, Arc::clone(&id)));
         let record = Record::Answered { frame: Some(frame) };
-        if let Some(Record::Running { .. }) = self.records.insert(id, record) {
-            self.running -= 1;
-        }
+        let before = self.records.insert(id, record);
+        let ran = matches!(before, Some(Record::Open { running: true, .. }));
+        self.running -= usize::from(ran);
+        self.unanswered -= usize::from(matches!(before, Some(Record::Open { .. })));
         self.forget_old(now);
+        ran
     }
 
     /// Takes an answered id for one that was never seen.
@@ -130,16 +201,17 @@ impl Inbox {
         }
     }
 
-    /// Whether an entry of `deadlines` is still that of a running dispatch: an id that was forgotten may run anew.
-    fn is_running(&self, (at, id): &(Duration, DispatchId)) -> bool {
-        matches!(self.records.get(id), Some(Record::Running { deadline, .. }) if deadline == at)
+    /// Whether an entry of `deadlines` is still that of a dispatch without an answer: an id that was forgotten may
+    /// come anew.
+    fn is_open(&self, (at, id): &(Duration, DispatchId)) -> bool {
+        matches!(self.records.get(id), Some(Record::Open { deadline, .. }) if deadline == at)
     }
 
-    /// Every dispatch that waits for its answer, oldest first.
+    /// Every dispatch that the application is to answer, oldest first.
     pub(super) fn all_running(&self) -> Vec<DispatchId> {
         self.deadlines
             .iter()
-            .filter(|entry| self.is_running(entry))
+            .filter(|entry| self.is_open(entry) && self.awaiting(&entry.1).is_some())
             .map(|(_, id)| Arc::clone(id))
             .collect()
     }
@@ -147,7 +219,7 @@ impl Inbox {
     /// The earliest deadline of a dispatch that waits for its answer.
     pub(super) fn next_deadline(&mut self) -> Option<Duration> {
         while let Some(entry) = self.deadlines.front() {
-            if self.is_running(entry) {
+            if self.is_open(entry) {
                 return Some(entry.0);
             }
             self.deadlines.pop_front();
@@ -165,9 +237,9 @@ impl Inbox {
 
     /// The ended entries must not pile up behind one that runs long.
     fn compact_deadlines(&mut self) {
-        if self.deadlines.len() > 64 && self.deadlines.len() > 4 * (self.running + 1) {
+        if self.deadlines.len() > 64 && self.deadlines.len() > 4 * (self.unanswered + 1) {
             let mut deadlines = std::mem::take(&mut self.deadlines);
-            deadlines.retain(|entry| self.is_running(entry));
+            deadlines.retain(|entry| self.is_open(entry));
             self.deadlines = deadlines;
         }
     }

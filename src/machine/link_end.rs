@@ -38,6 +38,7 @@ impl Machine {
     fn connection_ended(&mut self, now: Now, conn: ConnectionNo, end: &LinkEnd) {
         if self.link == LinkState::Closing {
             // Only a link that was up is closed with a handshake.
+            self.counters.disconnects.closed_by_us += 1;
             self.disconnected(conn, Some(1000), "client_close", true);
             return self.say_farewell(now);
         }
@@ -53,6 +54,9 @@ impl Machine {
         if self.blame_answers(now, conn, meaning == CloseMeaning::TooBig) {
             // What these were about has been found.
             self.protocol_closes.clear();
+        }
+        if was_up {
+            self.counters.disconnects.count(meaning);
         }
         self.disconnected(conn, code, &cause, was_up);
         let said = code.map_or(String::new(), |code| format!(" with code {code}"));

@@ -89,6 +89,7 @@ impl Machine {
         if !self.settings.auto_reconnect {
             return self.handle_closed(now, conn, &LinkEnd::Broken(text));
         }
+        self.counters.disconnects.half_open += 1;
         self.disconnected(conn, None, &text, true);
         self.last_failure = Some(super::failure::Failure {
             class: super::failure::Class::Temporary,
@@ -115,6 +116,8 @@ impl Machine {
     pub(super) fn status(&self) -> &'static str {
         if self.draining() {
             "draining"
+        } else if self.pick_up.is_stalled() {
+            "unhealthy"
         } else if self.inbox.running() >= self.dispatch_limit() {
             "busy"
         } else {

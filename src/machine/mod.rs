@@ -22,18 +22,22 @@ pub mod action;
 mod admission;
 pub mod backoff;
 mod commands;
+mod counters;
 mod drain;
 pub mod event;
 mod failure;
 mod fence;
+mod health;
 mod inbox;
 mod link;
 mod link_end;
 mod liveness;
 mod operations;
 mod outbox;
+mod pick_up;
 mod poison;
 pub mod protections;
+mod queue;
 mod redaction;
 mod replies;
 pub mod snapshot;
@@ -53,6 +57,7 @@ use url::Url;
 
 use action::{Action, ConnectionNo, OperationId, Request, RequestId};
 use backoff::{AuthBackoff, Backoff};
+use counters::Counters;
 use event::{Event, EventKind};
 use failure::Failure;
 pub use failure::Step;
@@ -61,8 +66,9 @@ use inbox::Inbox;
 use liveness::Liveness;
 use operations::Operations;
 use outbox::Outbox;
+use pick_up::PickUp;
 use protections::Protections;
-use snapshot::Counters;
+use queue::Queue;
 pub use snapshot::State;
 use time::{Now, TimerTable};
 use token::Auth;
@@ -85,6 +91,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// How many dispatches may be with the application.
     pub max_pending: usize,
+    /// How many dispatches may wait for a slot.
+    pub max_queued: usize,
     /// Whether a lost connection is made again.
     pub auto_reconnect: bool,
     /// The caller's own redial windows.
@@ -112,6 +120,7 @@ impl Settings {
             max_frame_bytes: config.max_frame_bytes,
             max_in_flight: config.max_in_flight,
             max_pending: config.max_pending_dispatches,
+            max_queued: config.max_queued_dispatches,
             auto_reconnect: config.auto_reconnect,
             reconnect_delays: config.reconnect_delays.clone(),
             fail_fast: config.fail_fast,
@@ -186,6 +195,8 @@ pub struct Machine {
     connection: Option<Connection>,
     next_connection: ConnectionNo,
     inbox: Inbox,
+    queue: Queue,
+    pick_up: PickUp,
     outbox: Outbox,
     operations: Operations,
     requests: HashMap<RequestId, Purpose>,
@@ -231,6 +242,8 @@ impl Machine {
             next_connection: 1,
             inbox: Inbox::default(),
             outbox,
+            queue: Queue::default(),
+            pick_up: PickUp::default(),
             operations: Operations::default(),
             requests: HashMap::new(),
             next_request: 1,

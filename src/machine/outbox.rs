@@ -20,6 +20,8 @@ struct Entry {
     expires: Duration,
     /// Its way over a connection, once it has been given to one.
     sent: Option<Sent>,
+    /// Whether it has been given to any before.
+    tried: bool,
     suspicion: Suspicion,
 }
 
@@ -58,6 +60,8 @@ pub(super) struct Outbox {
     /// Whether answers are kept at all, and until they are proven.
     keeps: bool,
     fences: bool,
+    first_sends: u64,
+    resends: u64,
 }
 
 impl Outbox {
@@ -70,6 +74,8 @@ impl Outbox {
             unfenced: false,
             keeps: protections.outbox,
             fences: protections.fences,
+            first_sends: 0,
+            resends: 0,
         }
     }
 
@@ -85,6 +91,16 @@ impl Outbox {
         self.entries.is_empty()
     }
 
+    /// Whose answers are kept, in the order in which they became final.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.id)
+    }
+
+    /// How often an answer was written for the first time, and again.
+    pub(super) fn sent(&self) -> (u64, u64) {
+        (self.first_sends, self.resends)
+    }
+
     /// Whether an answer for `id` still waits for its proof.
     pub(super) fn holds(&self, id: &str) -> bool {
         self.entries.iter().any(|entry| &*entry.id == id)
@@ -97,6 +113,7 @@ impl Outbox {
             frame,
             expires,
             sent: None,
+            tried: false,
             suspicion: Suspicion::default(),
         });
     }
@@ -120,6 +137,13 @@ impl Outbox {
                 break;
             }
             let entry = &mut self.entries[given];
+            let sends = if entry.tried {
+                &mut self.resends
+            } else {
+                &mut self.first_sends
+            };
+            *sends += 1;
+            entry.tried = true;
             entry.sent = Some(Sent {
                 conn,
                 fence,

@@ -88,7 +88,10 @@ impl Machine {
                     "too_large"
                 }
             };
-            self.counters.results_dropped += 1;
+            match verdict {
+                Verdict::Poisoned => self.counters.results_dropped.poisoned += 1,
+                Verdict::TooLarge => self.counters.results_dropped.too_large += 1,
+            }
             self.emit(
                 EventKind::ResultDropped,
                 json!({"dispatch_id": &**id, "reason": reason}),

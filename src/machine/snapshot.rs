@@ -1,14 +1,17 @@
 //! What can be asked of the machine at any time.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::time::Now;
+use super::time::{Now, Timer};
 use super::{Desired, LinkState, Machine, Registration, Transition};
 use crate::agent::Agent;
+
+/// How many ids of a kind are listed.
+const LISTED: usize = 100;
 
 /// The state in a word, as programs want it. The discriminants are the C ABI's `svantic_state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,31 +48,6 @@ impl State {
             Self::Blocked => "blocked",
             Self::Failed => "failed",
         }
-    }
-}
-
-/// Counts of what happened.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) dispatches: u64,
-    pub(super) duplicates: u64,
-    pub(super) refused: u64,
-    pub(super) answered: u64,
-    pub(super) failed: u64,
-    pub(super) results_dropped: u64,
-    pub(super) frames_ignored: u64,
-    pub(super) heartbeats: u64,
-    pub(super) dials: u64,
-    pub(super) registrations: u64,
-    pub(super) token_requests: u64,
-    pub(super) stale_inputs: u64,
-    pub(super) unknown_transitions: u64,
-    transitions: HashSet<Transition>,
-}
-
-impl Counters {
-    pub(super) fn taken(&mut self, transition: Transition) {
-        self.transitions.insert(transition);
     }
 }
 
@@ -124,8 +102,7 @@ impl Machine {
 
     /// Everything worth knowing for somebody who looks for a fault; no secrets.
     pub fn snapshot(&self, now: Now) -> Value {
-        let counters = &self.counters;
-        let age = |at: std::time::Duration| now.mono.saturating_sub(at).as_millis();
+        let age = |at: Duration| now.mono.saturating_sub(at).as_millis();
         let connection = self.connection.as_ref().map(|connection| {
             json!({
                 "no": connection.no,
@@ -134,35 +111,40 @@ impl Machine {
                 "fence_level": self.outbox.fence_level(),
             })
         });
+        let next_attempt = self.timers.get(Timer::Retry);
+        let revision = match self.registration {
+            Registration::Absent => None,
+            Registration::Known { revision } => Some(revision),
+        };
+        let patience = self.settings.timing.dispatch;
+        let dispatches = self.inbox.open().map(|(deadline, id, running)| {
+            json!({
+                "id": id,
+                "age_ms": age(deadline.saturating_sub(patience)),
+                "phase": if running { "running" } else { "queued" },
+            })
+        });
         json!({
             "state": self.state().name(),
             "link": self.link.name(),
             "connected": self.connected(),
             "connection": connection,
+            "registration_revision": revision,
             "in_flight": self.inbox.running(),
+            "dispatches": dispatches.take(LISTED).collect::<Vec<_>>(),
+            "queue": {"items": self.queue.len(), "bytes": self.queue.bytes()},
+            "dedupe_entries": self.inbox.entries(),
+            "outbox": self.outbox.ids().take(LISTED).collect::<Vec<_>>(),
             "outbox_items": self.outbox.len(),
             "outbox_bytes": self.outbox.bytes(),
             "backoff_attempts": self.backoff.attempts(),
+            "next_attempt_ms": next_attempt.map(|at| at.saturating_sub(now.mono).as_millis()),
             "token": {
                 "generation": self.auth.generation(),
                 "seconds_left": self.auth.seconds_left(now.mono),
             },
             "last_failure": self.last_failure.as_ref().map(|failure| failure.error.to_json()),
-            "counters": {
-                "dispatches": counters.dispatches,
-                "duplicates": counters.duplicates,
-                "refused": counters.refused,
-                "answered": counters.answered,
-                "failed": counters.failed,
-                "results_dropped": counters.results_dropped,
-                "frames_ignored": counters.frames_ignored,
-                "heartbeats": counters.heartbeats,
-                "dials": counters.dials,
-                "registrations": counters.registrations,
-                "token_requests": counters.token_requests,
-                "stale_inputs": counters.stale_inputs,
-                "unknown_transitions": counters.unknown_transitions,
-            },
+            "counters": self.counters.to_json(self.outbox.sent()),
         })
     }
 

@@ -41,9 +41,11 @@ pub enum Timer {
     Drain,
     /// The close handshake, then the farewell call.
     Farewell,
+    /// A dispatch may have waited too long for the application to pick it up.
+    PickUp,
 }
 
-const TIMERS: [Timer; 13] = [
+const TIMERS: [Timer; 14] = [
     Timer::Operation,
     Timer::Retry,
     Timer::Welcome,
@@ -57,6 +59,7 @@ const TIMERS: [Timer; 13] = [
     Timer::Fence,
     Timer::Drain,
     Timer::Farewell,
+    Timer::PickUp,
 ];
 
 /// The running timers.

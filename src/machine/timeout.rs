@@ -23,6 +23,7 @@ impl Machine {
                 Timer::Fence => self.fence_overdue(now),
                 Timer::Drain => self.drain_step(now),
                 Timer::Farewell => self.farewell_overdue(now),
+                Timer::PickUp => self.watch_pick_up(now),
             }
         }
     }

@@ -194,6 +194,7 @@ impl Machine {
         let Some((generation, started)) = self.auth.fetching.take() else {
             return;
         };
+        self.counters.tokens.count(reply);
         let target = self.target(PATH);
         let failure = match reply {
             Reply::Http(http) if http.status == 200 => {

@@ -53,6 +53,7 @@ SAME(SVANTIC_EVENT_DISPATCH_REFUSED, 16);
 SAME(SVANTIC_EVENT_MISSED, 17);
 SAME(SVANTIC_EVENT_FAILED, 18);
 SAME(SVANTIC_EVENT_FENCE_UNSUPPORTED, 19);
+SAME(SVANTIC_EVENT_STALLED, 23);
 
 /* A status crosses the border as 32 bits, whatever the language calls it. */
 typedef char status_has_32_bits[sizeof(svantic_status) == 4 ? 1 : -1];

@@ -51,7 +51,9 @@ fn come_at_the_interval_with_the_whole_payload() {
 fn tell_when_the_agent_is_busy_and_when_it_is_available_again() {
     let gateway = gateway();
     // No regular heartbeat comes within the time of a test.
-    let only_changes = json!({"max_in_flight": 2, "heartbeat_interval_ms": 3_600_000});
+    let only_changes = json!({
+        "max_in_flight": 2, "max_queued_dispatches": 0, "heartbeat_interval_ms": 3_600_000,
+    });
     let agent = Agent::connected(&gateway, &only_changes);
     let running: Vec<_> = (0..2)
         .map(|_| gateway.begin_dispatch(echo(json!({})).to(agent.id())))
@@ -157,4 +159,114 @@ fn what_is_not_finished_in_time_is_answered_with_agent_shutdown() {
         .unwrap_err()
         .says(&["DISPATCH_ENDED"]);
     assert_eq!(gateway.ledger().get(running.id()).unwrap().answers.len(), 1);
+}
+
+/// The statuses of an agent's heartbeats, each as long as it held.
+fn told(gateway: &Gateway, agent: &Agent) -> Vec<String> {
+    let frames = gateway.frames(agent.id());
+    let mut statuses: Vec<String> = frames
+        .iter()
+        .filter(|frame| frame.direction == Direction::FromAgent)
+        .filter(|frame| frame.frame_type().as_deref() == Some("heartbeat"))
+        .filter_map(|frame| {
+            frame.json()?["payload"]["status"]
+                .as_str()
+                .map(str::to_owned)
+        })
+        .collect();
+    statuses.dedup();
+    statuses
+}
+
+#[test]
+fn tell_that_the_application_has_stopped_pulling_and_that_it_goes_on() {
+    let gateway = gateway();
+    let timers = json!({"heartbeat_interval_ms": 100, "pick_up_timeout_ms": 400});
+    let agent = Agent::connected(&gateway, &timers);
+    tells(&gateway, &agent, "available");
+    // Nothing is pulled from here until the gateway has heard of it.
+    let waiting: Vec<_> = (0..5)
+        .map(|_| gateway.begin_dispatch(echo(json!({})).to(agent.id())))
+        .collect();
+    tells(&gateway, &agent, "unhealthy");
+    assert_eq!(agent.snapshot()["health"]["ready"], false);
+    let beats = |seen: &svantic_gateway::Snapshot<'_>| {
+        let of = |frame: &&svantic_gateway::FrameRecord| {
+            frame.frame_type().as_deref() == Some("heartbeat")
+        };
+        seen.frames(agent.id()).filter(of).count()
+    };
+    let mut before = None;
+    sees(&gateway, "heartbeats that go on", |seen| {
+        beats(seen) >= 10 + *before.get_or_insert_with(|| beats(seen))
+    });
+    assert_eq!(told(&gateway, &agent), ["available", "unhealthy"]);
+    for pending in &waiting {
+        agent.dispatch();
+        agent.resolve(pending.id(), &json!(1)).unwrap();
+    }
+    tells(&gateway, &agent, "available");
+    assert_eq!(
+        told(&gateway, &agent),
+        ["available", "unhealthy", "available"]
+    );
+    assert_eq!(agent.event("stalled")["stalled"], true);
+    assert_eq!(agent.event("stalled"), json!({"stalled": false}));
+    assert_eq!(agent.snapshot()["health"]["ready"], true);
+    assert_eq!(gateway.violations(), [""; 0]);
+}
+
+#[test]
+fn what_finds_no_slot_waits_for_one() {
+    let gateway = gateway();
+    let limits = json!({"max_in_flight": 1, "max_queued_dispatches": 2});
+    let agent = Agent::connected(&gateway, &limits);
+    let pending: Vec<_> = (0..3)
+        .map(|n| gateway.begin_dispatch(echo(json!({"n": n})).to(agent.id())))
+        .collect();
+    let excess = gateway.begin_dispatch(echo(json!({})).to(agent.id()));
+    assert_eq!(code(&answer(&excess)), "AGENT_OVERLOADED");
+    let snapshot = agent.snapshot();
+    assert_eq!(
+        (&snapshot["in_flight"], &snapshot["queue"]["items"]),
+        (&json!(1), &json!(2))
+    );
+    agent.resolve(pending[1].id(), &json!(0)).unwrap_err();
+    for (n, one) in pending.iter().enumerate() {
+        assert_eq!(agent.dispatch()["dispatch_id"], one.id(), "in order");
+        agent.resolve(one.id(), &json!(n)).unwrap();
+        assert_eq!(answer(one), Answer::Result(json!(n)));
+    }
+    assert_eq!(gateway.violations(), [""; 0]);
+}
+
+#[test]
+fn the_snapshot_tells_how_the_agent_is() {
+    let gateway = gateway();
+    let agent = Agent::of(&gateway, &json!({}));
+    let health = &agent.snapshot()["health"];
+    assert_eq!(
+        (&health["live"], &health["ready"]),
+        (&json!(true), &json!(false))
+    );
+    agent.connect().unwrap();
+    let snapshot = agent.snapshot();
+    assert_eq!(
+        snapshot["health"],
+        json!({"live": true, "ready": true, "reason": null})
+    );
+    assert!(snapshot["since_ms"].is_u64() && snapshot["last_outbound_age_ms"].is_u64());
+    let events = snapshot["events"].as_array().unwrap();
+    assert!(events.iter().any(|event| event["name"] == "connected"));
+    assert!(
+        events
+            .iter()
+            .all(|event| event.as_object().unwrap().len() == 2)
+    );
+    agent.disconnect().unwrap();
+    let health = &agent.snapshot()["health"];
+    assert_eq!(
+        (&health["live"], &health["ready"]),
+        (&json!(true), &json!(false))
+    );
 }

@@ -95,7 +95,7 @@ pub(super) fn args_that_are_absent_or_no_object_are_none() {
 
 #[test]
 pub(super) fn beyond_the_limit_the_agent_is_overloaded() {
-    let mut rig = Rig::ready(&json!({"max_in_flight": 2}));
+    let mut rig = Rig::ready(&json!({"max_in_flight": 2, "max_queued_dispatches": 0}));
     rig.advance_alive(seconds(10));
     rig.frames();
     rig.echo("d1");

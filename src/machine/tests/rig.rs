@@ -1,7 +1,7 @@
 //! A machine on a virtual clock, and the network played by the test that owns it.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use crate::machine::action::{
     Action, ConnectionNo, Dial, Dispatch, HttpReply, NetFailure, OperationId, Output, Request,
 };
 use crate::machine::event::{Event, EventKind};
-use crate::machine::time::Now;
+use crate::machine::time::{Now, Timer};
 use crate::machine::{Machine, Settings, Transition};
 use crate::protocol::frame::FrameText;
 
@@ -42,7 +42,7 @@ pub(super) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub(super) fn millis(n: u64) -> Duration {
+pub(super) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
@@ -107,6 +107,10 @@ pub(super) struct Rig {
     pub(super) tokens: u64,
     /// What a token that the mesh issues lives.
     pub(super) token_lifetime_s: u64,
+    /// Whether the application picks nothing up.
+    pub(super) stopped: bool,
+    /// When what it has not picked up was delivered.
+    pub(super) backlog: VecDeque<Duration>,
 }
 
 impl Drop for Rig {
@@ -142,6 +146,8 @@ impl Rig {
             next_operation: 1,
             tokens: 0,
             token_lifetime_s: 86_400,
+            stopped: false,
+            backlog: VecDeque::new(),
         }
     }
 
@@ -195,6 +201,9 @@ impl Rig {
                 }
                 Action::Deliver(dispatch) => {
                     self.delivered.push(dispatch);
+                    if self.stopped {
+                        self.backlog.push_back(self.now);
+                    }
                     "deliver".to_owned()
                 }
                 Action::Event(event) => {
@@ -233,6 +242,8 @@ impl Rig {
         let end = self.now + by;
         while let Some(due) = self.machine.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
+            let oldest = self.backlog.front().map(|since| self.now - *since);
+            self.machine.handle_backlog(self.now(), oldest);
             self.machine.handle_timeout(self.now());
             self.collect();
         }
@@ -248,9 +259,16 @@ impl Rig {
         }
     }
 
+    /// Goes on to the next timeout of the link's; that somebody looks after the application's queue is none.
     pub(super) fn next_timeout(&mut self) {
-        let due = self.machine.poll_timeout().expect("a timer runs");
-        self.advance(due.saturating_sub(self.now));
+        loop {
+            let due = self.machine.poll_timeout().expect("a timer runs");
+            let looks = self.machine.timers.get(Timer::PickUp) == Some(due);
+            self.advance(due.saturating_sub(self.now));
+            if !looks {
+                return;
+            }
+        }
     }
 
     // ---- what was noted ----

@@ -78,6 +78,11 @@ impl Rig {
             .unwrap();
     }
 
+    /// The application picks up so many of those that it had left.
+    pub(super) fn pick_up(&mut self, count: usize) {
+        self.backlog.drain(..count);
+    }
+
     pub(super) fn answer(&mut self, id: &str, json: &str) -> Result<(), Error> {
         let result = self.machine.answer(self.now(), id, Answer::Result(json));
         self.collect();

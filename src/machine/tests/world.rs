@@ -50,6 +50,9 @@ pub(super) struct World {
     pub(super) connecting: Option<OperationId>,
     pub(super) leaving: bool,
     pub(super) finished: bool,
+    max_in_flight: usize,
+    /// Whether the application believes that there is a link.
+    pub(super) up: bool,
     token_requests: u32,
     hasher: DefaultHasher,
     steps: u32,
@@ -66,7 +69,9 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let mut mesh = Mesh::new(&mut rng);
         let max_in_flight = [0, 2, 5][rng.usize(0..3)];
-        let mut changes = json!({"max_in_flight": max_in_flight});
+        let max_queued = [64, 1, 0][usize::try_from(seed % 3).unwrap()];
+        let mut changes =
+            json!({"max_in_flight": max_in_flight, "max_queued_dispatches": max_queued});
         if rng.u8(0..8) == 0 {
             changes["client_id"] = json!(null);
             changes["client_secret"] = json!(null);
@@ -94,6 +99,8 @@ impl World {
             connecting: None,
             leaving: false,
             finished: false,
+            max_in_flight,
+            up: false,
             token_requests: 0,
             hasher: DefaultHasher::new(),
             steps: 0,
@@ -265,6 +272,8 @@ impl World {
                     let id = dispatch.id.to_string();
                     self.note(&id);
                     assert!(self.started.insert(id.clone()), "I1: {id} runs twice");
+                    let running = self.machine.inbox.running();
+                    assert!(self.max_in_flight == 0 || running <= self.max_in_flight);
                     let delay = match self.rng.u8(0..10) {
                         0 => None,
                         1 => Some(self.rng.u64(10_000..80_000)),
@@ -277,6 +286,11 @@ impl World {
                 }
                 Action::Event(event) => {
                     self.note(event.kind.name());
+                    if matches!(event.kind, EventKind::Connected | EventKind::Disconnected) {
+                        let up = event.kind == EventKind::Connected;
+                        assert_ne!(up, self.up, "the two alternate");
+                        self.up = up;
+                    }
                     let failed = event.kind == EventKind::Failed;
                     assert!(
                         !failed || self.mesh.gave_cause_to_fail,
@@ -340,6 +354,10 @@ impl World {
             self.machine.state(),
             State::Closed | State::Failed
         ));
+        assert!(
+            !self.up,
+            "the last connection has ended for the application"
+        );
         assert!(
             self.operations.is_empty(),
             "operations without an end: {:?}",
