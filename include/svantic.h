@@ -459,6 +459,18 @@ svantic_status svantic_define_capability(svantic_mesh *mesh,
                                          svantic_free_fn free_user_data);
 
 /**
+ * Tells the library that the network may be another: a Wi-Fi joined, a VPN up, a cable back. An open connection is
+ * probed at once and made again if nothing comes in within 2 seconds; a wait before the next attempt is cut short,
+ * at most once in 5 seconds. In every other state, and for an agent that is closed, nothing happens. It is never needed: the
+ * library notices by itself, only later.
+ *
+ * Any thread, inside callbacks too; never blocks.
+ *
+ * Returns OK; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_network_changed(svantic_mesh *mesh);
+
+/**
  * Gets a token, registers the agent, and opens the WebSocket. Afterwards a lost connection is made again by
  * itself, for ever, except for final causes (state SVANTIC_STATE_FAILED).
  *

@@ -157,6 +157,9 @@ public:
         detail::check(svantic_close_session(mesh_.get(), session_id.c_str(), detail::milliseconds(timeout)));
     }
 
+    // The network may be another: probes the connection, or makes it again at once. Never blocks.
+    void network_changed() { detail::check(svantic_network_changed(mesh_.get())); }
+
     // An svantic_state value.
     std::int32_t state() const {
         std::int32_t state = 0;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod connector;
 pub mod error;
 pub mod ffi;
+pub mod kernel;
 pub mod machine;
 mod net;
 pub mod protocol;

@@ -3,9 +3,11 @@
 //! It is started with the first connector that needs it and ended by [`shutdown`], never by `atexit` or a
 //! destructor: those run while other threads still do.
 
+mod sleep;
+
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tokio::sync::Notify;
 use crate::error::{Error, ErrorKind};
 use crate::net::http;
 use crate::net::tls::Trust;
+pub(crate) use sleep::{SleepWatch, Sleeper};
 
 /// Name resolution is the only work that blocks.
 const MAX_BLOCKING_THREADS: usize = 2;
@@ -36,12 +39,25 @@ pub(crate) struct Runtime {
     ended: Arc<(Mutex<bool>, Condvar)>,
     /// HTTP clients by what they trust: their connections live on this runtime and end with it.
     clients: Mutex<HashMap<ClientKey, reqwest::Client>>,
+    sleep_watch: Mutex<Weak<SleepWatch>>,
 }
 
 impl Runtime {
     /// Where futures are spawned.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// The watch for suspensions, started if need be; it runs for as long as somebody holds it. Called on the I/O
+    /// thread. `None` where nothing can tell.
+    pub(crate) fn sleep_watch(&self) -> Option<Arc<SleepWatch>> {
+        let mut watch = lock(&self.sleep_watch);
+        if let Some(running) = watch.upgrade() {
+            return Some(running);
+        }
+        let started = SleepWatch::start()?;
+        *watch = Arc::downgrade(&started);
+        Some(started)
     }
 
     /// The HTTP client for this trust, shared by all connectors that have the same.
@@ -120,6 +136,7 @@ fn start() -> io::Result<Runtime> {
         stop,
         ended,
         clients: Mutex::new(HashMap::new()),
+        sleep_watch: Mutex::new(Weak::new()),
     })
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::error::{Error, ErrorKind};
 use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, Request, RequestId};
 use crate::machine::event::{Event, EventKind};
 use crate::net::{self, Socket};
-use crate::runtime::{self, Runtime};
+use crate::runtime::{self, Runtime, SleepWatch, Sleeper};
 
 /// How long answers of one batch may wait for each other. Until then the driver looks for them by itself, so that
 /// one wake-up and one write serve a batch, while a handler that takes long holds up nobody's answer but its own.
@@ -90,6 +91,8 @@ struct Driver {
     shared: Arc<Shared>,
     /// Held so that the thread outlives what runs on it.
     _runtime: Arc<Runtime>,
+    /// Held so that suspensions are noticed while this runs.
+    _sleep_watch: Option<Arc<SleepWatch>>,
     client: reqwest::Client,
     requests: FuturesUnordered<BoxFuture<'static, (RequestId, Reply)>>,
     dial: Option<(ConnectionNo, BoxFuture<'static, Result<Socket, Dialed>>)>,
@@ -105,9 +108,15 @@ struct Driver {
 
 impl Driver {
     fn new(shared: Arc<Shared>, runtime: Arc<Runtime>, client: reqwest::Client) -> Self {
+        let sleep_watch = runtime.sleep_watch();
+        if let Some(watch) = &sleep_watch {
+            let sleeper: Arc<dyn Sleeper> = Arc::clone(&shared) as _;
+            watch.join(Arc::downgrade(&sleeper));
+        }
         Self {
             shared,
             _runtime: runtime,
+            _sleep_watch: sleep_watch,
             client,
             requests: FuturesUnordered::new(),
             dial: None,
@@ -164,7 +173,13 @@ impl Driver {
                 Input::Closed(no, end) => machine.handle_closed(now, no, &end),
             }
         }
-        if machine.poll_timeout().is_some_and(|at| at <= now.mono) {
+        // Only timers look at the kernel's books: nothing that a dispatch causes does.
+        let woken_up = self.shared.woken_up.swap(false, Ordering::Acquire);
+        if woken_up || machine.poll_timeout().is_some_and(|at| at <= now.mono) {
+            let now = self.shared.clock.now_and_slept();
+            if let Some(link) = &self.link {
+                machine.handle_progress(now, link.no, link.progress());
+            }
             machine.handle_backlog(now, self.shared.sink.oldest_waiting());
             machine.handle_timeout(now);
         }
@@ -204,8 +219,9 @@ impl Driver {
                 }
                 Action::Send(no, text) => self.write(no, Message::Text(text)),
                 Action::Ping(no, payload) => {
-                    let payload = bytes::Bytes::copy_from_slice(&payload);
-                    self.write(no, Message::Ping(payload));
+                    if let Some(link) = self.link.as_mut().filter(|link| link.no == no) {
+                        link.ping(payload);
+                    }
                 }
                 Action::Close(no, code, reason) => {
                     let frame = CloseFrame {
@@ -265,7 +281,7 @@ impl Driver {
         };
         if self.timer_at != Some(at) {
             self.timer_at = Some(at);
-            let instant = Instant::from_std(self.shared.born + at);
+            let instant = Instant::from_std(self.shared.clock.instant(at));
             self.timer.as_mut().reset(instant);
         }
         self.timer.as_mut().poll(cx).is_ready()
@@ -288,7 +304,8 @@ impl Future for Driver {
                 return Poll::Ready(());
             }
             let due = this.rearm(next, cx);
-            if !heard && !acted && !due && this.inputs.is_empty() {
+            let more = this.link.as_ref().is_some_and(Link::has_more);
+            if !heard && !acted && !due && !more && this.inputs.is_empty() {
                 return Poll::Pending;
             }
         }

@@ -1,9 +1,9 @@
 //! An open WebSocket on the I/O thread: what comes in, and what waits to go out.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::Sink as _;
 use futures_util::stream::Stream as _;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
@@ -11,7 +11,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::outgoing::Outgoing;
 use crate::machine::action::{ConnectionNo, Dialed, LinkEnd, Reply, RequestId};
+use crate::machine::watch::Progress;
 use crate::net::Socket;
 
 /// How many frames are read before the machine is asked what to do about them.
@@ -23,15 +25,26 @@ pub(super) enum Input {
     Dialed(ConnectionNo, Dialed),
     Inbound(ConnectionNo),
     Text(ConnectionNo, Utf8Bytes),
-    Pong(ConnectionNo, bytes::Bytes),
+    Pong(ConnectionNo, Bytes),
     Closed(ConnectionNo, LinkEnd),
 }
+
+/// How much is written before the peer is listened to again.
+const FRAGMENTS_PER_ROUND: usize = 8;
 
 /// An open socket and what waits to be written to it.
 pub(super) struct Link {
     pub(super) no: ConnectionNo,
     socket: Socket,
-    unsent: VecDeque<Message>,
+    outgoing: Outgoing,
+    ping: LastPing,
+    ping_payload: Bytes,
+    /// Up to where in the TCP stream the peer has shown to have read, by answering a ping behind it.
+    heard_until: u64,
+    /// The last flush ended because of how much there is, not because the kernel took no more.
+    has_more: bool,
+    /// tungstenite would not take the next message before it has flushed all earlier ones.
+    blocked: bool,
     received: u64,
     /// Something was written since the last flush.
     dirty: bool,
@@ -42,7 +55,12 @@ impl Link {
         Self {
             no,
             socket,
-            unsent: VecDeque::new(),
+            outgoing: Outgoing::default(),
+            ping: LastPing::None,
+            ping_payload: Bytes::new(),
+            heard_until: 0,
+            has_more: false,
+            blocked: false,
             received: 0,
             // tungstenite may owe the peer a pong for what came right behind the 101.
             dirty: true,
@@ -51,7 +69,35 @@ impl Link {
 
     /// Puts a message behind those that wait.
     pub(super) fn push(&mut self, message: Message) {
-        self.unsent.push_back(message);
+        self.outgoing.push(message);
+    }
+
+    /// Puts a ping behind what waits; or, if the same one waits already, another in front of it.
+    pub(super) fn ping(&mut self, payload: [u8; 8]) {
+        self.outgoing.ping(payload);
+        self.ping = LastPing::Waiting;
+    }
+
+    /// Whether [`Link::flush`] is to be called again without waiting for anything.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// How far what was written has come. A system call.
+    pub(super) fn progress(&self) -> Progress {
+        let stream = self.socket.get_ref();
+        let (written, unacknowledged) = (stream.written(), stream.unacknowledged());
+        let acked = written.saturating_sub(unacknowledged.unwrap_or(0));
+        let (ping_acked, unsure) = match (&self.ping, unacknowledged) {
+            (LastPing::EndsAt(end), Some(_)) => (*end <= acked, 0),
+            (LastPing::EndsAt(end), None) => (true, end.saturating_sub(self.heard_until)),
+            _ => (false, 0),
+        };
+        Progress {
+            acked,
+            ping_acked,
+            unsure,
+        }
     }
 
     /// Reads what is there. `false` when the socket has ended, which is then the last input.
@@ -65,6 +111,11 @@ impl Link {
                     inputs.push(Input::Text(self.no, text));
                 }
                 Poll::Ready(Some(Ok(Message::Pong(payload)))) => {
+                    if let LastPing::EndsAt(end) = self.ping
+                        && payload == self.ping_payload
+                    {
+                        self.heard_until = end;
+                    }
                     inputs.push(Input::Pong(self.no, payload));
                 }
                 // tungstenite has queued the pong; it leaves with the next flush.
@@ -123,28 +174,52 @@ impl Link {
     /// socket has broken, which is then the last input.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
         let mut socket = Pin::new(&mut self.socket);
+        self.has_more = false;
+        let mut left = FRAGMENTS_PER_ROUND;
         let result = loop {
-            if self.unsent.is_empty() {
+            if self.outgoing.is_empty() {
                 break Ok(());
             }
             match socket.as_mut().poll_ready(cx) {
-                Poll::Pending => break Ok(()),
+                Poll::Pending => {
+                    self.blocked = true;
+                    break Ok(());
+                }
                 Poll::Ready(Err(error)) => break Err(error),
+                // tungstenite flushes what blocked before it is ready again.
+                Poll::Ready(Ok(())) if std::mem::take(&mut self.blocked) => {
+                    self.ping.flushed(socket.get_ref().written());
+                }
                 Poll::Ready(Ok(())) => {}
             }
-            let Some(message) = self.unsent.pop_front() else {
+            if left == 0 {
+                // A peer that takes everything at once must not go unheard for as long as there is something.
+                self.has_more = true;
+                break Ok(());
+            }
+            let Some(message) = self.outgoing.next() else {
                 break Ok(());
             };
+            match &message {
+                Message::Ping(payload) => {
+                    self.ping_payload = payload.clone();
+                    self.ping = LastPing::Written;
+                }
+                Message::Frame(_) => left -= 1,
+                _ => {}
+            }
             self.dirty = true;
             if let Err(error) = socket.as_mut().start_send(message) {
                 break Err(error);
             }
         };
         let result = match result {
-            Ok(()) if self.dirty => match socket.poll_flush(cx) {
+            Ok(()) if self.dirty => match socket.as_mut().poll_flush(cx) {
                 Poll::Pending => Ok(()),
                 Poll::Ready(result) => {
                     self.dirty = false;
+                    self.blocked = false;
+                    self.ping.flushed(socket.get_ref().written());
                     result
                 }
             },
@@ -154,7 +229,8 @@ impl Link {
             Ok(()) => true,
             // After a close frame of either side nothing can be written; the end is heard of by reading.
             Err(WsError::ConnectionClosed | WsError::AlreadyClosed | WsError::Protocol(_)) => {
-                self.unsent.clear();
+                self.outgoing = Outgoing::default();
+                self.has_more = false;
                 self.dirty = false;
                 true
             }
@@ -162,6 +238,24 @@ impl Link {
                 inputs.push(Input::Closed(self.no, ended(&error)));
                 false
             }
+        }
+    }
+}
+
+/// Where in the TCP stream the last ping ends.
+enum LastPing {
+    None,
+    Waiting,
+    /// With tungstenite or TLS, where its end is not known yet.
+    Written,
+    EndsAt(u64),
+}
+
+impl LastPing {
+    /// Everything up to `written` is with the kernel.
+    fn flushed(&mut self, written: u64) {
+        if matches!(self, Self::Written) {
+            *self = Self::EndsAt(written);
         }
     }
 }
@@ -204,3 +298,6 @@ fn ended(error: &WsError) -> LinkEnd {
         other => LinkEnd::Broken(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,16 @@
 //! answer, the I/O thread to feed it what came in and to take out what is to be done. Nothing is called with
 //! the lock held.
 
+mod clock;
 mod driver;
 mod link;
 mod observed;
+mod outgoing;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use observed::Observed;
@@ -21,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::agent::{Agent, Capability};
 use crate::config::{Config, DeploymentMode, is_secret};
 use crate::error::{Error, ErrorKind};
+use crate::kernel;
 use crate::machine::action::{Action, Answer, Dispatch, OperationId, Output};
 use crate::machine::event::Event;
 use crate::machine::time::Now;
@@ -29,6 +33,8 @@ use crate::net::tls::Trust;
 use crate::protocol::json_shape::{self, ShapeError};
 use crate::protocol::limits::MAX_JSON_DEPTH;
 use crate::protocol::origin::BaseUrl;
+use crate::runtime::Sleeper;
+use clock::Clock;
 
 /// What reaches the application.
 pub enum Delivery {
@@ -83,7 +89,9 @@ struct Shared {
     max_frame_bytes: usize,
     timeout: Duration,
     drain_timeout: Duration,
-    born: Instant,
+    clock: Clock,
+    /// The machine was suspended, which the driver has not heard of yet.
+    woken_up: AtomicBool,
 }
 
 struct Core {
@@ -138,7 +146,8 @@ impl MeshConnector {
                 max_frame_bytes: config.max_frame_bytes,
                 timeout: config.timeout,
                 drain_timeout: config.timing.drain,
-                born: Instant::now(),
+                clock: Clock::new(kernel::boot_time),
+                woken_up: AtomicBool::new(false),
             }),
         })
     }
@@ -281,6 +290,15 @@ impl MeshConnector {
         self.shared.waker.wake();
     }
 
+    /// Tells that the network may be another: an open link is probed, and a wait before the next attempt is cut
+    /// short. Never blocks.
+    pub fn network_changed(&self) {
+        let mut core = self.shared.lock();
+        core.machine.network_changed(self.shared.now());
+        drop(core);
+        self.shared.waker.wake();
+    }
+
     /// The state in a word.
     pub fn state(&self) -> State {
         self.shared.lock().machine.state()
@@ -386,14 +404,16 @@ impl MeshConnector {
     }
 }
 
+impl Sleeper for Shared {
+    fn woken_up(&self) {
+        self.woken_up.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
 impl Shared {
     fn now(&self) -> Now {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        let unix_ms = since_epoch.unwrap_or_default().as_millis();
-        Now {
-            mono: self.born.elapsed(),
-            unix_ms: u64::try_from(unix_ms).unwrap_or(u64::MAX),
-        }
+        self.clock.now()
     }
 
     /// The machine is consistent between its calls, so a panic elsewhere while the lock was held is no

@@ -175,6 +175,22 @@ pub unsafe extern "C" fn svantic_define_capability(
     })
 }
 
+/// Tells the library that the network may be another: a Wi-Fi joined, a VPN up, a cable back. An open connection is
+/// probed at once and made again if nothing comes in within 2 seconds; a wait before the next attempt is cut short,
+/// at most once in 5 seconds. In every other state, and for an agent that is closed, nothing happens. It is never needed: the
+/// library notices by itself, only later.
+///
+/// Any thread, inside callbacks too; never blocks.
+///
+/// Returns OK; INVALID_HANDLE; FORKED.
+#[unsafe(no_mangle)]
+pub extern "C" fn svantic_network_changed(mesh: *mut svantic_mesh) -> svantic_status {
+    guard(|| {
+        handles::get(mesh)?.connector.network_changed();
+        Ok(())
+    })
+}
+
 fn check_size(json: &str, name: &str) -> Result<(), Error> {
     if json.len() <= MAX_SPEC_BYTES {
         return Ok(());

@@ -14,6 +14,7 @@ mod control_lane;
 mod delivery;
 pub mod dispatch;
 pub mod handles;
+pub(crate) mod kernel;
 mod lanes;
 pub mod library;
 pub mod mesh;

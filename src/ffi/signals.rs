@@ -13,6 +13,7 @@ pub(super) fn arm() {
         // SAFETY: the handler only stores to an atomic, which is allowed in a child of a threaded process.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         crate::runtime::on_thread_start(block);
+        super::kernel::install();
     });
 }
 

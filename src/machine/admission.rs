@@ -29,6 +29,7 @@ impl Machine {
         if let Some(connection) = self.connection.as_mut().filter(|c| c.no == conn) {
             connection.liveness.inbound(now.mono);
             if self.link == LinkState::Suspect {
+                self.timers.stop(Timer::Probe);
                 self.go(Transition::T28, LinkState::Ready);
                 self.watch_silence(now);
             }

@@ -81,6 +81,10 @@ impl Machine {
             self.send_error(now, id, "AGENT_SHUTDOWN", "the agent is shutting down");
         }
         self.desired = previous;
+        // Its deadline may be nearer than the end of the farewell.
+        if let Some((id, _)) = self.operations.connect() {
+            self.complete(id, Err(cancelled("connect")));
+        }
         let conn = self.ready_connection();
         self.go(transition, LinkState::Closing);
         for timer in [
@@ -88,6 +92,8 @@ impl Machine {
             Timer::Drain,
             Timer::Heartbeat,
             Timer::Silence,
+            Timer::Watch,
+            Timer::Probe,
             Timer::Welcome,
             Timer::Stable,
             Timer::Fence,

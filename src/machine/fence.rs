@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::action::Action;
 use super::event::EventKind;
 use super::time::{Now, Timer};
 use super::{Machine, Transition};
@@ -39,7 +38,10 @@ impl Machine {
             unanswered: 0,
         };
         match awaited {
-            Some(_) => self.timers.set(Timer::Fence, now.mono + FENCE_TIMEOUT),
+            Some(_) => {
+                self.timers.set(Timer::Fence, now.mono + FENCE_TIMEOUT);
+                self.watch_ping(now);
+            }
             None => self.timers.stop(Timer::Fence),
         }
     }
@@ -49,11 +51,14 @@ impl Machine {
             return;
         };
         let (conn, fence) = (connection.no, &mut connection.fence);
-        let Some(number) = fence.awaited else {
+        if fence.awaited.is_none() {
             return;
-        };
-        // Without a byte since the ping it is not the fence that fails, but the peer (T29).
-        if connection.liveness.last_inbound() > fence.asked_at {
+        }
+        if connection.liveness.ping_is_queued() {
+            // The peer cannot answer what has not reached it.
+            fence.asked_at = now.mono;
+        } else if connection.liveness.last_inbound() > fence.asked_at {
+            // Without a byte since the ping it would not be the fence that fails, but the peer (T31).
             fence.asked_at = now.mono;
             fence.unanswered += 1;
             if fence.unanswered >= HOPELESS {
@@ -63,8 +68,7 @@ impl Machine {
                 self.emit(EventKind::FenceUnsupported, json!({"connection": conn}));
                 return self.lived(now);
             }
-            self.actions
-                .push_back(Action::Ping(conn, number.to_be_bytes()));
+            self.ping(now);
         }
         self.timers.set(Timer::Fence, now.mono + FENCE_TIMEOUT);
     }

@@ -143,6 +143,8 @@ impl Machine {
         for timer in [
             Timer::Welcome,
             Timer::Silence,
+            Timer::Watch,
+            Timer::Probe,
             Timer::Heartbeat,
             Timer::Stable,
             Timer::Fence,

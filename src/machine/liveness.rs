@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::action::{Action, LinkEnd};
+use super::action::{Action, ConnectionNo};
 use super::backoff::Cause;
 use super::time::{Now, Timer};
+use super::watch::{Progress, Watch};
 use super::{LinkState, Machine, Purpose, Transition};
-use crate::error::{Error, ErrorKind};
 use crate::protocol::frame;
 
 /// The ping that proves nothing but life; fences count from 1.
@@ -26,18 +26,30 @@ const OUTBOX_BYTES: usize = 64 << 20;
 /// Part of a heartbeat interval within which the first heartbeat falls, so that a fleet's do not coincide.
 const FIRST_HEARTBEAT_WITHIN: f64 = 0.3;
 
-/// When a connection last showed life.
+/// When a connection last showed life, and whether it owes us a sign of it.
 pub(super) struct Liveness {
     last_inbound: Duration,
+    watch: Option<Watch>,
+    progress: Option<Progress>,
 }
 
 impl Liveness {
     pub(super) fn new(now: Duration) -> Self {
-        Self { last_inbound: now }
+        Self {
+            last_inbound: now,
+            watch: None,
+            progress: None,
+        }
     }
 
     pub(super) fn inbound(&mut self, now: Duration) {
         self.last_inbound = now;
+        self.watch = None;
+    }
+
+    /// Whether the last ping is known to be still on its way.
+    pub(super) fn ping_is_queued(&self) -> bool {
+        self.progress.is_some_and(|progress| !progress.ping_acked)
     }
 
     pub(super) fn last_inbound(&self) -> Duration {
@@ -56,47 +68,102 @@ impl Machine {
         let Some(connection) = &self.connection else {
             return;
         };
-        let conn = connection.no;
         let last = connection.liveness.last_inbound;
-        let (ping, dead) = (self.settings.timing.ping, self.settings.timing.dead);
-        let silent = now.mono.saturating_sub(last);
-        if silent >= dead && self.link == LinkState::Suspect && self.settings.protections.dead_timer
-        {
-            return self.half_open(now, silent);
-        }
-        if silent < ping {
+        let ping = self.settings.timing.ping;
+        if now.mono.saturating_sub(last) < ping {
             return self.timers.set(Timer::Silence, last + ping);
         }
-        if self.link == LinkState::Ready {
-            self.go(Transition::T26, LinkState::Suspect);
-            // A peer need answer only the latest of several pings (RFC 6455), so this one also stands for a
-            // fence that is on its way: everything before that was written before this.
-            let number = self.outbox.awaited(conn).unwrap_or(IDLE_PING);
-            self.actions
-                .push_back(Action::Ping(conn, number.to_be_bytes()));
+        if self.link != LinkState::Ready {
+            return;
         }
-        // A driver that comes late (a machine that slept) still gives the peer the time to answer.
-        let answered_by = (last + dead).max(now.mono + dead.saturating_sub(ping));
-        self.timers.set(Timer::Silence, answered_by);
+        // A ping that is on its way does for this one too, unless a slow uplink has it queued behind an answer:
+        // then another may overtake it between two fragments.
+        let covered = match &connection.liveness.watch {
+            Some(watch) => !watch.is_queued(),
+            None => false,
+        };
+        self.go(Transition::T26, LinkState::Suspect);
+        if !covered {
+            self.ping(now);
+        }
     }
 
-    fn half_open(&mut self, now: Now, silent: Duration) {
-        let Some(conn) = self.connection.as_ref().map(|c| c.no) else {
+    /// Asks the peer for a sign of life.
+    pub(super) fn ping(&mut self, now: Now) {
+        let Some(conn) = self.ready_connection() else {
             return;
         };
-        let text = format!("nothing came in for {} ms", silent.as_millis());
-        self.actions.push_back(Action::Abort(conn));
-        if !self.settings.auto_reconnect {
-            return self.handle_closed(now, conn, &LinkEnd::Broken(text));
+        // A peer need answer only the latest of several pings (RFC 6455), so this one also stands for a
+        // fence that is on its way: everything before that was written before this.
+        let number = self.outbox.awaited(conn).unwrap_or(IDLE_PING);
+        self.actions
+            .push_back(Action::Ping(conn, number.to_be_bytes()));
+        self.watch_ping(now);
+    }
+
+    /// A ping was written: from now on the peer owes us a byte.
+    pub(super) fn watch_ping(&mut self, now: Now) {
+        let first_look = now.mono + Watch::sample(self.answer_window());
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let watch = &mut connection.liveness.watch;
+        if watch.is_none() {
+            *watch = Some(Watch::new(now.mono));
+            // The timer of a watch that has ended is left to run out: fences come and go much faster.
+            self.timers.set_earlier(Timer::Watch, first_look);
         }
-        self.counters.disconnects.half_open += 1;
-        self.disconnected(conn, None, &text, true);
-        self.last_failure = Some(super::failure::Failure {
-            class: super::failure::Class::Temporary,
-            retry_after: None,
-            error: Error::new(ErrorKind::Network, "HALF_OPEN", text).retryable(true),
-        });
-        self.back_off(now, Transition::T29, Cause::Crash, None);
+    }
+
+    /// What a peer that was pinged is given, by the rule that it is dead after so much silence in all.
+    fn answer_window(&self) -> Duration {
+        let timing = &self.settings.timing;
+        timing.dead.saturating_sub(timing.ping)
+    }
+
+    /// How far what was written has come. To be told right before [`Machine::handle_timeout`], while a socket is open.
+    pub fn handle_progress(&mut self, now: Now, conn: ConnectionNo, progress: Progress) {
+        if let Some(connection) = self.connection.as_mut().filter(|c| c.no == conn) {
+            connection.liveness.progress = Some(progress);
+            if let Some(watch) = &mut connection.liveness.watch {
+                watch.progress(now.mono, progress);
+            }
+        }
+    }
+
+    /// Whether the peer that was pinged is still within its time.
+    pub(super) fn watch_due(&mut self, now: Now) {
+        let window = self.answer_window();
+        // A link that is being closed has its own, shorter time.
+        if self.ready_connection().is_none() {
+            return;
+        }
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let liveness = &mut connection.liveness;
+        let Some(watch) = &mut liveness.watch else {
+            return;
+        };
+        if !self.settings.protections.dead_timer {
+            return;
+        }
+        watch.looked(now.mono);
+        let deadline = watch.deadline(window, self.settings.protections.two_stage);
+        if now.mono < deadline {
+            let next = deadline.min(now.mono + Watch::sample(window));
+            return self.timers.set(Timer::Watch, next);
+        }
+        let silent = now.mono.saturating_sub(liveness.last_inbound);
+        let transition = if self.link == LinkState::Suspect && silent >= self.settings.timing.dead {
+            Transition::T29
+        } else {
+            Transition::T31
+        };
+        let text = format!("nothing came in for {} ms", silent.as_millis());
+        if self.abort_silent(now, text) {
+            self.back_off(now, transition, Cause::Crash, None);
+        }
     }
 
     pub(super) fn dispatch_limit(&self) -> usize {

@@ -36,6 +36,8 @@ mod operations;
 mod outbox;
 mod pick_up;
 mod poison;
+mod probe;
+#[doc(hidden)]
 pub mod protections;
 mod queue;
 mod redaction;
@@ -45,6 +47,7 @@ pub mod time;
 mod timeout;
 mod token;
 mod transitions;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -215,6 +218,10 @@ pub struct Machine {
     last_failure: Option<Failure>,
     last_status: &'static str,
     last_heartbeat: Option<Duration>,
+    /// How long the machine has been suspended in all.
+    slept: Duration,
+    /// When a back-off was last cut short, on the clock that counts sleep.
+    wait_cut_at: Option<Duration>,
     timers: TimerTable,
     rng: Rng,
     actions: VecDeque<Action>,
@@ -257,6 +264,8 @@ impl Machine {
             last_failure: None,
             last_status: "unknown",
             last_heartbeat: None,
+            slept: Duration::ZERO,
+            wait_cut_at: None,
             timers: TimerTable::default(),
             rng: Rng::with_seed(seed),
             actions: VecDeque::new(),

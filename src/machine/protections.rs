@@ -23,6 +23,8 @@ pub struct Protections {
     pub stability: bool,
     /// A peer that is silent for too long counts as dead.
     pub dead_timer: bool,
+    /// A ping that still waits behind acknowledged bytes is no sign of death.
+    pub two_stage: bool,
 }
 
 impl Default for Protections {
@@ -35,6 +37,7 @@ impl Default for Protections {
             jitter: true,
             stability: true,
             dead_timer: true,
+            two_stage: true,
         }
     }
 }

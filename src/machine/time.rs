@@ -7,9 +7,14 @@ use std::time::Duration;
 pub struct Now {
     /// Since the machine was made, on a clock that never goes back. Every decision uses this one.
     pub mono: Duration,
+    /// The same on a clock that goes on while the machine is suspended; equal to `mono` where there is none.
+    pub boot: Duration,
     /// Milliseconds since 1970. Goes into frames for people to read; nothing depends on it.
     pub unix_ms: u64,
 }
+
+/// Between two looks at the clocks, so much more on the one that counts sleep means that the machine was suspended.
+pub const SLEEP_GAP: Duration = Duration::from_secs(5);
 
 /// What a timer is for. At most one of each kind runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +28,12 @@ pub enum Timer {
     Welcome,
     /// The next heartbeat.
     Heartbeat,
-    /// Silence: ping, or give the peer up.
+    /// Silence: ping.
     Silence,
+    /// A look at how far a ping has come; the peer may be given up.
+    Watch,
+    /// The answer to a probe is overdue.
+    Probe,
     /// The link has been ready long enough for the back-off to start over.
     Stable,
     /// The token is to be renewed.
@@ -45,12 +54,14 @@ pub enum Timer {
     PickUp,
 }
 
-const TIMERS: [Timer; 14] = [
+const TIMERS: [Timer; 16] = [
     Timer::Operation,
     Timer::Retry,
     Timer::Welcome,
     Timer::Heartbeat,
     Timer::Silence,
+    Timer::Watch,
+    Timer::Probe,
     Timer::Stable,
     Timer::Renew,
     Timer::TokenDeath,

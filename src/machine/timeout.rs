@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 impl Machine {
     /// Time has passed: everything that is due happens.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.notice_sleep(now);
         while let Some(timer) = self.timers.pop_expired(now.mono) {
             match timer {
                 Timer::Operation => self.operations_overdue(now),
@@ -15,6 +16,8 @@ impl Machine {
                 Timer::Welcome => self.welcome_overdue(now),
                 Timer::Heartbeat => self.send_heartbeat(now),
                 Timer::Silence => self.silence(now),
+                Timer::Watch => self.watch_due(now),
+                Timer::Probe => self.probe_overdue(now),
                 Timer::Stable => self.proven_stable(),
                 Timer::Renew => self.renewal_due(now),
                 Timer::TokenDeath => self.token_died(now),

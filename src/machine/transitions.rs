@@ -119,10 +119,16 @@ transitions! {
     T24: [Handshaking] => [Backoff];
     /// Silence.
     T26: [Ready] => [Suspect];
+    /// The machine was suspended, or the network changed.
+    T27: [Ready Suspect] => [Suspect];
     /// Something came in.
     T28: [Suspect] => [Ready];
     /// Silence for too long.
     T29: [Suspect] => [Backoff];
+    /// Nothing came in behind a probe.
+    T30: [Suspect] => [Authenticating Registering Dialing];
+    /// Nothing came in behind a ping.
+    T31: [Ready Suspect] => [Backoff];
     /// The peer lives but answers no fences; no change of state.
     T32: [] => [];
     /// The connection ended, and will be made again.
@@ -135,6 +141,8 @@ transitions! {
     T33C: [Handshaking Ready Suspect] => [Failed];
     /// The wait is over.
     T37: [Backoff] => [Authenticating Registering Dialing];
+    /// The wait is cut short: the machine was suspended, or the network changed.
+    T38: [Backoff] => [Authenticating Registering Dialing];
     /// New credentials.
     T39: [AuthBlocked] => [Authenticating Registering Dialing Hosted];
     /// The credentials are shown again.
@@ -158,7 +166,7 @@ transitions! {
     /// The first connect was given up, which leaves everything as it was before.
     T51: [Authenticating Registering Dialing Handshaking Backoff AuthBlocked Conflict] => [Idle];
     /// A supplied token is found expired before an attempt.
-    T53: [Idle Backoff Conflict Hosted AuthBlocked] => [AuthBlocked];
+    T53: [Idle Backoff Conflict Hosted AuthBlocked Suspect] => [AuthBlocked];
     /// Heartbeats are refused with a fresh token too, or with one that cannot be renewed.
     T54: [Hosted] => [AuthBlocked];
     /// The hosted instance is forgotten, or its capabilities changed.

@@ -5,7 +5,7 @@ pub(crate) mod http;
 mod options;
 mod resolver;
 pub(crate) mod socket;
-mod stream;
+pub(crate) mod stream;
 pub(crate) mod tls;
 mod upgrade;
 

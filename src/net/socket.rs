@@ -14,7 +14,7 @@ use url::{Host, Url};
 use super::connect::connect_first;
 use super::options::set_options;
 use super::resolver::resolve;
-use super::stream::Stream;
+use super::stream::{Counted, Stream};
 use super::tls::Trust;
 use super::upgrade::upgrade;
 use super::{failure, timed_out};
@@ -35,6 +35,7 @@ pub(crate) async fn dial(
 ) -> Result<Socket, Dialed> {
     let limit = dial.stage_timeout;
     let tcp = connect(&dial.url, limit).await.map_err(Dialed::Failed)?;
+    let tcp = Counted::new(tcp);
     let stream = if dial.url.scheme() == "wss" {
         let handshake = secure(&dial.url, tcp, trust);
         let tls = timeout(limit, handshake)
@@ -77,9 +78,9 @@ pub(super) async fn connect(url: &Url, limit: Duration) -> Result<TcpStream, Net
 
 async fn secure(
     url: &Url,
-    tcp: TcpStream,
+    tcp: Counted,
     trust: &Trust,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, NetFailure> {
+) -> Result<tokio_rustls::client::TlsStream<Counted>, NetFailure> {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let refused = |text: String| NetFailure {

@@ -1,6 +1,7 @@
-//! A TCP connection with or without TLS, which counts what comes in.
+//! A TCP connection with or without TLS, which counts what comes in and goes out.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,35 +9,122 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-enum Inner {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+use crate::kernel;
+
+/// A TCP connection that counts its bytes, below TLS, as the peer's kernel does.
+///
+/// Any byte that comes in shows that the peer lives, whole record or frame or not.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    tcp: TcpStream,
+    received: u64,
+    written: u64,
 }
 
-/// Any byte that comes in shows that the peer lives, whole frame or not; so bytes are counted here.
+impl Counted {
+    pub(crate) fn new(tcp: TcpStream) -> Self {
+        Self {
+            tcp,
+            received: 0,
+            written: 0,
+        }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        self.received += (buf.filled().len() - before) as u64;
+        result
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        if let Poll::Ready(Ok(written)) = result {
+            self.written += written as u64;
+        }
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(written)) = result {
+            self.written += written as u64;
+        }
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+enum Inner {
+    Plain(Counted),
+    Tls(Box<TlsStream<Counted>>),
+}
+
+/// The connection as the WebSocket sees it.
 pub(crate) struct Stream {
     inner: Inner,
-    received: u64,
 }
 
 impl Stream {
-    pub(super) fn plain(tcp: TcpStream) -> Self {
+    pub(crate) fn plain(tcp: Counted) -> Self {
         Self {
             inner: Inner::Plain(tcp),
-            received: 0,
         }
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(tls: TlsStream<Counted>) -> Self {
         Self {
             inner: Inner::Tls(Box::new(tls)),
-            received: 0,
+        }
+    }
+
+    fn counted(&self) -> &Counted {
+        match &self.inner {
+            Inner::Plain(counted) => counted,
+            Inner::Tls(tls) => tls.get_ref().0,
         }
     }
 
     /// How many bytes have come in so far.
     pub(crate) fn received(&self) -> u64 {
-        self.received
+        self.counted().received
+    }
+
+    /// How many bytes the kernel has taken so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.counted().written
+    }
+
+    /// How many of those the peer's kernel has not acknowledged; `None` where ours does not tell. A system call.
+    pub(crate) fn unacknowledged(&self) -> Option<u64> {
+        kernel::unacknowledged(self.counted().tcp.as_fd())
     }
 }
 
@@ -57,15 +145,11 @@ macro_rules! on_inner {
 
 impl AsyncRead for Stream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let this = self.as_mut();
-        let result = on_inner!(this, stream => stream.poll_read(cx, buf));
-        self.received += (buf.filled().len() - before) as u64;
-        result
+        on_inner!(self, stream => stream.poll_read(cx, buf))
     }
 }
 

@@ -56,6 +56,7 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     REFUSED(svantic_create_session_async(mesh, "{}", 0, never_done, NULL));
     REFUSED(svantic_close_session(mesh, "s", 0));
     REFUSED(svantic_close_session_async(mesh, "s", 0, never_done, NULL));
+    REFUSED(svantic_network_changed(mesh));
     REFUSED(svantic_get_state(mesh, &state));
     REFUSED(svantic_get_connected(mesh, &connected));
     REFUSED(svantic_get_svantic_url(mesh, &text));

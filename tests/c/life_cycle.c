@@ -60,7 +60,11 @@ static void connect_twice(void) {
 
 static void disconnect_unconnected(void) {
     svantic_mesh *mesh = create("");
+    CHECK_OK(svantic_network_changed(mesh)); /* which means nothing before connect, and nothing after the end */
+    CHECK(state_of(mesh) == SVANTIC_STATE_IDLE);
     CHECK_OK(svantic_disconnect(mesh, 0));
+    CHECK(state_of(mesh) == SVANTIC_STATE_CLOSED);
+    CHECK_OK(svantic_network_changed(mesh));
     CHECK(state_of(mesh) == SVANTIC_STATE_CLOSED);
     CHECK_STATUS(svantic_disconnect(mesh, 0), INVALID_STATE);
     CHECK_STATUS(svantic_connect(mesh, 0), INVALID_STATE);

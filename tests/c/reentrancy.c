@@ -189,6 +189,7 @@ static void call_everything(void *mesh, const char *dispatch_id, const char *req
     svantic_string_free(text);
     CHECK_OK(svantic_refresh_token(mesh, NULL, 0));
     define_counted(mesh, "defined_in_a_callback", answer_ok);
+    CHECK_OK(svantic_network_changed(mesh));
     CHECK_OK(svantic_re_register(mesh, 0));
     CHECK_STATUS(svantic_connect(mesh, 0), INVALID_STATE);
     CHECK_OK(svantic_get_agent_card(mesh, &text));

@@ -11,4 +11,5 @@ mod exit;
 mod life_cycle;
 mod process;
 mod pull;
+mod suspend;
 mod valgrind;

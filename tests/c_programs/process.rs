@@ -139,6 +139,10 @@ impl Case {
         assert_eq!(line, expected, "{}", self.what);
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Says this to the program.
     pub(crate) fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("not closed");

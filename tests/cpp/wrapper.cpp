@@ -86,6 +86,7 @@ void live(Later &later, std::thread &answering) {
     mesh.refresh_token(token);
     require(mesh.token() == token, "the token that was given");
     mesh.re_register();
+    mesh.network_changed();
     const std::string session = mesh.create_session(R"({"user_id":"u1"})");
     mesh.close_session(session);
     throws(SVANTIC_STATUS_NOT_FOUND, [&] { mesh.close_session("no-such-session"); });

@@ -2,7 +2,7 @@
 
 use super::{
     connecting, delivery, dispatches, draining, fences, hosted, link_ends, liveness, refusals, rig,
-    sessions, simulation, tokens,
+    sessions, simulation, slow_link, suspend, tokens,
 };
 use crate::machine::{TABLE, Transition};
 
@@ -27,6 +27,9 @@ fn every_transition_of_the_table_is_taken() {
     link_ends::the_second_supersession_in_10_minutes_is_final();
     link_ends::without_auto_reconnect_the_first_loss_is_final();
     liveness::any_inbound_byte_is_life();
+    slow_link::a_ping_is_not_queued_for_longer_than_a_minute();
+    suspend::after_a_suspension_the_link_is_probed_at_once_and_made_again_after_2_s_of_silence();
+    suspend::a_changed_network_cuts_a_back_off_short_once_in_5_s();
     refusals::of_the_token_endpoint();
     refusals::of_the_registration();
     refusals::of_the_upgrade();

@@ -8,6 +8,7 @@ use super::rig::{Rig, millis, seconds};
 use crate::machine::LinkState;
 use crate::machine::action::Output;
 use crate::machine::event::EventKind;
+use crate::machine::watch::Progress;
 
 /// Lets time pass with a peer that sends a byte twice a second and never a pong.
 fn advance_without_pongs(rig: &mut Rig, by: Duration) {
@@ -91,7 +92,7 @@ pub(super) fn a_silent_peer_is_given_up_and_not_believed() {
     let mut rig = Rig::ready(&json!({}));
     rig.echo("d1");
     rig.answer("d1", "1").unwrap();
-    rig.advance(seconds(20));
+    rig.advance(seconds(10));
     assert_eq!(rig.machine.link(), LinkState::Backoff);
     let mut rig = without_fences();
     rig.echo("d2");
@@ -105,6 +106,25 @@ pub(super) fn a_silent_peer_is_given_up_and_not_believed() {
         shown(&rig, "outbox_items"),
         1,
         "5 s of life after it are no proof"
+    );
+}
+
+#[test]
+pub(super) fn a_fence_that_has_not_reached_the_peer_is_not_held_against_it() {
+    let mut rig = Rig::ready(&json!({}));
+    rig.uplink = Some(Box::new(|now| Progress {
+        acked: now.as_secs(),
+        ping_acked: now >= seconds(45),
+        unsure: 0,
+    }));
+    rig.echo("d1");
+    rig.answer("d1", "1").unwrap();
+    advance_without_pongs(&mut rig, seconds(49));
+    assert_eq!(rig.pings.len(), 1, "and it is not sent twice either");
+    rig.pong();
+    assert_eq!(
+        (level(&rig), shown(&rig, "outbox_items")),
+        (json!(1), json!(0))
     );
 }
 

@@ -16,6 +16,7 @@ use crate::machine::action::{
 };
 use crate::machine::event::{Event, EventKind};
 use crate::machine::time::{Now, Timer};
+use crate::machine::watch::Progress;
 use crate::machine::{Machine, Settings, Transition};
 use crate::protocol::frame::FrameText;
 
@@ -88,6 +89,10 @@ const ADD: &str = r#"{"name":"add","description":"adds","parameters":{"type":"ob
 pub(super) struct Rig {
     pub(super) machine: Machine,
     pub(super) now: Duration,
+    /// How long the computer was suspended, which `now` does not count.
+    pub(super) slept: Duration,
+    /// How far what was written has come, as the driver would tell.
+    pub(super) uplink: Option<Box<dyn Fn(Duration) -> Progress>>,
     pub(super) requests: Vec<Request>,
     pub(super) dials: Vec<Dial>,
     pub(super) sent: Vec<(ConnectionNo, FrameText)>,
@@ -131,6 +136,8 @@ impl Rig {
         Self {
             machine: machine(config(changes), &[ECHO, ADD], 7),
             now: Duration::ZERO,
+            slept: Duration::ZERO,
+            uplink: None,
             requests: Vec::new(),
             dials: Vec::new(),
             sent: Vec::new(),
@@ -164,6 +171,7 @@ impl Rig {
     pub(super) fn now(&self) -> Now {
         Now {
             mono: self.now,
+            boot: self.now + self.slept,
             unix_ms: BIRTH_UNIX_MS + u64::try_from(self.now.as_millis()).unwrap(),
         }
     }
@@ -242,12 +250,28 @@ impl Rig {
         let end = self.now + by;
         while let Some(due) = self.machine.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            let oldest = self.backlog.front().map(|since| self.now - *since);
-            self.machine.handle_backlog(self.now(), oldest);
-            self.machine.handle_timeout(self.now());
-            self.collect();
+            self.time_out();
         }
         self.now = end;
+    }
+
+    /// What a driver does when a timer is due.
+    pub(super) fn time_out(&mut self) {
+        if let Some(uplink) = &self.uplink {
+            let progress = uplink(self.now);
+            self.machine
+                .handle_progress(self.now(), self.conn, progress);
+        }
+        let oldest = self.backlog.front().map(|since| self.now - *since);
+        self.machine.handle_backlog(self.now(), oldest);
+        self.machine.handle_timeout(self.now());
+        self.collect();
+    }
+
+    /// The computer is suspended for so long.
+    pub(super) fn suspend(&mut self, for_so_long: Duration) {
+        self.slept += for_so_long;
+        self.time_out();
     }
 
     /// The same with a peer that answers every ping at once.

@@ -34,6 +34,11 @@ impl Rig {
         id
     }
 
+    pub(super) fn network_changed(&mut self) {
+        self.machine.network_changed(self.now());
+        self.collect();
+    }
+
     pub(super) fn stop(&mut self) {
         self.machine.stop(self.now());
         self.collect();

@@ -55,8 +55,19 @@ impl World {
                 }
             }
         }
+        if self.rng.u8(0..12) == 0 {
+            self.suspend();
+        }
         let pause = millis(self.rng.u64(200..20_000));
         self.after(pause, Happening::Chaos);
+    }
+
+    /// The computer is suspended; the clock of the timers stands still meanwhile.
+    fn suspend(&mut self) {
+        self.note("suspended");
+        self.slept += seconds(self.rng.u64(1..600));
+        self.tell_progress();
+        self.machine.handle_timeout(self.now());
     }
 
     /// The application connects, and uses what there is.
@@ -78,7 +89,8 @@ impl World {
 
     fn some_operation(&mut self, timeout: Duration) {
         let now = self.now();
-        match self.rng.u8(0..6) {
+        match self.rng.u8(0..7) {
+            6 => self.machine.network_changed(now),
             0 => {
                 let id = self.operation(None);
                 self.machine

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::rig::{millis, parsed, seconds};
 use super::world::{Happening, World};
 use crate::machine::action::{Answer, ConnectionNo, LinkEnd};
+use crate::machine::watch::Progress;
 use crate::protocol::frame::FrameText;
 
 /// A result needs this much of a healthy link to be with the mesh (invariant I3).
@@ -21,6 +22,10 @@ pub(super) struct Wire {
     pub(super) welcomed: bool,
     /// Since when work and answers can pass.
     pub(super) healthy_since: Option<Duration>,
+    /// Bytes given to the kernel, those that the mesh's has, and where the last ping ends among them.
+    pub(super) written: u64,
+    pub(super) acked: u64,
+    pub(super) ping_ends: u64,
     pub(super) last_to_mesh: Duration,
     pub(super) last_to_agent: Duration,
 }
@@ -51,6 +56,19 @@ impl World {
         };
         wire.last_to_mesh = wire.last_to_mesh.max(now + delay);
         wire.last_to_mesh - now
+    }
+
+    /// What the driver tells before a timer is handled.
+    pub(super) fn tell_progress(&mut self) {
+        if let Some(wire) = &self.wire {
+            let progress = Progress {
+                acked: wire.acked,
+                ping_acked: wire.acked >= wire.ping_ends,
+                unsure: 0,
+            };
+            self.machine
+                .handle_progress(self.now(), wire.conn, progress);
+        }
     }
 
     pub(super) fn send_to_agent(&mut self, text: String) {
@@ -112,6 +130,9 @@ impl World {
 
     pub(super) fn at_mesh(&mut self, conn: ConnectionNo, text: &FrameText) {
         let frame = parsed(text);
+        if let Some(wire) = self.wire(conn) {
+            wire.acked += text.len() as u64;
+        }
         if frame["type"] == "hello" {
             if self.rng.f64() < self.mesh.trouble / 2.0 {
                 return self.note("no welcome");

@@ -19,6 +19,9 @@ use crate::machine::time::Now;
 use crate::machine::{LinkState, Machine, State};
 use crate::protocol::frame::FrameText;
 
+/// What a ping is on the wire.
+const PING_BYTES: u64 = 14;
+
 /// Something that is going to happen.
 pub(super) enum Happening {
     Reply(RequestId, &'static str, Reply),
@@ -39,6 +42,7 @@ pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) mesh: Mesh,
     pub(super) now: Duration,
+    pub(super) slept: Duration,
     pub(super) rng: Rng,
     queue: BTreeMap<(Duration, u64), Happening>,
     scheduled: u64,
@@ -89,6 +93,7 @@ impl World {
             machine: machine(config(&changes), &specs, seed),
             mesh,
             now: Duration::ZERO,
+            slept: Duration::ZERO,
             rng,
             queue: BTreeMap::new(),
             scheduled: 0,
@@ -120,6 +125,7 @@ impl World {
     pub(super) fn now(&self) -> Now {
         Now {
             mono: self.now,
+            boot: self.now + self.slept,
             unix_ms: 1_777_622_400_000,
         }
     }
@@ -156,6 +162,7 @@ impl World {
                 (Some(due), next) if next.is_none_or(|next| due <= next) => {
                     self.now = self.now.max(due);
                     self.note("timeout");
+                    self.tell_progress();
                     self.machine.handle_timeout(self.now());
                     let again = self.machine.poll_timeout();
                     assert!(
@@ -192,6 +199,9 @@ impl World {
             }
             Happening::ToMesh(conn, text) if self.alive(conn) => self.at_mesh(conn, &text),
             Happening::PingToMesh(conn, payload) if self.alive(conn) => {
+                if let Some(wire) = self.wire(conn) {
+                    wire.acked += PING_BYTES;
+                }
                 if self.wire(conn).is_some_and(|wire| !wire.withholds_pongs) {
                     let at = self.delay_to_agent(conn);
                     self.after(at, Happening::PongToAgent(conn, payload));
@@ -248,6 +258,10 @@ impl World {
                 }
                 Action::Send(conn, text) => self.sent(conn, text),
                 Action::Ping(conn, payload) => {
+                    if let Some(wire) = self.wire(conn) {
+                        wire.written += PING_BYTES;
+                        wire.ping_ends = wire.written;
+                    }
                     let delay = self.delay_to_mesh(conn);
                     self.after(delay, Happening::PingToMesh(conn, payload));
                 }
@@ -326,6 +340,7 @@ impl World {
             .wire(conn)
             .expect("I5: frames go to the current socket");
         wire.sent += 1;
+        wire.written += text.len() as u64;
         assert_eq!(
             frame["type"] == "hello",
             wire.sent == 1,

@@ -199,6 +199,10 @@ impl Agent {
         })
     }
 
+    pub(crate) fn network_changed(&self) {
+        outcome(mesh::svantic_network_changed(self.mesh())).expect("a good handle");
+    }
+
     pub(crate) fn state(&self) -> i32 {
         let mut state = -1;
         // SAFETY: room for an int32_t.

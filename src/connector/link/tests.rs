@@ -1,0 +1,119 @@
+//! How far a ping has come, on real sockets.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::*;
+use crate::net::stream::{Counted, Stream};
+
+const GUARD: Duration = Duration::from_mins(1);
+
+/// More than the buffers of both kernels hold while nobody reads.
+const LARGE: usize = 32 << 20;
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (ours, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (ours.unwrap(), accepted.unwrap().0)
+}
+
+async fn link(stream: Stream) -> Link {
+    crate::ffi::kernel::install();
+    let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+    Link::new(1, socket)
+}
+
+async fn flush(link: &mut Link) {
+    let mut inputs = Vec::new();
+    poll_fn(|cx| {
+        assert!(link.flush(cx, &mut inputs), "the socket has broken");
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Lets the peer read and us write until this holds.
+async fn until(
+    link: &mut Link,
+    mut peer: impl AsyncRead + Unpin,
+    holds: impl Fn(Progress) -> bool,
+) -> usize {
+    let mut buffer = vec![0; 1 << 20];
+    let mut read = 0;
+    let work = async {
+        while !holds(link.progress()) {
+            flush(link).await;
+            tokio::select! {
+                biased;
+                n = peer.read(&mut buffer) => read += n.unwrap(),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    };
+    tokio::time::timeout(GUARD, work)
+        .await
+        .expect("it never comes so far");
+    read
+}
+
+/// Writes a message that does not fit into the kernels, with a ping behind it, to a peer that does not read yet.
+async fn stuck(mut link: Link, mut peer: impl AsyncRead + Unpin) {
+    link.push(Message::Text("x".repeat(LARGE).into()));
+    link.ping(7_u64.to_be_bytes());
+    flush(&mut link).await;
+    assert!(!link.progress().ping_acked);
+    // What it reads is progress; the ping has come through only with the last byte.
+    let read = until(&mut link, &mut peer, |now| now.acked > 4 << 20).await;
+    assert!(!link.progress().ping_acked);
+    let rest = until(&mut link, &mut peer, |now| now.ping_acked).await;
+    assert!(read + rest > LARGE / 2);
+    assert!(link.progress().acked > LARGE as u64);
+}
+
+#[tokio::test]
+async fn acknowledged_bytes_advance_and_the_ping_is_among_them_last() {
+    let (ours, peer) = pair().await;
+    stuck(link(Stream::plain(Counted::new(ours))).await, peer).await;
+}
+
+#[tokio::test]
+async fn the_same_counts_below_tls() {
+    let (ours, peer) = pair().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(vec!["mesh.test".to_owned()]).unwrap();
+    let certificate = parameters.self_signed(&key).unwrap();
+    let provider = || Arc::new(rustls::crypto::ring::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("mesh.test").unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let connector = TlsConnector::from(Arc::new(client));
+    let (ours, peer) = tokio::join!(
+        connector.connect(name, Counted::new(ours)),
+        acceptor.accept(peer)
+    );
+    stuck(link(Stream::tls(ours.unwrap())).await, peer.unwrap()).await;
+}
