@@ -225,7 +225,7 @@ enum svantic_event
      */
     SVANTIC_EVENT_DISCONNECTED = 7,
     /**
-     * {"cause":"UNREACHABLE","delay_ms":1830,"attempt":2}: the next attempt comes after this wait.
+     * {"cause":"UNREACHABLE","message":"...","delay_ms":1830,"attempt":2}: the next attempt comes after this wait.
      */
     SVANTIC_EVENT_BACKOFF = 8,
     /**
@@ -272,6 +272,19 @@ enum svantic_event
      * {"connection":3}: the mesh answers no pings on it; an answer counts as delivered after 10 s of life.
      */
     SVANTIC_EVENT_FENCE_UNSUPPORTED = 19,
+    /**
+     * {"used":"client_secret_next"}: the client secret was refused, so the other one (this) is shown.
+     */
+    SVANTIC_EVENT_CREDENTIAL_FALLBACK = 20,
+    /**
+     * {"generation":2,"reason":"missing"|"expiring"|"refused"}: with "token_provider", call
+     * svantic_refresh_token() with a new token, which will be this generation.
+     */
+    SVANTIC_EVENT_TOKEN_WANTED = 21,
+    /**
+     * {"session_id":"...","reason":"instance_forgotten"}: a session has ended that was not closed.
+     */
+    SVANTIC_EVENT_SESSION_CLOSED = 22,
     /**
      * {"stalled":true,"oldest_ms":10000}: a dispatch has waited so long for svantic_next() or a delivery thread, and the
      * mesh is told "unhealthy"; {"stalled":false}: they are picked up again.
@@ -531,7 +544,17 @@ svantic_status svantic_disconnect_async(svantic_mesh *mesh,
  * `jwt`: the token to use from now on; NULL exchanges the credentials for a new one now (the library also does
  * so by itself at 70 to 80 % of a token's life). Copied.
  *
- * Any thread; with a `jwt` it does not block, with NULL it waits for the mesh for at most `timeout_ms`.
+ * With "token_provider" in the configuration this answers SVANTIC_EVENT_TOKEN_WANTED, within
+ * "token_provider_timeout_ms" of it; NULL asks for that event. It may also be called without being asked.
+ *
+ * A `jwt` that is known to be of no use is turned away with AUTH and nothing is dialed with it: one whose "exp" is not
+ * after its "iat", one that the mesh has refused, and the one in use once it has expired. The time of day is not
+ * looked at, since a wrong clock would turn good tokens away; a life counts from the call that supplied the token, the
+ * first one if there are several.
+ *
+ * Any thread, also inside a callback of this agent; with a `jwt` it does not wait for the mesh or for a callback, with NULL
+ * it waits for at most `timeout_ms`. Inside a callback of an agent with "token_provider", use the _async form with
+ * NULL, as for every call that may need a token: the event is not delivered before that callback has returned.
  *
  * Returns OK; INVALID_ARGUMENT for a `jwt` that cannot be a token, or NULL when the agent was created with a
  * token of its own; AUTH; NETWORK; TLS; REMOTE; TIMEOUT; INVALID_STATE when closed; CANCELLED;

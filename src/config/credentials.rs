@@ -40,19 +40,31 @@ pub(super) fn credentials(
     ];
     let client_id = fields.identifier("client_id")?;
     let client_secret = fields.secret("client_secret")?;
+    let client_secret_next = fields.secret("client_secret_next")?;
     let token = fields.secret("token")?;
-    if token.is_some() && (client_id.is_some() || client_secret.is_some()) {
+    let provided = fields.flag("token_provider")?.unwrap_or(false);
+    let exchanges = client_id.is_some() || client_secret.is_some() || client_secret_next.is_some();
+    if (token.is_some() || provided) && exchanges {
+        let other = if provided {
+            "a token provider"
+        } else {
+            "a token"
+        };
         return Err(Error::new(
             ErrorKind::InvalidArgument,
             "AMBIGUOUS_CREDENTIALS",
-            "the configuration gives both a token and client credentials",
+            format!("the configuration gives both {other} and client credentials"),
         )
-        .hint("give `client_id` and `client_secret`, or `token`"));
+        .hint("give `client_id` and `client_secret`, or `token`, or `token_provider`"));
+    }
+    let from_environment = |name: &str| environment(name).filter(|value| is_secret(value));
+    if provided {
+        let first = token.or_else(|| from_environment(VARIABLES[2]).map(SecretString::from));
+        return Ok(Credentials::Provider(first));
     }
     if let Some(token) = token {
         return Ok(Credentials::Static(token));
     }
-    let from_environment = |name: &str| environment(name).filter(|value| is_secret(value));
     let client_id = client_id.or_else(|| from_environment(VARIABLES[0]));
     let client_secret =
         client_secret.or_else(|| from_environment(VARIABLES[1]).map(SecretString::from));
@@ -61,17 +73,21 @@ pub(super) fn credentials(
             return Ok(Credentials::Exchange {
                 client_id,
                 client_secret,
+                client_secret_next,
             });
         }
         (Some(_), None) => "`client_secret` is missing",
         (None, Some(_)) => "`client_id` is missing",
         (None, None) => match from_environment(VARIABLES[2]) {
-            Some(token) => return Ok(Credentials::Static(token.into())),
-            None => "there are no credentials",
+            Some(token) if client_secret_next.is_none() => {
+                return Ok(Credentials::Static(token.into()));
+            }
+            _ if client_secret_next.is_some() => "`client_id` and `client_secret` are missing",
+            _ => "there are no credentials",
         },
     };
     let mut hint = "give `client_id` and `client_secret` (or set SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET), \
-                    or give `token` (or set SVANTIC_TOKEN)"
+                    or give `token` (or set SVANTIC_TOKEN), or issue tokens yourself with `token_provider`"
         .to_owned();
     if let Some(misspelled) = environment::misspelled(environment, &VARIABLES) {
         hint = format!("{hint}. {misspelled}");

@@ -58,9 +58,13 @@ pub enum Credentials {
         client_id: String,
         /// `client_secret`.
         client_secret: SecretString,
+        /// `client_secret_next`: shown when the first is refused, so that a secret can be rotated.
+        client_secret_next: Option<SecretString>,
     },
     /// A JWT issued elsewhere; never renewed by the library.
     Static(SecretString),
+    /// `token_provider`: the application issues a JWT whenever it is asked for one. It may have given the first.
+    Provider(Option<SecretString>),
 }
 
 /// Who the agent is.
@@ -117,6 +121,8 @@ pub struct Timing {
     pub deregister: Duration,
     /// How long the link must have been ready before the back-off starts over.
     pub stable: Duration,
+    /// How long the application has to issue a token that it is asked for.
+    pub token_provider: Duration,
 }
 
 /// A checked configuration.
@@ -127,7 +133,7 @@ pub struct Timing {
 pub struct Config {
     /// `svantic_url`.
     pub svantic_url: BaseUrl,
-    /// `client_id` and `client_secret`, or `token`.
+    /// `client_id` and `client_secret`, or `token`, or `token_provider`.
     pub credentials: Credentials,
     /// `deployment_mode`.
     pub mode: DeploymentMode,
@@ -169,7 +175,9 @@ const KEYS: &[&str] = &[
     "svantic_url",
     "client_id",
     "client_secret",
+    "client_secret_next",
     "token",
+    "token_provider",
     "deployment_mode",
     "dispatch_auth",
     "name",
@@ -205,6 +213,7 @@ const KEYS: &[&str] = &[
     "dispatch_timeout_ms",
     "drain_timeout_ms",
     "pick_up_timeout_ms",
+    "token_provider_timeout_ms",
 ];
 
 /// Any span that the caller may set lies between these.
@@ -304,6 +313,7 @@ fn timing(fields: &mut Fields) -> Result<Timing, Error> {
         close: seconds(1),
         deregister: seconds(5),
         stable: seconds(30),
+        token_provider: fields.millis("token_provider_timeout_ms", SPAN_MS, seconds(10))?,
     };
     if timing.dead < timing.ping * 2 {
         return Err(Error::new(

@@ -73,6 +73,7 @@ fn the_environment_fills_what_is_missing_and_explicit_wins() {
     let Credentials::Exchange {
         client_id,
         client_secret,
+        client_secret_next: None,
     } = config.credentials
     else {
         panic!("credentials that can be renewed win over a token");
@@ -112,6 +113,47 @@ fn missing_credentials_name_both_ways_and_the_variables() {
         error.to_string().contains("SAVANT_CLIENT_ID is set"),
         "{error}"
     );
+}
+
+#[test]
+fn there_are_three_sources_of_tokens_and_only_one_is_taken() {
+    let next = Config::parse(&with(r#""client_secret_next":"tomorrow""#), &none).unwrap();
+    assert!(matches!(
+        next.credentials,
+        Credentials::Exchange { client_secret_next: Some(next), .. } if next.expose_secret() == "tomorrow"
+    ));
+    let provider = r#"{"name":"n","description":"d","token_provider":true,"token":"first"}"#;
+    let config = Config::parse(provider, &none).unwrap();
+    assert_eq!(config.timing.token_provider, Duration::from_secs(10));
+    assert!(
+        matches!(config.credentials, Credentials::Provider(Some(first)) if first.expose_secret() == "first")
+    );
+    // Explicit wins over the environment, which may still give the first token.
+    let environment = |name: &str| name.starts_with("SVANTIC_").then(|| "from-env".to_owned());
+    let provider =
+        r#"{"name":"n","description":"d","token_provider":true,"svantic_url":"https://x.example"}"#;
+    let config = Config::parse(provider, &environment).unwrap();
+    assert!(matches!(config.credentials, Credentials::Provider(Some(_))));
+    assert!(matches!(
+        Config::parse(provider, &none).unwrap().credentials,
+        Credentials::Provider(None)
+    ));
+
+    for both in [
+        with(r#""token_provider":true"#),
+        with(r#""token":"t""#),
+        r#"{"name":"n","description":"d","token":"t","client_secret_next":"x"}"#.to_owned(),
+    ] {
+        assert_eq!(refused(&both).code(), "AMBIGUOUS_CREDENTIALS", "{both}");
+    }
+    let alone = r#"{"name":"n","description":"d","client_secret_next":"hush"}"#;
+    let error = refused(alone);
+    assert_eq!(error.code(), "MISSING_CREDENTIALS");
+    assert!(
+        error.message().contains("`client_secret` are missing"),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("hush"), "{error}");
 }
 
 #[test]

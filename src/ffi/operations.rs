@@ -173,7 +173,17 @@ pub extern "C" fn svantic_disconnect_async(
 /// `jwt`: the token to use from now on; NULL exchanges the credentials for a new one now (the library also does
 /// so by itself at 70 to 80 % of a token's life). Copied.
 ///
-/// Any thread; with a `jwt` it does not block, with NULL it waits for the mesh for at most `timeout_ms`.
+/// With "token_provider" in the configuration this answers SVANTIC_EVENT_TOKEN_WANTED, within
+/// "token_provider_timeout_ms" of it; NULL asks for that event. It may also be called without being asked.
+///
+/// A `jwt` that is known to be of no use is turned away with AUTH and nothing is dialed with it: one whose "exp" is not
+/// after its "iat", one that the mesh has refused, and the one in use once it has expired. The time of day is not
+/// looked at, since a wrong clock would turn good tokens away; a life counts from the call that supplied the token, the
+/// first one if there are several.
+///
+/// Any thread, also inside a callback of this agent; with a `jwt` it does not wait for the mesh or for a callback, with NULL
+/// it waits for at most `timeout_ms`. Inside a callback of an agent with "token_provider", use the _async form with
+/// NULL, as for every call that may need a token: the event is not delivered before that callback has returned.
 ///
 /// Returns OK; INVALID_ARGUMENT for a `jwt` that cannot be a token, or NULL when the agent was created with a
 /// token of its own; AUTH; NETWORK; TLS; REMOTE; TIMEOUT; INVALID_STATE when closed; CANCELLED;

@@ -124,7 +124,7 @@ pub enum svantic_event {
     Connected = 6,
     /// {"connection":3,"code":1012,"cause":"..."}: the WebSocket is gone.
     Disconnected = 7,
-    /// {"cause":"UNREACHABLE","delay_ms":1830,"attempt":2}: the next attempt comes after this wait.
+    /// {"cause":"UNREACHABLE","message":"...","delay_ms":1830,"attempt":2}: the next attempt comes after this wait.
     Backoff = 8,
     /// {"code":"UNAUTHORIZED","message":"..."}: the mesh refuses the credentials.
     AuthFailed = 9,
@@ -148,6 +148,13 @@ pub enum svantic_event {
     Failed = 18,
     /// {"connection":3}: the mesh answers no pings on it; an answer counts as delivered after 10 s of life.
     FenceUnsupported = 19,
+    /// {"used":"client_secret_next"}: the client secret was refused, so the other one (this) is shown.
+    CredentialFallback = 20,
+    /// {"generation":2,"reason":"missing"|"expiring"|"refused"}: with "token_provider", call
+    /// svantic_refresh_token() with a new token, which will be this generation.
+    TokenWanted = 21,
+    /// {"session_id":"...","reason":"instance_forgotten"}: a session has ended that was not closed.
+    SessionClosed = 22,
     /// {"stalled":true,"oldest_ms":10000}: a dispatch has waited so long for svantic_next() or a delivery thread, and the
     /// mesh is told "unhealthy"; {"stalled":false}: they are picked up again.
     Stalled = 23,
@@ -218,6 +225,12 @@ mod tests {
             (svantic_event::Missed, EventKind::Missed),
             (svantic_event::Failed, EventKind::Failed),
             (svantic_event::FenceUnsupported, EventKind::FenceUnsupported),
+            (
+                svantic_event::CredentialFallback,
+                EventKind::CredentialFallback,
+            ),
+            (svantic_event::TokenWanted, EventKind::TokenWanted),
+            (svantic_event::SessionClosed, EventKind::SessionClosed),
             (svantic_event::Stalled, EventKind::Stalled),
         ] {
             assert_eq!(abi as i32, core as i32);

@@ -80,7 +80,7 @@ impl Machine {
                 kind: Kind::Dispatch,
                 ..
             }) => self.hold(now, text),
-            read => self.counters.frames_rejected.count(read.is_ok()),
+            read => self.ignore_frame(&text, read.is_ok()),
         }
     }
 
@@ -89,6 +89,7 @@ impl Machine {
         let Some(connection) = &mut self.connection else {
             return;
         };
+        self.counters.taken(Transition::T23);
         connection.early_bytes += text.len();
         connection.early.push(text);
         if connection.early.len() > MAX_EARLY_FRAMES || connection.early_bytes > MAX_EARLY_BYTES {
@@ -129,9 +130,27 @@ impl Machine {
 
     fn while_ready(&mut self, now: Now, text: &str) {
         match frame::parse(text) {
-            Ok(envelope) if envelope.kind == Kind::Dispatch => self.admit(now, &envelope),
-            // T48: what is unknown, malformed or out of place never costs the connection.
-            read => self.counters.frames_rejected.count(read.is_ok()),
+            Ok(envelope) if envelope.kind == Kind::Dispatch => {
+                self.counters.taken(Transition::T25);
+                self.admit(now, &envelope);
+            }
+            read => {
+                let well_formed = read.is_ok();
+                self.ignore_frame(text, well_formed);
+            }
+        }
+    }
+
+    /// T48: what is unknown, malformed or out of place never costs the connection. The log hears once of each kind.
+    fn ignore_frame(&mut self, text: &str, well_formed: bool) {
+        self.counters.taken(Transition::T48);
+        self.counters.frames_rejected.count(well_formed);
+        if !self.told.hears_of_frames() {
+            return;
+        }
+        let kind = self.auth.redact(&frame::described(text));
+        if self.told.frame(&kind) {
+            self.log("warn", format!("frames are ignored that are {kind}"));
         }
     }
 

@@ -16,6 +16,8 @@ pub enum Cause {
     Announced,
     /// One side broke the protocol: trying at once again will hardly help.
     Protocol,
+    /// The peer's certificate is not to be trusted: somebody has to do something about it.
+    Tls,
 }
 
 /// The largest random part that is added to a `Retry-After`.
@@ -28,6 +30,18 @@ const GROWTH: [Duration; 4] = [
     Duration::from_secs(8),
     Duration::from_secs(16),
     Duration::from_secs(30),
+];
+
+/// Where the windows go on to when the peer cannot be trusted.
+const TLS_GROWTH: [Duration; 8] = [
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+    Duration::from_secs(30),
+    Duration::from_mins(1),
+    Duration::from_mins(2),
+    Duration::from_mins(4),
+    Duration::from_mins(5),
 ];
 
 /// One connector's redial policy.
@@ -73,6 +87,10 @@ impl Backoff {
         retry_after: Option<Duration>,
         rng: &mut Rng,
     ) -> Duration {
+        if cause != Cause::Tls && self.windows.is_none() {
+            // The long windows of mistrust are not waited out for anything else.
+            self.window_end = self.window_end.min(now + GROWTH[GROWTH.len() - 1]);
+        }
         let (start, window) = match retry_after {
             Some(wait) => (now + wait, RETRY_AFTER_SPREAD),
             None => (now.max(self.window_end), self.window(cause)),
@@ -88,14 +106,18 @@ impl Backoff {
             return windows[self.begun.min(windows.len() - 1)];
         }
         let first = match cause {
-            Cause::Crash => Duration::from_secs(3),
+            Cause::Crash | Cause::Tls => Duration::from_secs(3),
             Cause::Announced => Duration::from_secs(10),
             Cause::Protocol => Duration::from_secs(8),
         };
         match self.begun.checked_sub(1) {
             None => first,
             Some(grown) => {
-                let window = GROWTH[grown.min(GROWTH.len() - 1)];
+                let growth: &[Duration] = match cause {
+                    Cause::Tls => &TLS_GROWTH,
+                    _ => &GROWTH,
+                };
+                let window = growth[grown.min(growth.len() - 1)];
                 // A protocol error starts high and stays there.
                 if cause == Cause::Protocol {
                     window.max(first)
@@ -168,6 +190,28 @@ mod tests {
         assert!((2.9..=3.0).contains(&widest(Cause::Crash)));
         assert!((9.9..=10.0).contains(&widest(Cause::Announced)));
         assert!((7.9..=8.0).contains(&widest(Cause::Protocol)));
+    }
+
+    #[test]
+    fn mistrust_waits_for_up_to_5_minutes_and_everything_else_for_no_more_than_before() {
+        for seed in 0..200 {
+            let mut rng = Rng::with_seed(seed);
+            let mut backoff = Backoff::new(None, true);
+            let (mut now, mut window_start) = (Duration::ZERO, Duration::ZERO);
+            for window in [3, 4, 8, 16, 30, 60, 120, 240, 300, 300].map(Duration::from_secs) {
+                let at = backoff.next(now, Cause::Tls, None, &mut rng);
+                assert!(
+                    at >= window_start && at <= window_start + window,
+                    "seed {seed}"
+                );
+                (now, window_start) = (at, window_start + window);
+            }
+            let at = backoff.next(now, Cause::Crash, None, &mut rng);
+            assert!(
+                at.saturating_sub(now) <= Duration::from_mins(1),
+                "seed {seed}: {now:?} to {at:?}"
+            );
+        }
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl Machine {
         self.backoff.reset();
         self.auth_backoff.reset();
         self.auth.fetched_for_attempt = false;
+        self.noise_since = None;
         // What an earlier attempt may have registered is announced anew.
         if self.registration != Registration::Absent {
             self.registration = Registration::Known { revision: 0 };
@@ -66,7 +67,8 @@ impl Machine {
     /// Stops taking dispatches, lets running ones finish for `timeout`, then closes.
     pub fn disconnect(&mut self, now: Now, operation: OperationId, timeout: Duration) {
         if self.link.is_final() {
-            return self.refuse(operation, self.ended("disconnect"));
+            let error = self.ended("disconnect");
+            return self.refuse(operation, error);
         }
         self.begin(now, operation, Kind::Disconnect, timeout);
         self.drain(now, now.mono + timeout);
@@ -81,13 +83,13 @@ impl Machine {
         timeout: Duration,
     ) {
         if self.link.is_final() {
-            return self.refuse(operation, self.ended("refresh_token"));
+            let error = self.ended("refresh_token");
+            return self.refuse(operation, error);
         }
         match jwt {
             Some(jwt) => {
-                self.supply_token(now, jwt);
-                self.actions
-                    .push_back(Action::Complete(operation, Ok(Output::Nothing)));
+                let result = self.supply_token(now, jwt).map(|()| Output::Nothing);
+                self.actions.push_back(Action::Complete(operation, result));
             }
             None if self.auth.can_renew() => {
                 self.begin(now, operation, Kind::RefreshToken, timeout);
@@ -154,6 +156,7 @@ impl Machine {
             return self.refuse(operation, error);
         }
         let kind = Kind::CloseSession {
+            session_id: session_id.to_owned(),
             body: json!({"session_id": session_id}).to_string(),
         };
         self.begin(now, operation, kind, timeout);
@@ -199,7 +202,7 @@ impl Machine {
             .map_or(http, |deadline| deadline.saturating_sub(now.mono).min(http));
         let (path, body) = match &operation.kind {
             Kind::CreateSession { body } => ("/sessions/init", body.clone()),
-            Kind::CloseSession { body } => ("/sessions/close", body.clone()),
+            Kind::CloseSession { body, .. } => ("/sessions/close", body.clone()),
             Kind::ReRegister(_) => return self.announce_capabilities(now),
             Kind::Connect | Kind::Disconnect | Kind::RefreshToken => return,
         };
@@ -228,7 +231,7 @@ impl Machine {
         self.actions.push_back(Action::Complete(id, Err(error)));
     }
 
-    fn require_registration(&self, what: &str) -> Result<(), Error> {
+    fn require_registration(&mut self, what: &str) -> Result<(), Error> {
         if self.link.is_final() || self.link == LinkState::Closing {
             return Err(self.ended(what));
         }
@@ -243,7 +246,10 @@ impl Machine {
         Ok(())
     }
 
-    fn ended(&self, what: &str) -> Error {
+    fn ended(&mut self, what: &str) -> Error {
+        if self.link.is_final() {
+            self.counters.taken(Transition::T50);
+        }
         let why = match (&self.link, &self.last_failure) {
             (LinkState::Failed, Some(failure)) => {
                 format!("has given up: {}", failure.error.message())

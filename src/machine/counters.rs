@@ -2,8 +2,6 @@
 //!
 //! Plain integers: counting costs a dispatch nothing.
 
-use std::collections::HashSet;
-
 use serde_json::{Value, json};
 
 use super::Transition;
@@ -28,7 +26,8 @@ pub(super) struct Counters {
     pub(super) tokens: Tokens,
     pub(super) stale_inputs: u64,
     pub(super) unknown_transitions: u64,
-    pub(super) transitions: HashSet<Transition>,
+    /// A bit for each.
+    pub(super) transitions: u128,
 }
 
 /// Dispatches whose id was known already, by how far the first one had come.
@@ -136,7 +135,7 @@ impl Tokens {
 
 impl Counters {
     pub(super) fn taken(&mut self, transition: Transition) {
-        self.transitions.insert(transition);
+        self.transitions |= 1 << transition as u32;
     }
 
     /// `first` and `resend`: how often an answer was written for the first time, and again.

@@ -27,6 +27,7 @@ impl Machine {
         if let Some((id, _)) = self.operations.connect() {
             self.complete(id, Err(cancelled("connect")));
         }
+        self.counters.taken(Transition::T43);
         self.timers.set(Timer::Drain, until);
         let in_flight = self.inbox.running();
         let left = u64::try_from(until.saturating_sub(now.mono).as_millis()).unwrap_or(u64::MAX);

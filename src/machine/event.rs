@@ -20,7 +20,7 @@ pub enum EventKind {
     Connected = 6,
     /// `{"connection","cause","code"}`
     Disconnected = 7,
-    /// `{"cause","delay_ms","attempt"}`
+    /// `{"cause","message","delay_ms","attempt"}`
     Backoff = 8,
     /// `{"code","message"}`: the mesh refuses the credentials.
     AuthFailed = 9,
@@ -44,6 +44,12 @@ pub enum EventKind {
     Failed = 18,
     /// `{"connection"}`: the peer answers no pings, so answers count as delivered when the connection lived on.
     FenceUnsupported = 19,
+    /// `{"used"}`: one client secret was refused, and the other one is shown.
+    CredentialFallback = 20,
+    /// `{"generation","reason"}`: the application is to issue a token.
+    TokenWanted = 21,
+    /// `{"session_id","reason"}`: a session has ended without having been closed.
+    SessionClosed = 22,
     /// `{"stalled","oldest_ms"}`: the application does not pick dispatches up, or does again.
     Stalled = 23,
 }
@@ -71,6 +77,9 @@ impl EventKind {
             Self::Missed => "missed",
             Self::Failed => "failed",
             Self::FenceUnsupported => "fence_unsupported",
+            Self::CredentialFallback => "credential_fallback",
+            Self::TokenWanted => "token_wanted",
+            Self::SessionClosed => "session_closed",
             Self::Stalled => "stalled",
         }
     }

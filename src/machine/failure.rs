@@ -43,8 +43,14 @@ impl Step {
 /// What a failure asks of the connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Try again after a crash-sized wait (T6, T13, T15, T16, T18).
+    /// Try again after a crash-sized wait (T6).
     Temporary,
+    /// The same, and something between us and the mesh may be what refuses (T13).
+    Noise,
+    /// A redirect, which is never followed (T16).
+    Redirect,
+    /// No trust in the peer's certificate; a captive portal goes away, but not within seconds (T18).
+    Tls,
     /// The server asks for patience (T7).
     Busy,
     /// The token or the credentials are refused (T3, T4, T10, T11).
@@ -55,6 +61,16 @@ pub(super) enum Class {
     ProxyAuth,
     /// No attempt will ever succeed (T5, T12).
     Final,
+}
+
+impl Class {
+    /// Whether the next attempt may find everything in order, with the same token and registration.
+    pub(super) fn passes(self) -> bool {
+        matches!(
+            self,
+            Self::Temporary | Self::Noise | Self::Redirect | Self::Tls | Self::Busy
+        )
+    }
 }
 
 /// One failed step.
@@ -80,8 +96,12 @@ impl Failure {
             ErrorKind::Tls => "check the certificate, the machine's trust store and `ca_file`",
             _ => "check `svantic_url` (SVANTIC_URL) and that this machine reaches it",
         };
+        let class = match net.kind {
+            ErrorKind::Tls => Class::Tls,
+            _ => Class::Temporary,
+        };
         Self {
-            class: Class::Temporary,
+            class,
             retry_after: None,
             error: Error::new(net.kind, code, message(step, target, &net.text))
                 .hint(hint)
@@ -135,16 +155,22 @@ impl Failure {
             .unwrap_or_else(|| format!("HTTP_{}", reply.status));
         let mut error = Error::new(kind, code, message(step, target, &why))
             .http_status(Some(reply.status))
-            .retryable(matches!(
-                class,
-                Class::Temporary | Class::Busy | Class::Forgotten
-            ));
+            .retryable(class.passes() || class == Class::Forgotten);
         if let Some(hint) = hint(step, reply.status, refusal.code.as_deref()) {
             error = error.hint(hint);
         }
         Self {
             class,
             retry_after: reply.retry_after,
+            error,
+        }
+    }
+
+    /// A failure that says nothing about the next attempt.
+    pub(super) fn passing(error: Error) -> Self {
+        Self {
+            class: Class::Temporary,
+            retry_after: None,
             error,
         }
     }
@@ -174,6 +200,8 @@ fn classify(step: Step, status: u16, from_mesh: bool) -> Class {
         408 | 425 => Class::Temporary,
         // Without a code of the platform's it may be a proxy's refusal, and those come and go.
         400..=499 if from_mesh => Class::Final,
+        400 | 403 | 409 if step != Step::Token => Class::Noise,
+        300..=399 => Class::Redirect,
         _ => Class::Temporary,
     }
 }
@@ -222,20 +250,23 @@ mod tests {
 
     #[test]
     fn refusals_mean_what_the_tables_say() {
-        use Class::{Busy, Final, Forgotten, ProxyAuth, Temporary, Unauthorized};
+        use Class::{Busy, Final, Forgotten, Noise, ProxyAuth, Redirect, Temporary, Unauthorized};
         for (step, status, code, class) in [
             (Step::Token, 401, false, Unauthorized),
             (Step::Token, 403, false, Unauthorized),
             (Step::Token, 400, true, Final),
             (Step::Token, 400, false, Temporary),
             (Step::Register, 403, true, Final),
-            (Step::Register, 403, false, Temporary),
+            (Step::Register, 403, false, Noise),
+            (Step::Register, 404, false, Temporary),
+            (Step::Dial, 400, false, Noise),
+            (Step::Dial, 409, false, Noise),
             (Step::Register, 409, true, Final),
             (Step::Register, 422, true, Final),
             (Step::Register, 404, true, Final),
             (Step::Dial, 404, true, Forgotten),
             (Step::Dial, 400, true, Final),
-            (Step::Dial, 301, false, Temporary),
+            (Step::Dial, 301, false, Redirect),
             (Step::Dial, 407, false, ProxyAuth),
             (Step::Register, 408, false, Temporary),
             (Step::Register, 425, true, Temporary),

@@ -15,19 +15,20 @@ use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::frame;
 
-/// Registrations are at least this far apart when the mesh says that it does not know us.
-const REGISTER_APART: Duration = Duration::from_secs(30);
-
 /// After so many answers without our subprotocol there is no point in going on.
 const HOPELESS: u32 = 3;
 
 /// After so many failures on one URL a fresh one is asked for.
 const FAILURES_BEFORE_FRESH_URL: u32 = 3;
 
+/// A first connect that is refused for so long without a code of the mesh's has no prospects.
+const NOISE_BEFORE_THE_FIRST_LINK: Duration = Duration::from_mins(10);
+
 impl Machine {
     /// Takes the first step that is missing.
     pub(super) fn advance(&mut self, now: Now, transition: Transition) {
         self.timers.stop(Timer::Retry);
+        self.doubt_registration(now);
         let registered = self.registration
             == Registration::Known {
                 revision: self.revision,
@@ -42,7 +43,7 @@ impl Machine {
             }
         } else if !registered {
             self.go(transition, LinkState::Registering);
-            self.send_registration(now, false);
+            self.register_or_inquire(now);
         } else if self.agent.mode() == DeploymentMode::Hosted {
             self.become_hosted(now, transition);
         } else {
@@ -61,6 +62,7 @@ impl Machine {
         self.connection = Some(Connection {
             no,
             opened_at: now.mono,
+            token_generation: self.auth.generation(),
             liveness: Liveness::new(now.mono),
             fence: super::FenceWatch::default(),
             early: Vec::new(),
@@ -87,16 +89,24 @@ impl Machine {
             Dialed::Refused(reply) => self.failure(Step::Dial, &target, &Reply::Http(reply)),
             Dialed::WrongSubprotocol(got) => return self.wrong_subprotocol(now, got.as_deref()),
         };
-        // A 401 or 404 is the mesh's own answer: the address is good.
-        if matches!(failure.class, Class::Temporary | Class::Busy) {
-            self.dial_failures += 1;
-        }
-        if self.dial_failures >= FAILURES_BEFORE_FRESH_URL {
-            // The address may be stale: the next attempt asks for a fresh one.
-            self.dial_failures = 0;
-            self.registration = Registration::Known { revision: 0 };
-        }
         self.step_failed(now, failure);
+    }
+
+    /// Whether this is the third failure at the same address, which may be stale: the next attempt asks for a fresh one.
+    fn address_is_stale(&mut self, class: Class) -> bool {
+        // A 401 or 404 is the mesh's own answer: the address is good.
+        if self.link != LinkState::Dialing || !class.passes() {
+            return false;
+        }
+        self.dial_failures += 1;
+        let stale = self.dial_failures >= FAILURES_BEFORE_FRESH_URL;
+        if stale {
+            self.dial_failures = 0;
+            if self.registration != Registration::Forgotten {
+                self.registration = Registration::Known { revision: 0 };
+            }
+        }
+        stale
     }
 
     fn wrong_subprotocol(&mut self, now: Now, got: Option<&str>) {
@@ -172,6 +182,9 @@ impl Machine {
     pub(super) fn attempt_succeeded(&mut self, now: Now) {
         self.auth.fetched_for_attempt = false;
         self.dial_failures = 0;
+        self.noise_since = None;
+        self.told.forget_tls_causes();
+        self.outage_ends();
         self.last_failure = None;
         self.timers
             .set(Timer::Stable, now.mono + self.settings.timing.stable);
@@ -180,6 +193,14 @@ impl Machine {
         }
         if let Some((id, _)) = self.operations.connect() {
             self.complete(id, Ok(super::action::Output::Nothing));
+        }
+        let announced = self.registration
+            == Registration::Known {
+                revision: self.revision,
+            };
+        if !announced && !self.draining() && self.auth.is_valid(now.mono) {
+            // What was added after the last registration on the way here.
+            self.announce_capabilities(now);
         }
     }
 
@@ -193,7 +214,13 @@ impl Machine {
     pub(super) fn step_failed(&mut self, now: Now, failure: Failure) {
         let first = !self.was_ready;
         self.last_failure = Some(failure.clone());
+        let stale = self.address_is_stale(failure.class);
         self.drop_connection();
+        if failure.class != Class::Noise {
+            self.noise_since = None;
+        }
+        // The third failure at one address is that before it is anything else.
+        let named = |transition| if stale { Transition::T20 } else { transition };
         match failure.class {
             Class::Unauthorized if self.link == LinkState::Authenticating => {
                 self.block(now, Transition::T4, failure);
@@ -216,7 +243,26 @@ impl Machine {
             }
             Class::Forgotten => self.forgotten(now),
             Class::Busy => {
-                self.back_off(now, Transition::T7, Cause::Announced, failure.retry_after);
+                let transition = named(Transition::T7);
+                self.back_off(now, transition, Cause::Announced, failure.retry_after);
+            }
+            Class::Noise => {
+                let since = *self.noise_since.get_or_insert(now.mono);
+                if first && now.mono.saturating_sub(since) >= NOISE_BEFORE_THE_FIRST_LINK {
+                    let error = failure.error.within("refused for 10 minutes on end");
+                    return self.fail(now, Transition::T13, error);
+                }
+                self.back_off(now, named(Transition::T13), Cause::Crash, None);
+            }
+            Class::Redirect => {
+                self.log("warn", failure.error.to_string());
+                self.back_off(now, named(Transition::T16), Cause::Crash, None);
+            }
+            Class::Tls => {
+                if self.told.tls_cause(failure.error.message()) {
+                    self.log("warn", failure.error.to_string());
+                }
+                self.back_off(now, named(Transition::T18), Cause::Tls, None);
             }
             Class::Temporary
                 if first && self.hosted() && failure.error.http_status_code() == Some(502) =>
@@ -233,22 +279,19 @@ impl Machine {
                 self.give_up_first(failure.error.hint(hint));
             }
             Class::Temporary => {
-                self.back_off(now, Transition::T6, Cause::Crash, failure.retry_after);
+                let transition = named(Transition::T6);
+                self.back_off(now, transition, Cause::Crash, failure.retry_after);
             }
         }
     }
 
     fn forgotten(&mut self, now: Now) {
-        let due = self
-            .registered_at
-            .is_none_or(|at| now.mono.saturating_sub(at) >= REGISTER_APART);
-        if due {
-            self.registration = Registration::Known { revision: 0 };
-            self.emit(EventKind::InstanceForgotten, json!({}));
+        if self.registration_is_due(now) {
+            self.forget_instance();
             self.go(Transition::T14, LinkState::Registering);
             self.send_registration(now, false);
         } else {
-            self.back_off(now, Transition::T6, Cause::Crash, None);
+            self.back_off(now, Transition::T15, Cause::Crash, None);
         }
     }
 
@@ -265,17 +308,20 @@ impl Machine {
         let at = self
             .backoff
             .next(now.mono, cause, retry_after, &mut self.rng);
+        self.outage_begins(now);
+        let at = at + self.registration_spread(at);
         self.go(transition, LinkState::Backoff);
         self.timers.set(Timer::Retry, at);
-        let why = self
-            .last_failure
-            .as_ref()
-            .map(|f| f.error.code().to_owned());
+        let why = self.last_failure.as_ref().map(|failure| &failure.error);
+        let (why, message) = (
+            why.map(|error| error.code().to_owned()),
+            why.map(|error| error.message().to_owned()),
+        );
         let delay = u64::try_from(at.saturating_sub(now.mono).as_millis()).unwrap_or(u64::MAX);
         let attempt = self.backoff.attempts();
         self.emit(
             EventKind::Backoff,
-            json!({"cause": why, "delay_ms": delay, "attempt": attempt}),
+            json!({"cause": why, "message": message, "delay_ms": delay, "attempt": attempt}),
         );
         if self.was_ready {
             return;
@@ -335,6 +381,7 @@ impl Machine {
         if token_refused {
             self.auth.invalidate();
         }
+        self.outage_begins(now);
         self.go(transition, LinkState::AuthBlocked);
         if !self.was_ready && self.desired == Desired::Running {
             return self.give_up_first(failure.error);

@@ -43,6 +43,12 @@ impl Machine {
             return self.say_farewell(now);
         }
         let was_up = matches!(self.link, LinkState::Ready | LinkState::Suspect);
+        let ended = if was_up {
+            Transition::T33
+        } else {
+            Transition::T24
+        };
+        let token_generation = self.connection.as_ref().map(|c| c.token_generation);
         let (code, cause) = match end {
             LinkEnd::Closed { code, reason } => {
                 let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
@@ -81,12 +87,12 @@ impl Machine {
             return self.protocol_close(now, Transition::T49, error);
         }
         match meaning {
-            CloseMeaning::Announced => self.back_off(now, Transition::T33, Cause::Announced, None),
+            CloseMeaning::Announced => self.back_off(now, ended, Cause::Announced, None),
             CloseMeaning::Crash | CloseMeaning::TooBig => {
-                self.back_off(now, Transition::T33, Cause::Crash, None);
+                self.back_off(now, ended, Cause::Crash, None);
             }
-            CloseMeaning::Protocol => self.protocol_close(now, Transition::T33, error),
-            CloseMeaning::Auth => self.auth_close(now, &error),
+            CloseMeaning::Protocol => self.protocol_close(now, ended, error),
+            CloseMeaning::Auth => self.auth_close(now, token_generation, &error),
             CloseMeaning::Superseded => self.superseded(now, error),
         }
     }
@@ -102,7 +108,13 @@ impl Machine {
         }
     }
 
-    fn auth_close(&mut self, now: Now, error: &Error) {
+    fn auth_close(&mut self, now: Now, dialed_with: Option<u64>, error: &Error) {
+        self.outage_begins(now);
+        let newer = dialed_with.is_some_and(|generation| generation < self.auth.generation());
+        if newer && self.auth.is_valid(now.mono) {
+            // What ended is the token that the link was dialed with, and that was renewed long ago.
+            return self.advance(now, Transition::T33A);
+        }
         let error = Error::new(ErrorKind::Auth, "UNAUTHORIZED", error.message())
             .hint("the token is expired or not this mesh's: call refresh_token with a new one");
         // The welcome in between proves little: a mesh that welcomes and refuses in turn is not dialed in a loop.
@@ -122,6 +134,7 @@ impl Machine {
     }
 
     fn superseded(&mut self, now: Now, error: Error) {
+        self.outage_begins(now);
         self.emit(EventKind::Superseded, json!({}));
         let again = self
             .superseded_at

@@ -192,7 +192,7 @@ impl Machine {
         }
     }
 
-    fn heartbeat_payload(&self) -> String {
+    pub(super) fn heartbeat_payload(&self) -> String {
         json!({
             "instance_id": self.agent.identity().instance_id,
             "status": self.status(),

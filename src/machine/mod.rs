@@ -33,6 +33,7 @@ mod link;
 mod link_end;
 mod liveness;
 mod operations;
+mod outage;
 mod outbox;
 mod pick_up;
 mod poison;
@@ -42,10 +43,13 @@ pub mod protections;
 mod queue;
 mod redaction;
 mod replies;
+mod sessions;
 pub mod snapshot;
 pub mod time;
 mod timeout;
 mod token;
+mod token_source;
+mod told;
 mod transitions;
 pub mod watch;
 
@@ -68,13 +72,16 @@ use fence::FenceWatch;
 use inbox::Inbox;
 use liveness::Liveness;
 use operations::Operations;
+use outage::Outage;
 use outbox::Outbox;
 use pick_up::PickUp;
 use protections::Protections;
 use queue::Queue;
+use sessions::Sessions;
 pub use snapshot::State;
 use time::{Now, TimerTable};
 use token::Auth;
+use told::Told;
 pub use transitions::{LinkState, TABLE, Transition};
 
 use crate::agent::Agent;
@@ -147,6 +154,8 @@ enum Desired {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Registration {
     Absent,
+    /// The mesh has said that it does not know the instance any more.
+    Forgotten,
     /// Current, or older than the capability list.
     Known {
         revision: u64,
@@ -157,6 +166,8 @@ enum Registration {
 struct Connection {
     no: ConnectionNo,
     opened_at: Duration,
+    /// Of the token that it was dialed with.
+    token_generation: u64,
     liveness: Liveness,
     fence: FenceWatch,
     /// Dispatches that came before the welcome.
@@ -175,6 +186,8 @@ enum Purpose {
     Deregister,
     /// A heartbeat over HTTP, with the generation of the token that it shows.
     Heartbeat(u64),
+    /// A heartbeat that asks whether the mesh still knows the instance, before it is registered again.
+    Inquiry,
     Session(OperationId),
 }
 
@@ -209,6 +222,12 @@ pub struct Machine {
     /// Failures in a row on the current `connect_url`.
     dial_failures: u32,
     wrong_subprotocols: u32,
+    /// Since when every answer has been a refusal without a code of the mesh's.
+    noise_since: Option<Duration>,
+    /// Told once each: causes of TLS failures since the last link, and frames that mean nothing to us.
+    told: Told,
+    outage: Outage,
+    sessions: Sessions,
     /// Times of protocol closes since the link was last stable.
     protocol_closes: Vec<Duration>,
     superseded_at: Option<Duration>,
@@ -257,6 +276,10 @@ impl Machine {
             auth_backoff: AuthBackoff::default(),
             dial_failures: 0,
             wrong_subprotocols: 0,
+            noise_since: None,
+            told: Told::default(),
+            outage: Outage::default(),
+            sessions: Sessions::default(),
             protocol_closes: Vec::new(),
             superseded_at: None,
             registered_at: None,

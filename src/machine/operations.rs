@@ -17,6 +17,7 @@ pub(super) enum Kind {
         body: String,
     },
     CloseSession {
+        session_id: String,
         body: String,
     },
 }

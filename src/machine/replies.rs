@@ -25,6 +25,7 @@ impl Machine {
             Purpose::Token => self.token_reply(now, reply),
             Purpose::Register(revision) => self.register_reply(now, revision, reply),
             Purpose::ReRegister(revision) => self.re_register_reply(now, revision, reply),
+            Purpose::Inquiry => self.inquired(now, reply),
             Purpose::Deregister => self.deregistered(),
             Purpose::Heartbeat(generation) => self.heartbeat_reply(now, generation, reply),
             Purpose::Session(operation) => self.session_reply(now, operation, reply),
@@ -103,6 +104,7 @@ impl Machine {
             return self.fail(now, Transition::T9, error);
         }
         self.dial_failures = 0;
+        self.outage.registered(now);
         self.registered(revision);
         if self.hosted() {
             self.become_hosted(now, Transition::T8);
@@ -173,8 +175,13 @@ impl Machine {
         let waiting = self
             .operations
             .ids(|op| matches!(op.kind, Kind::ReRegister(wanted) if wanted <= revision));
+        let newest = self.registration;
+        let mut overtaken = false;
         match success(reply) {
             Some(Ok(accepted)) => {
+                // Its answer comes after that to a later one, so nobody knows which list the mesh took last.
+                overtaken =
+                    matches!(newest, Registration::Known { revision: newer } if newer > revision);
                 // A URL that must not see the token is not dialed; the one in use stays.
                 if let Err(error) = self.take_connect_url(&accepted) {
                     self.log("warn", error.to_string());
@@ -196,7 +203,7 @@ impl Machine {
         let newer = self
             .operations
             .ids(|op| matches!(op.kind, Kind::ReRegister(wanted) if wanted > revision));
-        if !newer.is_empty() && self.is_up() {
+        if (overtaken || !newer.is_empty()) && self.is_up() {
             self.announce_capabilities(now);
         }
     }
@@ -211,6 +218,7 @@ impl Machine {
                 if !operation.retried {
                     operation.retried = true;
                     operation.wants_token = true;
+                    self.auth.suspect();
                     self.fetch_token(now);
                     continue;
                 }
@@ -224,7 +232,11 @@ impl Machine {
             self.counters.stale_inputs += 1;
             return;
         };
-        let creating = matches!(operation.kind, Kind::CreateSession { .. });
+        let closing = match &operation.kind {
+            Kind::CloseSession { session_id, .. } => Some(session_id.clone()),
+            _ => None,
+        };
+        let creating = closing.is_none();
         let (step, path) = if creating {
             (Step::CreateSession, "/sessions/init")
         } else {
@@ -241,6 +253,10 @@ impl Machine {
                 } else {
                     Ok(Output::Nothing)
                 };
+                match &result {
+                    Ok(Output::Session { session_id, .. }) => self.sessions.opened(session_id),
+                    _ => self.sessions.closed(closing.as_deref().unwrap_or_default()),
+                }
                 self.complete(id, result);
             }
             Reply::Http(http) if http.status == 404 && !creating => {
@@ -252,6 +268,7 @@ impl Machine {
                 )
                 .http_status(Some(404))
                 .hint("the session does not exist or has ended");
+                self.sessions.closed(closing.as_deref().unwrap_or_default());
                 self.complete(id, Err(error));
             }
             _ => {
@@ -267,7 +284,7 @@ impl Machine {
             return;
         };
         if self.link != LinkState::Hosted {
-            return;
+            return self.beaten_without_link(now, http.status);
         }
         match http.status {
             200..300 => self.auth.fetched_for_heartbeat = false,
@@ -275,6 +292,7 @@ impl Machine {
             401 if generation != self.auth.generation() => self.send_heartbeat(now),
             401 if self.auth.can_renew() && !self.auth.fetched_for_heartbeat => {
                 self.auth.fetched_for_heartbeat = true;
+                self.auth.suspect();
                 self.fetch_token(now);
             }
             401 => {
@@ -285,8 +303,7 @@ impl Machine {
                 self.block(now, Transition::T54, failure);
             }
             404 => {
-                self.emit(EventKind::InstanceForgotten, json!({}));
-                self.registration = Registration::Known { revision: 0 };
+                self.forget_instance();
                 self.timers.stop(Timer::Heartbeat);
                 self.advance(now, Transition::T52);
             }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::time::{Now, Timer};
-use super::{Desired, LinkState, Machine, Registration, Transition};
+use super::{Desired, LinkState, Machine, Registration, TABLE, Transition};
 use crate::agent::Agent;
 
 /// How many ids of a kind are listed.
@@ -97,7 +97,11 @@ impl Machine {
 
     /// The transitions that this machine has taken.
     pub fn transitions_taken(&self) -> impl Iterator<Item = Transition> + '_ {
-        self.counters.transitions.iter().copied()
+        let taken = self.counters.transitions;
+        TABLE
+            .iter()
+            .map(|(transition, ..)| *transition)
+            .filter(move |transition| taken & (1 << *transition as u32) != 0)
     }
 
     /// Everything worth knowing for somebody who looks for a fault; no secrets.
@@ -113,7 +117,7 @@ impl Machine {
         });
         let next_attempt = self.timers.get(Timer::Retry);
         let revision = match self.registration {
-            Registration::Absent => None,
+            Registration::Absent | Registration::Forgotten => None,
             Registration::Known { revision } => Some(revision),
         };
         let patience = self.settings.timing.dispatch;

@@ -48,13 +48,17 @@ pub enum Timer {
     Fence,
     /// The end of draining.
     Drain,
+    /// The application is late with a token.
+    Provider,
+    /// The next heartbeat over HTTP while the link is down.
+    Outage,
     /// The close handshake, then the farewell call.
     Farewell,
     /// A dispatch may have waited too long for the application to pick it up.
     PickUp,
 }
 
-const TIMERS: [Timer; 16] = [
+const TIMERS: [Timer; 18] = [
     Timer::Operation,
     Timer::Retry,
     Timer::Welcome,
@@ -69,6 +73,8 @@ const TIMERS: [Timer; 16] = [
     Timer::Outbox,
     Timer::Fence,
     Timer::Drain,
+    Timer::Provider,
+    Timer::Outage,
     Timer::Farewell,
     Timer::PickUp,
 ];

@@ -25,6 +25,8 @@ impl Machine {
                 Timer::Outbox => self.outbox_expired(now),
                 Timer::Fence => self.fence_overdue(now),
                 Timer::Drain => self.drain_step(now),
+                Timer::Provider => self.provider_overdue(now),
+                Timer::Outage => self.beat_without_link(now),
                 Timer::Farewell => self.farewell_overdue(now),
                 Timer::PickUp => self.watch_pick_up(now),
             }

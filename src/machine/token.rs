@@ -9,17 +9,15 @@ use fastrand::Rng;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::action::Reply;
 use super::event::EventKind;
-use super::failure::{Class, Failure, Step};
+use super::failure::Failure;
 use super::operations::Kind;
 use super::time::{Now, Timer};
-use super::{LinkState, Machine, Purpose, Transition, redaction};
+use super::token_source::Fetch;
+use super::{LinkState, Machine, Transition, redaction};
 use crate::config::Credentials;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::rest::{TokenReply, token_expires_at, token_lifetime};
-
-const PATH: &str = "/auth/get_token";
+use crate::protocol::rest::{token_expires_at, token_lifetime};
 
 /// Share of a token's life after which it is renewed, and the random part taken off.
 const RENEW_AT: f64 = 0.8;
@@ -33,7 +31,7 @@ const WARN_AGAIN_AT: f64 = 0.95;
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_LONGEST: Duration = Duration::from_mins(1);
 
-/// How many tokens are looked for in what a server echoes.
+/// How many tokens are looked for in what a server echoes, and how many refused ones are known again.
 const REMEMBERED_TOKENS: usize = 8;
 
 struct Token {
@@ -47,12 +45,17 @@ struct Token {
 
 /// What the connector shows to the mesh, and what it got for it.
 pub(super) struct Auth {
-    source: Credentials,
+    pub(super) source: Credentials,
     token: Option<Token>,
     /// Grows with every token; a fetch that began before a newer token came does not replace it.
     generation: u64,
-    /// The generation at the start of the fetch in progress, and when it started.
-    fetching: Option<(u64, Duration)>,
+    pub(super) fetching: Option<Fetch>,
+    /// Whether `client_secret_next` is the one that worked last, and is shown first.
+    pub(super) shows_next: bool,
+    /// The generation that the mesh refused last; an older token merely grew old.
+    refused: Option<u64>,
+    /// The latest tokens that were refused: they are not worth a dial, whoever supplies them again.
+    dead: VecDeque<Arc<SecretString>>,
     /// Whether the current attempt has fetched a token because of a 401.
     pub(super) fetched_for_attempt: bool,
     /// Whether a token has been fetched because of a refused heartbeat, and none was accepted since.
@@ -73,6 +76,9 @@ impl Auth {
             token: None,
             generation: 0,
             fetching: None,
+            shows_next: false,
+            refused: None,
+            dead: VecDeque::new(),
             fetched_for_attempt: false,
             fetched_for_heartbeat: false,
             renewed_for_close: None,
@@ -83,7 +89,7 @@ impl Auth {
     }
 
     pub(super) fn can_renew(&self) -> bool {
-        matches!(self.source, Credentials::Exchange { .. })
+        !matches!(self.source, Credentials::Static(_))
     }
 
     pub(super) fn bearer(&self) -> Option<Arc<SecretString>> {
@@ -105,12 +111,53 @@ impl Auth {
 
     /// The mesh has refused the token: it counts as dead.
     pub(super) fn invalidate(&mut self) {
-        self.token = None;
+        self.suspect();
+        if let Some(token) = self.token.take() {
+            self.dead.push_front(token.secret);
+            self.dead.truncate(REMEMBERED_TOKENS);
+        }
+    }
+
+    /// The mesh has refused a call, but the token stays in use until there is a better one.
+    pub(super) fn suspect(&mut self) {
+        self.refused = Some(self.generation);
+    }
+
+    /// Whether this token has no life, was refused, or is the one in use and has expired. Nothing is read off a wall
+    /// clock: ours may be wrong by days, and then a good token would be turned away.
+    fn is_dead(&self, jwt: &str, now: Duration) -> bool {
+        let refused = self.dead.iter().any(|dead| dead.expose_secret() == jwt);
+        let expired = self.is_current(jwt) && !self.is_valid(now);
+        refused || expired || token_lifetime(jwt).is_zero()
+    }
+
+    fn is_current(&self, jwt: &str) -> bool {
+        let token = self.token.as_ref();
+        token.is_some_and(|token| token.secret.expose_secret() == jwt)
+    }
+
+    /// When the life of this token began, if it is the one in use.
+    fn born(&self, jwt: &str) -> Option<Duration> {
+        let token = self.token.as_ref().filter(|_| self.is_current(jwt))?;
+        Some(token.dies_at.saturating_sub(token.lifetime))
+    }
+
+    /// For the application, which is asked for another token.
+    pub(super) fn why_wanted(&self, now: Duration) -> &'static str {
+        if self.refused == Some(self.generation) {
+            "refused"
+        } else if self.is_valid(now) {
+            "expiring"
+        } else {
+            "missing"
+        }
     }
 
     /// Nothing will be shown any more.
     pub(super) fn wipe(&mut self) {
         self.token = None;
+        self.fetching = None;
+        self.dead.clear();
         self.shown.clear();
         self.filter.take();
     }
@@ -141,15 +188,20 @@ impl Auth {
     }
 
     fn secrets(&self) -> impl Iterator<Item = &SecretString> {
-        let (Credentials::Exchange {
-            client_secret: source,
-            ..
-        }
-        | Credentials::Static(source)) = &self.source;
-        std::iter::once(source).chain(self.shown.iter().map(|secret| &**secret))
+        let (first, second) = match &self.source {
+            Credentials::Exchange {
+                client_secret,
+                client_secret_next,
+                ..
+            } => (Some(client_secret), client_secret_next.as_ref()),
+            Credentials::Static(token) => (Some(token), None),
+            Credentials::Provider(token) => (token.as_ref(), None),
+        };
+        let shown = self.shown.iter().map(|secret| &**secret);
+        first.into_iter().chain(second).chain(shown)
     }
 
-    fn retry_after(&mut self, rng: &mut Rng) -> Duration {
+    pub(super) fn retry_after(&mut self, rng: &mut Rng) -> Duration {
         let window = (RETRY_FIRST * 2_u32.pow(self.renewal_failures.min(4))).min(RETRY_LONGEST);
         self.renewal_failures += 1;
         window / 2 + (window / 2).mul_f64(rng.f64())
@@ -157,9 +209,9 @@ impl Auth {
 }
 
 impl Machine {
-    /// Takes the static token into use at the first start.
+    /// Takes the token of the configuration into use at the first start.
     pub(super) fn adopt_static_token(&mut self, now: Now) {
-        if let Credentials::Static(token) = &self.auth.source
+        if let Credentials::Static(token) | Credentials::Provider(Some(token)) = &self.auth.source
             && self.auth.generation == 0
         {
             let secret = token.clone();
@@ -167,79 +219,8 @@ impl Machine {
         }
     }
 
-    /// Asks for a new token unless that is under way.
-    pub(super) fn fetch_token(&mut self, now: Now) {
-        if self.auth.fetching.is_some() {
-            return;
-        }
-        let Credentials::Exchange {
-            client_id,
-            client_secret,
-        } = &self.auth.source
-        else {
-            return;
-        };
-        let body = json!({
-            "client_id": client_id,
-            "client_secret": client_secret.expose_secret(),
-            "agent_type": self.agent.identity().agent_type,
-        });
-        self.auth.fetching = Some((self.auth.generation, now.mono));
-        self.counters.token_requests += 1;
-        let timeout = self.settings.timing.http;
-        self.request(Purpose::Token, PATH, body.to_string(), timeout);
-    }
-
-    pub(super) fn token_reply(&mut self, now: Now, reply: &Reply) {
-        let Some((generation, started)) = self.auth.fetching.take() else {
-            return;
-        };
-        self.counters.tokens.count(reply);
-        let target = self.target(PATH);
-        let failure = match reply {
-            Reply::Http(http) if http.status == 200 => {
-                match serde_json::from_slice::<TokenReply>(&http.body) {
-                    Ok(reply) if crate::config::is_secret(&reply.token) => {
-                        if self.auth.generation != generation && self.auth.is_valid(now.mono) {
-                            // A newer token came in the meantime, and whoever waits is served by it.
-                            return self.token_ready(now);
-                        }
-                        if started + token_lifetime(&reply.token) > now.mono {
-                            return self.use_token(now, reply.token.into(), started);
-                        }
-                        Failure::undecodable(
-                            Step::Token,
-                            &target,
-                            200,
-                            "the token has expired already",
-                        )
-                    }
-                    _ => Failure::undecodable(Step::Token, &target, 200, "the body holds no token"),
-                }
-            }
-            reply => self.failure(Step::Token, &target, reply),
-        };
-        self.fail_token_waiters(&failure);
-        if self.link == LinkState::Authenticating {
-            self.step_failed(now, failure);
-        } else if self.link == LinkState::Closing {
-            self.farewell_without_token(now);
-        } else if self.auth.is_valid(now.mono) {
-            let asked = failure.retry_after.unwrap_or_default();
-            let wait = self.auth.retry_after(&mut self.rng).max(asked);
-            self.timers.set(Timer::Renew, now.mono + wait);
-            self.log(
-                "warn",
-                format!("renewing the token failed: {}", failure.error),
-            );
-            if failure.class == Class::Unauthorized {
-                self.auth_failed(&failure);
-            }
-        }
-    }
-
     /// A token is there: whoever waited for one goes on.
-    fn use_token(&mut self, now: Now, secret: SecretString, from: Duration) {
+    pub(super) fn use_token(&mut self, now: Now, secret: SecretString, from: Duration) {
         let lifetime = token_lifetime(secret.expose_secret());
         let expires_at = token_expires_at(secret.expose_secret());
         self.auth.set(secret, from, lifetime);
@@ -251,7 +232,10 @@ impl Machine {
         self.timers
             .set(Timer::Renew, from + lifetime.mul_f64(share));
         self.timers.set(Timer::TokenDeath, from + lifetime);
-        self.counters.taken(Transition::T2);
+        if self.is_up() {
+            // Nothing is made again for it: the next call shows it.
+            self.counters.taken(Transition::T34);
+        }
         let generation = self.auth.generation;
         self.emit(
             EventKind::TokenRefreshed,
@@ -260,7 +244,7 @@ impl Machine {
         self.token_ready(now);
     }
 
-    fn token_ready(&mut self, now: Now) {
+    pub(super) fn token_ready(&mut self, now: Now) {
         for id in self.operations.ids(|op| op.kind == Kind::RefreshToken) {
             self.complete(id, Ok(super::action::Output::Nothing));
         }
@@ -286,7 +270,7 @@ impl Machine {
         }
     }
 
-    fn fail_token_waiters(&mut self, failure: &Failure) {
+    pub(super) fn fail_token_waiters(&mut self, failure: &Failure) {
         let waiting =
             |op: &super::operations::Operation| op.kind == Kind::RefreshToken || op.wants_token;
         for id in self.operations.ids(waiting) {
@@ -294,13 +278,25 @@ impl Machine {
         }
     }
 
-    /// `refresh_token(jwt)`: swapped in place, the socket stays (section 2).
-    pub(super) fn supply_token(&mut self, now: Now, jwt: SecretString) {
+    /// `refresh_token(jwt)`: swapped in place, the socket stays (section 2). A token that is known to be of no use is
+    /// turned away, and nothing is dialed with it.
+    pub(super) fn supply_token(&mut self, now: Now, jwt: SecretString) -> Result<(), Error> {
+        if self.auth.is_dead(jwt.expose_secret(), now.mono) {
+            return Err(supplied_token_is_dead().within("refresh_token"));
+        }
+        // The life of the one in use has begun, and is not counted anew.
+        let born = self.auth.born(jwt.expose_secret());
+        if born.is_some() && matches!(self.auth.source, Credentials::Provider(_)) {
+            // That it grows old is why another one was asked for.
+            return Ok(());
+        }
         if !self.auth.can_renew() {
             self.auth.source = Credentials::Static(jwt.clone());
         }
+        self.provider_answered();
         self.auth.fetched_for_heartbeat = false;
-        self.use_token(now, jwt, now.mono);
+        self.use_token(now, jwt, born.unwrap_or(now.mono));
+        Ok(())
     }
 
     pub(super) fn renewal_due(&mut self, now: Now) {

@@ -87,6 +87,8 @@ transitions! {
     T1: [Idle] => [Authenticating Registering];
     /// A token came.
     T2: [Authenticating] => [Registering Dialing Hosted];
+    /// The token endpoint refused one client secret, and the other one is shown.
+    T3: [Authenticating] => [Authenticating];
     /// The token endpoint refused the credentials.
     T4: [Authenticating] => [AuthBlocked];
     /// The token endpoint refused the request.
@@ -105,18 +107,32 @@ transitions! {
     T11: [Registering Dialing] => [AuthBlocked];
     /// Refused by the mesh for good.
     T12: [Registering Dialing] => [Failed];
+    /// Refused without a code of the mesh's, as a proxy would.
+    T13: [Registering Dialing] => [Backoff Failed];
     /// The instance is forgotten.
     T14: [Dialing] => [Registering];
+    /// The instance is said to be forgotten, but it has only just registered.
+    T15: [Dialing] => [Backoff];
+    /// A redirect, which would carry the token elsewhere.
+    T16: [Authenticating Registering Dialing] => [Backoff];
     /// A proxy wants credentials.
     T17: [Dialing Registering Authenticating] => [AuthBlocked];
+    /// The peer's certificate is not to be trusted.
+    T18: [Authenticating Registering Dialing] => [Backoff];
     /// A 101 without our subprotocol.
     T19: [Dialing] => [Backoff Failed];
+    /// The third failure at one address: the next attempt asks for a fresh one.
+    T20: [Dialing] => [Backoff];
     /// The socket is open.
     T21: [Dialing] => [Handshaking];
     /// Welcome.
     T22: [Handshaking] => [Ready];
+    /// A dispatch before the welcome is held; no change of state.
+    T23: [] => [];
     /// The handshake ended without a welcome.
     T24: [Handshaking] => [Backoff];
+    /// A dispatch; no change of state.
+    T25: [] => [];
     /// Silence.
     T26: [Ready] => [Suspect];
     /// The machine was suspended, or the network changed.
@@ -132,13 +148,15 @@ transitions! {
     /// The peer lives but answers no fences; no change of state.
     T32: [] => [];
     /// The connection ended, and will be made again.
-    T33: [Handshaking Ready Suspect] => [Backoff];
+    T33: [Ready Suspect] => [Backoff];
     /// The connection ended over its token, and is made again at once with a new one.
-    T33A: [Handshaking Ready Suspect] => [Authenticating];
+    T33A: [Handshaking Ready Suspect] => [Authenticating Registering Dialing];
     /// The connection ended over its token again, or over one that cannot be renewed.
     T33B: [Handshaking Ready Suspect] => [AuthBlocked];
     /// The connection ended for a cause that no redial mends.
     T33C: [Handshaking Ready Suspect] => [Failed];
+    /// A new token is in use over a link that stays; no change of state.
+    T34: [] => [];
     /// The wait is over.
     T37: [Backoff] => [Authenticating Registering Dialing];
     /// The wait is cut short: the machine was suspended, or the network changed.
@@ -153,6 +171,8 @@ transitions! {
     T42: [Conflict] => [Authenticating Registering Dialing];
     /// Capabilities are announced again over a link that stays; no change of state.
     T35: [] => [];
+    /// No new work from here on; no change of state.
+    T43: [] => [];
     /// Drained.
     T44: [Ready Suspect] => [Closing];
     /// Drained without a connection.
@@ -161,8 +181,12 @@ transitions! {
     T46: [Closing] => [Closed];
     /// Stopped without waiting.
     T47: [Idle Authenticating Registering Dialing Handshaking Ready Suspect Hosted Backoff AuthBlocked Conflict] => [Closing];
+    /// A frame that means nothing to us; no change of state.
+    T48: [] => [];
     /// The peer broke the framing or a limit.
     T49: [Handshaking Ready Suspect] => [Backoff];
+    /// A command after the end; no change of state.
+    T50: [] => [];
     /// The first connect was given up, which leaves everything as it was before.
     T51: [Authenticating Registering Dialing Handshaking Backoff AuthBlocked Conflict] => [Idle];
     /// A supplied token is found expired before an attempt.

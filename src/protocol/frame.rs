@@ -87,6 +87,29 @@ pub fn parse(text: &str) -> Result<Envelope<'_>, FrameError> {
     })
 }
 
+/// What kind of frame it is that was not understood, for people.
+pub fn described(text: &str) -> String {
+    match parse(text) {
+        Ok(_) => {
+            let wire: Result<WireEnvelope<'_>, _> = serde_json::from_str(text);
+            let kind = wire.map(|wire| wire.kind.into_owned()).unwrap_or_default();
+            let shown: String = kind
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(MAX_SHOWN_TYPE)
+                .collect();
+            format!("of type `{shown}`")
+        }
+        Err(FrameError::Malformed) => "malformed".to_owned(),
+        Err(FrameError::Shape(_)) => "nested too deep or too large".to_owned(),
+        Err(FrameError::UnknownVersion) => "of an unknown version".to_owned(),
+        Err(FrameError::UnusableId) => "without a usable id".to_owned(),
+    }
+}
+
+/// How much of a type that we do not know is shown.
+const MAX_SHOWN_TYPE: usize = 64;
+
 /// The payload of a `welcome`.
 #[derive(Debug, Default, Deserialize)]
 pub struct Welcome {

@@ -87,10 +87,11 @@ fn start_of(text: &str, chars: usize) -> Option<String> {
 }
 
 /// How long a token lives: `exp − iat`, read without verification since it is our own (section 2).
-/// Only the difference counts, so a wrong clock on either side does not matter.
+/// Only the difference counts, so a wrong clock on either side does not matter. A token that ends before it
+/// begins has no life at all.
 pub fn token_lifetime(jwt: &str) -> Duration {
     claims(jwt)
-        .and_then(|claims| Some(Duration::from_secs(claims.exp?.checked_sub(claims.iat?)?)))
+        .and_then(|claims| Some(Duration::from_secs(claims.exp?.saturating_sub(claims.iat?))))
         .unwrap_or(DEFAULT_TOKEN_LIFETIME)
 }
 
@@ -166,7 +167,10 @@ mod tests {
             token_lifetime(&jwt(r#"{"iat":100,"exp":160}"#)),
             Duration::from_mins(1)
         );
-        for odd in [r#"{"iat":160,"exp":100}"#, r#"{"exp":100}"#, "{}", "x"] {
+        for dead in [r#"{"iat":160,"exp":100}"#, r#"{"iat":100,"exp":100}"#] {
+            assert_eq!(token_lifetime(&jwt(dead)), Duration::ZERO, "{dead}");
+        }
+        for odd in [r#"{"exp":100}"#, "{}", "x"] {
             assert_eq!(token_lifetime(&jwt(odd)), DEFAULT_TOKEN_LIFETIME, "{odd}");
         }
         for odd in ["", "a.b", "...", "opaque"] {

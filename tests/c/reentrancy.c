@@ -236,6 +236,33 @@ static void another_agent_ended_in_a_handler(void) {
     CHECK_OK(svantic_shutdown(10000));
 }
 
+static svantic_mesh *issuer;
+
+static void give_token(void *mesh, int32_t event, const char *json, size_t length) {
+    char *jwt = NULL;
+    CHECK(strlen(json) == length);
+    if (event != SVANTIC_EVENT_TOKEN_WANTED) return;
+    CHECK_HOLDS(json, "\"missing\"");
+    CHECK_OK(svantic_get_token(issuer, &jwt));
+    CHECK_OK(svantic_refresh_token(mesh, jwt, 0));
+    svantic_string_free(jwt);
+    gate_pass(&returned);
+}
+
+/* Another agent's token stands for what an application issues. */
+static void a_token_given_in_an_event(void) {
+    svantic_mesh *mesh = create("\"instance_id\":\"two\",\"token_provider\":true");
+    issuer = create("");
+    CHECK_OK(svantic_connect(issuer, 0));
+    CHECK_OK(svantic_on_event(mesh, give_token, mesh, NULL));
+    CHECK_OK(svantic_connect(mesh, 0));
+    CHECK(gate_count(&returned) == 1);
+    CHECK_OK(svantic_disconnect(mesh, 0));
+    svantic_free(mesh);
+    svantic_free(issuer);
+    CHECK_OK(svantic_shutdown(5000));
+}
+
 CASES(CASE(freed_in_a_handler), CASE(freed_beside_another_handler), CASE(freed_in_an_event), CASE(freed_in_a_completion), CASE(free_waits_for_a_callback),
       CASE(shutdown_tells_of_a_callback), CASE(would_deadlock), CASE(blocking_calls_in_a_handler),
-      CASE(another_agent_ended_in_a_handler))
+      CASE(another_agent_ended_in_a_handler), CASE(a_token_given_in_an_event))

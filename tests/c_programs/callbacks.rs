@@ -314,6 +314,20 @@ fn blocking_calls_in_a_handler() {
 }
 
 #[test]
+fn a_token_given_in_an_event() {
+    let gateway = gateway();
+    let case = start(&gateway, "reentrancy", "a_token_given_in_an_event");
+    case.succeeds();
+    let tokens = gateway
+        .requests()
+        .iter()
+        .filter(|request| request.path == "/auth/get_token")
+        .count();
+    assert_eq!(tokens, 1, "the second agent has asked its application only");
+    assert_clean(&gateway);
+}
+
+#[test]
 fn another_agent_ended_in_a_handler() {
     let gateway = gateway();
     let mut case = start(&gateway, "reentrancy", "another_agent_ended_in_a_handler");

@@ -251,3 +251,79 @@ fn a_blocked_agent_goes_on_with_a_new_token() {
         seen.requests().len() == sent + 1
     });
 }
+
+fn provided(gateway: &Gateway, more: &Value) -> Agent {
+    let mut config = config(&gateway.url());
+    config["token_provider"] = true.into();
+    Agent::with(config, more)
+}
+
+/// The application gives the tokens: the first, the ones after it, and none in vain.
+#[test]
+fn an_application_that_issues_tokens_is_asked_for_each() {
+    let gateway = gateway();
+    let agent = provided(&gateway, &json!({}));
+    agent.connect_async(7);
+    let wanted = agent.event("token_wanted");
+    assert_eq!(wanted, json!({"generation": 1, "reason": "missing"}));
+    let short = gateway.issue_token("desk", Duration::from_secs(3));
+    agent.refresh_token(Some(&short)).unwrap();
+    assert_eq!(agent.done(7)["status"], 0);
+    assert_eq!(agent.token().unwrap(), short);
+    let wanted = agent.event_with("token_wanted", |data| data["generation"] == 2);
+    assert_eq!(wanted["reason"], "expiring");
+    let long = gateway.issue_token("desk", LONG);
+    agent.refresh_token(Some(&long)).unwrap();
+    agent.event_with("token_refreshed", |data| data["generation"] == 2);
+    assert_eq!(agent.token().unwrap(), long);
+    agent.serves(&gateway);
+    assert_eq!(gateway.agent(agent.id()).unwrap().connections, 1);
+    assert_eq!(requests(&gateway, "/auth/get_token"), 0);
+}
+
+#[test]
+fn an_application_that_gives_no_token_is_named_as_the_cause() {
+    let gateway = gateway();
+    let more = json!({"token_provider_timeout_ms": 50, "fail_fast": true});
+    let agent = provided(&gateway, &more);
+    let failure = agent.connect().unwrap_err();
+    assert_eq!(failure.status, Status::Timeout);
+    failure.says(&["TOKEN_PROVIDER_TIMEOUT", "50 ms", "refresh_token"]);
+    assert!(gateway.requests().is_empty());
+    agent.is(State::Idle);
+}
+
+#[test]
+fn a_refused_token_is_not_shown_a_second_time() {
+    let gateway = gateway();
+    let agent = supplied(&gateway, "not-a-token-of-this-mesh");
+    agent.connect().unwrap_err();
+    let failure = agent
+        .refresh_token(Some("not-a-token-of-this-mesh"))
+        .unwrap_err();
+    assert_eq!(failure.status, Status::Auth);
+    failure.says(&["TOKEN_EXPIRED", "call refresh_token with a new one"]);
+    assert_eq!(gateway.requests().len(), 1);
+}
+
+#[test]
+fn a_second_client_secret_is_shown_when_the_first_is_refused() {
+    let gateway = gateway();
+    let mut config = config(&gateway.url());
+    config["client_id"] = gateway.client_id().into();
+    config["client_secret"] = "the-one-of-yesterday".into();
+    config["client_secret_next"] = gateway.client_secret().into();
+    let agent = Agent::with(config, &json!({}));
+    agent.connect().unwrap();
+    assert_eq!(
+        agent.event("credential_fallback"),
+        json!({"used": "client_secret_next"})
+    );
+    agent.refresh_token(None).unwrap();
+    assert_eq!(
+        requests(&gateway, "/auth/get_token"),
+        3,
+        "first from now on"
+    );
+    agent.serves(&gateway);
+}

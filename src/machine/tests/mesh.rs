@@ -7,7 +7,7 @@ use fastrand::Rng;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::rig::{CONNECT_URL, http, jwt, millis, parsed, seconds, unreachable};
+use super::rig::{CLIENT_SECRET, CONNECT_URL, http, jwt, millis, parsed, seconds, unreachable};
 use crate::error::ErrorKind;
 use crate::machine::action::{Dial, Dialed, HttpReply, NetFailure, Reply, Request};
 use crate::protocol::frame::FrameText;
@@ -38,6 +38,8 @@ pub(super) struct Mesh {
     pub(super) registered: bool,
     /// How many capabilities the mesh knows of.
     pub(super) tools: usize,
+    /// The client secret that is good now.
+    pub(super) good_secret: String,
     tokens: HashMap<String, Duration>,
     token_lifetime_s: u64,
     wrong_subprotocols: u32,
@@ -54,6 +56,7 @@ impl Mesh {
             gave_cause_to_fail: false,
             registered: false,
             tools: 0,
+            good_secret: CLIENT_SECRET.to_owned(),
             tokens: HashMap::new(),
             token_lifetime_s: [20, 60, 300, 86_400][rng.usize(0..4)],
             wrong_subprotocols: 0,
@@ -98,6 +101,11 @@ impl Mesh {
             return (delay, Reply::Http(self.refusal(rng)));
         }
         if request.path == "/auth/get_token" {
+            let shown = parsed(request.body.expose_secret());
+            if shown["client_secret"] != *self.good_secret {
+                let refusal = json!({"code": "BAD_CREDENTIALS"});
+                return (delay, Reply::Http(http(401, &refusal)));
+            }
             let token = self.issue(now);
             return (delay, Reply::Http(http(200, &json!({"token": token}))));
         }
@@ -118,6 +126,7 @@ impl Mesh {
                 self.registered = false;
                 http(200, &json!({"ok": true}))
             }
+            "/agents/heartbeat" if self.registered => http(200, &json!({"ok": true})),
             "/sessions/init" if self.registered => http(200, &json!({"session_id": "s1"})),
             "/sessions/close" if rng.bool() => http(200, &json!({"ok": true})),
             _ => http(404, &json!({"code": "NOT_FOUND"})),

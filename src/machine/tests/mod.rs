@@ -2,6 +2,7 @@
 // Virtual times are subtracted everywhere, and a wrong order is a failed test.
 #![allow(clippy::unchecked_time_subtraction)]
 
+mod auth_loop;
 mod connecting;
 mod coverage;
 mod delivery;
@@ -17,6 +18,7 @@ mod jitter;
 mod link_ends;
 mod liveness;
 mod mesh;
+mod outages;
 mod pick_up;
 mod poison;
 mod proxy;
@@ -30,6 +32,9 @@ mod sessions;
 mod simulation;
 mod slow_link;
 mod suspend;
+mod token_life;
+mod token_sources;
 mod tokens;
+mod transitions;
 mod wire;
 mod world;

@@ -17,7 +17,7 @@ use crate::machine::action::{
 use crate::machine::event::{Event, EventKind};
 use crate::machine::time::{Now, Timer};
 use crate::machine::watch::Progress;
-use crate::machine::{Machine, Settings, Transition};
+use crate::machine::{LinkState, Machine, Settings, Transition};
 use crate::protocol::frame::FrameText;
 
 pub(super) const CLIENT_SECRET: &str = "s3cret/of-the-client";
@@ -94,6 +94,8 @@ pub(super) struct Rig {
     /// How far what was written has come, as the driver would tell.
     pub(super) uplink: Option<Box<dyn Fn(Duration) -> Progress>>,
     pub(super) requests: Vec<Request>,
+    /// Heartbeats over HTTP that were sent because there is no link; they beat beside everything else.
+    pub(super) beats: Vec<Request>,
     pub(super) dials: Vec<Dial>,
     pub(super) sent: Vec<(ConnectionNo, FrameText)>,
     pub(super) pings: Vec<(ConnectionNo, [u8; 8])>,
@@ -116,6 +118,8 @@ pub(super) struct Rig {
     pub(super) stopped: bool,
     /// When what it has not picked up was delivered.
     pub(super) backlog: VecDeque<Duration>,
+    /// By how much the wall clock is wrong.
+    pub(super) wall_offset_ms: i64,
 }
 
 impl Drop for Rig {
@@ -133,12 +137,17 @@ impl Rig {
     }
 
     pub(super) fn with(changes: &Value) -> Self {
+        Self::seeded(changes, 7)
+    }
+
+    pub(super) fn seeded(changes: &Value, seed: u64) -> Self {
         Self {
-            machine: machine(config(changes), &[ECHO, ADD], 7),
+            machine: machine(config(changes), &[ECHO, ADD], seed),
             now: Duration::ZERO,
             slept: Duration::ZERO,
             uplink: None,
             requests: Vec::new(),
+            beats: Vec::new(),
             dials: Vec::new(),
             sent: Vec::new(),
             pings: Vec::new(),
@@ -155,6 +164,7 @@ impl Rig {
             token_lifetime_s: 86_400,
             stopped: false,
             backlog: VecDeque::new(),
+            wall_offset_ms: 0,
         }
     }
 
@@ -172,7 +182,8 @@ impl Rig {
         Now {
             mono: self.now,
             boot: self.now + self.slept,
-            unix_ms: BIRTH_UNIX_MS + u64::try_from(self.now.as_millis()).unwrap(),
+            unix_ms: (BIRTH_UNIX_MS + u64::try_from(self.now.as_millis()).unwrap())
+                .saturating_add_signed(self.wall_offset_ms),
         }
     }
 
@@ -182,7 +193,15 @@ impl Rig {
             let what = match action {
                 Action::Request(request) => {
                     let what = request.path.to_owned();
-                    self.requests.push(request);
+                    let down = matches!(
+                        self.machine.link(),
+                        LinkState::Backoff | LinkState::Dialing | LinkState::Handshaking
+                    );
+                    if down && what == "/agents/heartbeat" {
+                        self.beats.push(request);
+                    } else {
+                        self.requests.push(request);
+                    }
                     what
                 }
                 Action::Dial(dial) => {
@@ -283,13 +302,16 @@ impl Rig {
         }
     }
 
-    /// Goes on to the next timeout of the link's; that somebody looks after the application's queue is none.
+    /// Goes on to the next timeout of the link's: neither a heartbeat without a link nor a look at the application's
+    /// queue is one.
     pub(super) fn next_timeout(&mut self) {
         loop {
             let due = self.machine.poll_timeout().expect("a timer runs");
-            let looks = self.machine.timers.get(Timer::PickUp) == Some(due);
+            let aside = [Timer::PickUp, Timer::Outage]
+                .iter()
+                .any(|timer| self.machine.timers.get(*timer) == Some(due));
             self.advance(due.saturating_sub(self.now));
-            if !looks {
+            if !aside {
                 return;
             }
         }

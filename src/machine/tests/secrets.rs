@@ -99,6 +99,38 @@ pub(super) fn in_error_bodies_of_every_step() {
 }
 
 #[test]
+pub(super) fn the_next_client_secret_and_a_provided_token_neither() {
+    const NEXT: &str = "s3cret/of-tomorrow";
+    for body in echoes(NEXT) {
+        let mut rig = Rig::with(&json!({"fail_fast": true, "client_secret_next": NEXT}));
+        rig.connect();
+        for _ in 0..2 {
+            let reply = HttpReply {
+                status: 401,
+                body: body.clone(),
+                ..HttpReply::default()
+            };
+            rig.answer_request("/auth/get_token", &Reply::Http(reply));
+        }
+        assert_hidden(&rig, &[CLIENT_SECRET, NEXT]);
+    }
+    let token = jwt(1, 86_400);
+    for body in echoes(&token) {
+        let provider = json!({"client_id":null,"client_secret":null,"token_provider":true});
+        let mut rig = Rig::with(&provider);
+        rig.connect();
+        rig.refresh_token(Some(&token));
+        let reply = HttpReply {
+            status: 403,
+            body,
+            ..HttpReply::default()
+        };
+        rig.answer_request("/agents/register", &Reply::Http(reply));
+        assert_hidden(&rig, &[&token]);
+    }
+}
+
+#[test]
 pub(super) fn in_close_reasons_and_failures() {
     let token = jwt(1, 86_400);
     let text = format!("{CLIENT_SECRET} {token}");

@@ -125,6 +125,19 @@ impl World {
         }
     }
 
+    /// The application gives a token that it was asked for, now and then one that the mesh does not know.
+    pub(super) fn give_token(&mut self) {
+        let token = if self.rng.u8(0..10) == 0 {
+            "not-of-this-mesh".to_owned()
+        } else {
+            self.mesh.issue(self.now)
+        };
+        let (now, id) = (self.now(), self.operation(None));
+        let timeout = seconds(30);
+        self.machine
+            .refresh_token(now, id, Some(SecretString::from(token)), timeout);
+    }
+
     /// The application goes, gently or not.
     pub(super) fn leave(&mut self) {
         self.leaving = true;

@@ -7,7 +7,6 @@ use serde_json::json;
 use super::rig::{Rig, http, jwt, seconds, unreachable};
 use crate::error::ErrorKind;
 use crate::machine::action::{Dialed, HttpReply, Output, Reply};
-use crate::machine::event::EventKind;
 use crate::machine::{LinkState, State};
 
 const TOKEN: &str = "/auth/get_token";
@@ -23,28 +22,6 @@ fn supplied(lifetime_s: u64) -> serde_json::Value {
 
 fn reply_token(rig: &mut Rig, token: &str) {
     rig.reply(TOKEN, 200, &json!({"token": token}));
-}
-
-#[test]
-pub(super) fn it_is_renewed_between_70_and_80_percent_of_its_life() {
-    for life in [5, 60, 300, 86_400] {
-        let mut rig = Rig::new();
-        rig.token_lifetime_s = life;
-        rig.connect();
-        rig.reach_ready();
-        for generation in 2..5 {
-            let born = rig.now;
-            while rig.requests.is_empty() {
-                rig.advance_alive(seconds(life).mul_f64(0.01).min(seconds(5)));
-                assert!(rig.now - born < seconds(life));
-            }
-            let share = (rig.now - born).as_secs_f64() / seconds(life).as_secs_f64();
-            assert!((0.69..=0.82).contains(&share), "{life} s: at {share}");
-            rig.token_ok();
-            assert_eq!(secret(&rig), Some(jwt(generation, life)));
-            assert_eq!(rig.machine.link(), LinkState::Ready, "the socket stays");
-        }
-    }
 }
 
 #[test]
@@ -176,91 +153,6 @@ pub(super) fn a_fetch_that_outlives_a_newer_token_is_used_if_that_was_refused() 
     assert_eq!(Rig::bearer(&register), Some(jwt(51, 3600)));
     rig.reach_ready();
     assert_eq!(rig.result(connect), Ok(Output::Nothing));
-}
-
-#[test]
-pub(super) fn a_supplied_one_warns_at_80_and_95_percent_and_blocks_the_next_dial_when_dead() {
-    let mut rig = Rig::ready(&supplied(60));
-    rig.advance_alive(seconds(47));
-    assert!(rig.events_of(EventKind::TokenExpiring).is_empty());
-    rig.advance_alive(seconds(1));
-    assert_eq!(
-        rig.events_of(EventKind::TokenExpiring),
-        [&json!({"seconds_left":12})]
-    );
-    rig.advance_alive(seconds(8));
-    assert_eq!(rig.events_of(EventKind::TokenExpiring).len(), 1);
-    rig.advance_alive(seconds(1));
-    assert_eq!(
-        rig.events_of(EventKind::TokenExpiring)[1],
-        &json!({"seconds_left":3})
-    );
-    rig.advance_alive(seconds(3));
-    assert_eq!(rig.events_of(EventKind::TokenExpired).len(), 1);
-    assert_eq!(
-        rig.machine.state(),
-        State::Connected,
-        "the socket is the mesh's to close"
-    );
-
-    let session = rig.create_session(&json!({}));
-    let error = rig.error(session);
-    assert_eq!(error.kind(), ErrorKind::Auth);
-    assert!(error.to_string().contains("refresh_token"), "{error}");
-    let again = rig.re_register();
-    assert_eq!(rig.error(again).kind(), ErrorKind::Auth);
-    assert!(rig.requests.is_empty(), "a dead token is not shown");
-
-    rig.broken();
-    rig.next_timeout();
-    assert_eq!(rig.machine.state(), State::Blocked);
-    rig.forget();
-    rig.advance(seconds(600));
-    assert!(rig.dials.is_empty() && rig.requests.is_empty());
-    rig.refresh_token(Some(&jwt(101, 0)));
-    assert!(rig.dials.is_empty(), "another dead one does not dial");
-    rig.refresh_token(Some(&jwt(102, 60)));
-    assert_eq!(
-        rig.machine.link(),
-        LinkState::Registering,
-        "at once, with what could not be announced before"
-    );
-    rig.reach_ready();
-    assert_eq!(rig.machine.state(), State::Connected);
-}
-
-#[test]
-pub(super) fn an_hour_of_401_costs_at_most_40_upgrades_and_40_exchanges() {
-    let mut rig = Rig::ready(&json!({}));
-    rig.broken();
-    let (start, mut dials, mut tokens) = (rig.now, 0, 0);
-    while rig.now - start < seconds(3600) {
-        match rig.machine.link() {
-            LinkState::Dialing => {
-                dials += 1;
-                rig.dialed(Dialed::Refused(http(401, &json!({"code":"UNAUTHORIZED"}))));
-            }
-            LinkState::Authenticating => {
-                tokens += 1;
-                rig.token_ok();
-            }
-            LinkState::Registering => panic!("the instance is known"),
-            _ => rig.next_timeout(),
-        }
-    }
-    assert!(
-        (20..=40).contains(&dials) && tokens <= 40,
-        "{dials} dials, {tokens} exchanges"
-    );
-    let fixed = rig.now;
-    while rig.machine.link() != LinkState::Ready {
-        if rig.machine.link() == LinkState::AuthBlocked {
-            rig.next_timeout();
-        } else {
-            rig.reach_ready();
-        }
-    }
-    assert!(rig.now - fixed <= seconds(240));
 }
 
 #[test]

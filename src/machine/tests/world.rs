@@ -14,7 +14,7 @@ use super::wire::Wire;
 use crate::machine::action::{
     Action, Answer, ConnectionNo, Dialed, LinkEnd, OperationId, Reply, RequestId,
 };
-use crate::machine::event::EventKind;
+use crate::machine::event::{Event, EventKind};
 use crate::machine::time::Now;
 use crate::machine::{LinkState, Machine, State};
 use crate::protocol::frame::FrameText;
@@ -35,8 +35,13 @@ pub(super) enum Happening {
     Work,
     Chaos,
     Application,
+    /// The application answers a wish for a token.
+    Token,
     Leave,
 }
+
+/// What a world rotates its client secret to.
+const NEXT_SECRET: &str = "s3cret-of-tomorrow";
 
 pub(super) struct World {
     pub(super) machine: Machine,
@@ -76,10 +81,26 @@ impl World {
         let max_queued = [64, 1, 0][usize::try_from(seed % 3).unwrap()];
         let mut changes =
             json!({"max_in_flight": max_in_flight, "max_queued_dispatches": max_queued});
-        if rng.u8(0..8) == 0 {
+        let source = rng.u8(0..8);
+        if source < 2 {
             changes["client_id"] = json!(null);
             changes["client_secret"] = json!(null);
-            changes["token"] = json!(mesh.issue(Duration::ZERO));
+        }
+        match source {
+            0 => changes["token"] = json!(mesh.issue(Duration::ZERO)),
+            1 => {
+                changes["token_provider"] = json!(true);
+                if rng.bool() {
+                    changes["token"] = json!(mesh.issue(Duration::ZERO));
+                }
+            }
+            2 | 3 => {
+                changes["client_secret_next"] = json!(NEXT_SECRET);
+                if rng.bool() {
+                    mesh.good_secret = NEXT_SECRET.to_owned();
+                }
+            }
+            _ => {}
         }
         if rng.u8(0..12) == 0 {
             changes["auto_reconnect"] = json!(false);
@@ -222,6 +243,7 @@ impl World {
             Happening::Work => self.work(),
             Happening::Chaos => self.chaos(),
             Happening::Application => self.application(),
+            Happening::Token => self.give_token(),
             Happening::Leave => self.leave(),
             // What was on its way when the connection died.
             Happening::ToMesh(..)
@@ -298,20 +320,7 @@ impl World {
                         self.after(millis(delay), Happening::HandlerDone(id));
                     }
                 }
-                Action::Event(event) => {
-                    self.note(event.kind.name());
-                    if matches!(event.kind, EventKind::Connected | EventKind::Disconnected) {
-                        let up = event.kind == EventKind::Connected;
-                        assert_ne!(up, self.up, "the two alternate");
-                        self.up = up;
-                    }
-                    let failed = event.kind == EventKind::Failed;
-                    assert!(
-                        !failed || self.mesh.gave_cause_to_fail,
-                        "failed for {}",
-                        event.data
-                    );
-                }
+                Action::Event(event) => self.told(&event),
                 Action::Complete(id, result) => {
                     self.note("complete");
                     let announces = self
@@ -331,6 +340,26 @@ impl World {
                 Action::Finished => self.finished = true,
             }
         }
+    }
+
+    fn told(&mut self, event: &Event) {
+        self.note(event.kind.name());
+        if matches!(event.kind, EventKind::Connected | EventKind::Disconnected) {
+            let up = event.kind == EventKind::Connected;
+            assert_ne!(up, self.up, "the two alternate");
+            self.up = up;
+        }
+        if event.kind == EventKind::TokenWanted && self.rng.u8(0..6) > 0 {
+            // Sometimes too late, sometimes never.
+            let delay = millis(self.rng.u64(0..12_000));
+            self.after(delay, Happening::Token);
+        }
+        let failed = event.kind == EventKind::Failed;
+        assert!(
+            !failed || self.mesh.gave_cause_to_fail,
+            "failed for {}",
+            event.data
+        );
     }
 
     fn sent(&mut self, conn: ConnectionNo, text: FrameText) {
