@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, ErrorKind};
 use crate::net::http;
-use crate::net::tls::Trust;
+use crate::net::proxy::Proxy;
+use crate::net::tls::{TlsKey, TlsSetup};
 pub(crate) use sleep::{SleepWatch, Sleeper};
 
 /// Name resolution is the only work that blocks.
@@ -29,16 +30,17 @@ static ON_THREAD_START: OnceCell<fn()> = OnceCell::new();
 
 static SLOT: Lazy<Mutex<Option<Arc<Runtime>>>> = Lazy::new(|| Mutex::new(None));
 
-/// Plain or not, and the certificates trusted beside the platform's.
-type ClientKey = (bool, Vec<Vec<u8>>);
+/// What TLS trusts and shows, if there is TLS, and the way.
+type ClientKey = (Option<TlsKey>, Option<Proxy>);
 
 /// The running I/O thread.
 pub(crate) struct Runtime {
     handle: Handle,
     stop: Arc<Notify>,
     ended: Arc<(Mutex<bool>, Condvar)>,
-    /// HTTP clients by what they trust: their connections live on this runtime and end with it.
-    clients: Mutex<HashMap<ClientKey, reqwest::Client>>,
+    /// HTTP clients by what distinguishes them: their connections live on this runtime and end with it. Held by
+    /// those who use them, so that rotated certificates and their keys are not kept.
+    clients: Mutex<HashMap<ClientKey, Weak<reqwest::Client>>>,
     sleep_watch: Mutex<Weak<SleepWatch>>,
 }
 
@@ -60,16 +62,20 @@ impl Runtime {
         Some(started)
     }
 
-    /// The HTTP client for this trust, shared by all connectors that have the same.
-    pub(crate) fn client(&self, plain: bool, trust: &Trust) -> Result<reqwest::Client, Error> {
-        let extra = if plain { &[] } else { trust.extra() };
+    /// The HTTP client for this setup (`None` is plain HTTP) and proxy, shared by all connectors with the same.
+    pub(crate) fn client(
+        &self,
+        tls: Option<&TlsSetup>,
+        proxy: Option<&Proxy>,
+    ) -> Result<Arc<reqwest::Client>, Error> {
         let mut clients = lock(&self.clients);
-        let key = (plain, extra.to_vec());
-        if let Some(client) = clients.get(&key) {
-            return Ok(client.clone());
+        let key = (tls.map(|tls| tls.key().clone()), proxy.cloned());
+        if let Some(client) = clients.get(&key).and_then(Weak::upgrade) {
+            return Ok(client);
         }
-        let client = http::client(plain, trust)?;
-        clients.insert(key, client.clone());
+        let client = Arc::new(http::client(tls, proxy)?);
+        clients.retain(|_, client| client.strong_count() > 0);
+        clients.insert(key, Arc::downgrade(&client));
         Ok(client)
     }
 }
@@ -156,6 +162,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::net::tls::Trust;
 
     fn authority() -> rcgen::Certificate {
         let key = rcgen::KeyPair::generate().unwrap();
@@ -174,13 +181,20 @@ mod tests {
         let path = std::env::temp_dir().join(format!("svantic-ca-{}.pem", std::process::id()));
         let trust_in = |authority: &rcgen::Certificate| {
             fs::write(&path, authority.pem()).unwrap();
-            Trust::new(path.to_str()).unwrap()
+            let path = path.to_str().unwrap().to_owned();
+            Trust::new(Some(path), None).unwrap().current().0
         };
         let runtime = start().unwrap();
+        let mut held = Vec::new();
         for (authority, clients) in [(&first, 1), (&first, 1), (&second, 2)] {
-            runtime.client(false, &trust_in(authority)).unwrap();
+            let client = runtime.client(Some(&trust_in(authority)), None).unwrap();
+            held.push(client);
             assert_eq!(lock(&runtime.clients).len(), clients);
         }
+        // What nobody uses any more goes with the next that is made.
+        held.clear();
+        held.push(runtime.client(None, None).unwrap());
+        assert_eq!(lock(&runtime.clients).len(), 1);
         fs::remove_file(&path).unwrap();
         runtime.stop.notify_one();
     }

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
-use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
 
 use crate::error::Error;
 
@@ -15,8 +19,9 @@ pub(crate) struct ServerTls {
     pub(crate) ca_pem: String,
 }
 
-/// Makes both certificates; `host` is added to the names when it is not a loopback one.
-pub(crate) fn make(host: &str) -> Result<ServerTls, Error> {
+/// Makes both certificates; `host` is added to the names when it is not a loopback one. With
+/// `client_ca` (PEM) only clients with a certificate of these authorities get past the handshake.
+pub(crate) fn make(host: &str, client_ca: Option<&str>) -> Result<ServerTls, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Certificate(error.to_string());
 
     let mut ca = CertificateParams::default();
@@ -44,10 +49,23 @@ pub(crate) fn make(host: &str) -> Result<ServerTls, Error> {
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| failed(&error))?;
 
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = match client_ca {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(pem) => {
+            let mut roots = RootCertStore::empty();
+            for authority in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                let authority = authority.map_err(|error| failed(&error))?;
+                roots.add(authority).map_err(|error| failed(&error))?;
+            }
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| failed(&error))?
+        }
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(vec![certificate.der().clone()], key)
         .map_err(|error| failed(&error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -78,7 +78,7 @@ impl Gateway {
         let address = listener.local_addr().map_err(bind_failed)?;
         let tls = options
             .tls
-            .then(|| certificate::make(&options.host.to_string()))
+            .then(|| certificate::make(&options.host.to_string(), options.client_ca.as_deref()))
             .transpose()?;
         let url = match (&tls, options.host.is_loopback()) {
             (Some(_), true) => format!("https://localhost:{}", address.port()),

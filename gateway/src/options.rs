@@ -26,6 +26,8 @@ pub struct Options {
     pub token_ttl: Duration,
     /// `https` and `wss` with a certificate made at the start, see [`ca_pem`](crate::Gateway::ca_pem).
     pub tls: bool,
+    /// With `tls`: the authorities (PEM) one of which every client's certificate must be from; `None` asks for none.
+    pub client_ca: Option<String>,
     /// The only client id that gets tokens (protocol.md 2).
     pub client_id: String,
     /// Its secret; random by default.
@@ -77,6 +79,7 @@ impl Default for Options {
             port: 0,
             token_ttl: Duration::from_secs(TOKEN_TTL_S),
             tls: false,
+            client_ca: None,
             client_id: "local-client".to_owned(),
             client_secret: format!("local-secret-{}", uuid::Uuid::new_v4().simple()),
             allow_remote: false,

@@ -5,6 +5,7 @@ mod credentials;
 mod environment;
 mod fields;
 mod identity;
+mod proxy;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
+pub use proxy::{ProxySetting, Variable};
 
 use crate::error::{Error, ErrorKind};
 use crate::machine::protections::Protections;
@@ -99,8 +101,12 @@ pub struct Identity {
 pub struct Timing {
     /// One HTTP call.
     pub http: Duration,
-    /// One stage of a dial: DNS, TCP, TLS, upgrade.
+    /// One stage of a dial: TCP, a proxy's CONNECT, TLS, upgrade.
     pub stage: Duration,
+    /// The stage before them, which takes milliseconds where it works at all: DNS.
+    pub dns: Duration,
+    /// A whole attempt, from the dial to the welcome: stages that each keep their limit do not add up to a minute.
+    pub attempt: Duration,
     /// From the 101 to the welcome.
     pub welcome: Duration,
     /// Between heartbeats.
@@ -151,6 +157,10 @@ pub struct Config {
     pub allow_insecure: bool,
     /// `ca_file`: certificates trusted beside the platform's.
     pub ca_file: Option<String>,
+    /// `client_cert_file` and `client_key_file`: what is shown to a mesh that asks who connects.
+    pub client_certificate: Option<(String, String)>,
+    /// `proxy`, or the environment's.
+    pub proxy: ProxySetting,
     /// `max_frame_bytes`.
     pub max_frame_bytes: usize,
     /// `max_in_flight`: how many dispatches run at once; 0 is limited by `max_pending_dispatches` only.
@@ -196,6 +206,9 @@ const KEYS: &[&str] = &[
     "allow_insecure",
     "allowed_connect_hosts",
     "ca_file",
+    "client_cert_file",
+    "client_key_file",
+    "proxy",
     "max_frame_bytes",
     "max_in_flight",
     "max_pending_dispatches",
@@ -206,6 +219,7 @@ const KEYS: &[&str] = &[
     "redact_handler_errors",
     "http_timeout_ms",
     "stage_timeout_ms",
+    "attempt_timeout_ms",
     "welcome_timeout_ms",
     "heartbeat_interval_ms",
     "ping_interval_ms",
@@ -243,6 +257,8 @@ impl Config {
             allowed_connect_hosts: fields.texts("allowed_connect_hosts")?.unwrap_or_default(),
             allow_insecure,
             ca_file: fields.text("ca_file")?,
+            client_certificate: client_certificate(&mut fields)?,
+            proxy: proxy::proxy(&mut fields, environment)?,
             max_frame_bytes: fields
                 .integer("max_frame_bytes", 1024..=MAX_FRAME_BYTES as u64)?
                 .map_or(DEFAULT_MAX_FRAME_BYTES, size),
@@ -298,11 +314,27 @@ fn delivery(fields: &mut Fields) -> Result<DeliveryMode, Error> {
     }
 }
 
+fn client_certificate(fields: &mut Fields) -> Result<Option<(String, String)>, Error> {
+    let certificate = fields.text("client_cert_file")?;
+    let key = fields.text("client_key_file")?;
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(fields.missing("client_key_file", "the key of `client_cert_file`")),
+        (None, Some(_)) => {
+            Err(fields.missing("client_cert_file", "the certificate of `client_key_file`"))
+        }
+    }
+}
+
 fn timing(fields: &mut Fields) -> Result<Timing, Error> {
     let seconds = Duration::from_secs;
+    let stage = fields.millis("stage_timeout_ms", SPAN_MS, seconds(10))?;
     let timing = Timing {
         http: fields.millis("http_timeout_ms", SPAN_MS, seconds(10))?,
-        stage: fields.millis("stage_timeout_ms", SPAN_MS, seconds(10))?,
+        stage,
+        dns: stage.min(seconds(5)),
+        attempt: fields.millis("attempt_timeout_ms", SPAN_MS, seconds(20))?,
         welcome: fields.millis("welcome_timeout_ms", SPAN_MS, seconds(10))?,
         heartbeat: fields.millis("heartbeat_interval_ms", SPAN_MS, seconds(30))?,
         ping: fields.millis("ping_interval_ms", SPAN_MS, seconds(10))?,

@@ -16,11 +16,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::link::{Input, Link};
+use super::transport::Transport;
 use super::{Core, Delivery, DriverState, Shared};
 use crate::error::{Error, ErrorKind};
-use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, Request, RequestId};
+use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, RequestId};
 use crate::machine::event::{Event, EventKind};
-use crate::net::{self, Socket};
+use crate::net::Socket;
 use crate::runtime::{self, Runtime, SleepWatch, Sleeper};
 
 /// How long answers of one batch may wait for each other. Until then the driver looks for them by itself, so that
@@ -33,19 +34,18 @@ const ROUNDS: usize = 32;
 /// Starts the driver of a connector.
 pub(super) fn start(shared: &Arc<Shared>) -> Result<(), Error> {
     let runtime = runtime::get()?;
-    let client = runtime.client(shared.base.is_plain(), &shared.trust)?;
-    let shared = Arc::clone(shared);
-    runtime.handle().spawn({
-        let runtime = Arc::clone(&runtime);
-        async move {
-            let ending = Ending(shared);
-            let driver = Driver::new(Arc::clone(&ending.0), runtime, client);
-            if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
-                let error = panicked();
-                let event = Event::new(EventKind::Failed, error.to_json());
-                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
-                ending.0.abandon(&error);
-            }
+    let transport = Transport::new(Arc::clone(shared), Arc::clone(&runtime))?;
+    let (shared, handle) = (Arc::clone(shared), runtime.handle().clone());
+    handle.spawn(async move {
+        let ending = Ending(shared);
+        // On the I/O thread, which the watch for suspensions belongs to.
+        let driver = Driver::new(Arc::clone(&ending.0), &runtime, transport);
+        drop(runtime);
+        if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
+            let error = panicked();
+            let event = Event::new(EventKind::Failed, error.to_json());
+            ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
+            ending.0.abandon(&error);
         }
     });
     Ok(())
@@ -89,11 +89,9 @@ impl Shared {
 
 struct Driver {
     shared: Arc<Shared>,
-    /// Held so that the thread outlives what runs on it.
-    _runtime: Arc<Runtime>,
+    transport: Transport,
     /// Held so that suspensions are noticed while this runs.
     _sleep_watch: Option<Arc<SleepWatch>>,
-    client: reqwest::Client,
     requests: FuturesUnordered<BoxFuture<'static, (RequestId, Reply)>>,
     dial: Option<(ConnectionNo, BoxFuture<'static, Result<Socket, Dialed>>)>,
     link: Option<Link>,
@@ -107,7 +105,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>, runtime: Arc<Runtime>, client: reqwest::Client) -> Self {
+    fn new(shared: Arc<Shared>, runtime: &Runtime, transport: Transport) -> Self {
         let sleep_watch = runtime.sleep_watch();
         if let Some(watch) = &sleep_watch {
             let sleeper: Arc<dyn Sleeper> = Arc::clone(&shared) as _;
@@ -115,9 +113,8 @@ impl Driver {
         }
         Self {
             shared,
-            _runtime: runtime,
+            transport,
             _sleep_watch: sleep_watch,
-            client,
             requests: FuturesUnordered::new(),
             dial: None,
             link: None,
@@ -208,14 +205,14 @@ impl Driver {
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
-                Action::Request(request) => self.request(request),
+                Action::Request(request) => {
+                    let exchange = self.transport.request(request, &mut self.batch);
+                    self.requests.push(exchange);
+                }
                 Action::Dial(dial) => {
                     self.link = None;
-                    let (no, shared) = (dial.conn, Arc::clone(&self.shared));
-                    let opening = async move {
-                        net::dial(&dial, &shared.trust, shared.max_frame_bytes).await
-                    };
-                    self.dial = Some((no, opening.boxed()));
+                    let no = dial.conn;
+                    self.dial = Some((no, self.transport.dial(dial, &mut self.batch)));
                 }
                 Action::Send(no, text) => self.write(no, Message::Text(text)),
                 Action::Ping(no, payload) => {
@@ -257,14 +254,6 @@ impl Driver {
             self.link = None;
         }
         finished
-    }
-
-    fn request(&mut self, request: Request) {
-        let url = self.shared.base.endpoint(request.path);
-        let client = self.client.clone();
-        let id = request.id;
-        let exchange = async move { (id, net::http::send(client, url, request).await) };
-        self.requests.push(exchange.boxed());
     }
 
     fn write(&mut self, no: ConnectionNo, message: Message) {

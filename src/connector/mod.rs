@@ -9,6 +9,7 @@ mod driver;
 mod link;
 mod observed;
 mod outgoing;
+mod transport;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ use crate::machine::action::{Action, Answer, Dispatch, OperationId, Output};
 use crate::machine::event::Event;
 use crate::machine::time::Now;
 use crate::machine::{Machine, Settings, State};
+use crate::net::proxy::{Proxies, Proxy};
 use crate::net::tls::Trust;
 use crate::protocol::json_shape::{self, ShapeError};
 use crate::protocol::limits::MAX_JSON_DEPTH;
@@ -83,6 +85,9 @@ struct Shared {
     waker: AtomicWaker,
     sink: Arc<dyn Sink>,
     trust: Trust,
+    proxies: Proxies,
+    /// The way of the HTTP calls.
+    base_proxy: Option<Proxy>,
     base: BaseUrl,
     mode: DeploymentMode,
     instance_id: String,
@@ -122,7 +127,9 @@ impl MeshConnector {
         request_lead: &'static str,
     ) -> Result<Self, Error> {
         let settings = Settings::from_config(&config, request_lead);
-        let trust = Trust::new(config.ca_file.as_deref())?;
+        let trust = Trust::new(config.ca_file, config.client_certificate)?;
+        let proxies = Proxies::new(config.proxy, config.allow_insecure);
+        let base_proxy = proxies.route(config.svantic_url.url())?;
         let instance_id = config.identity.instance_id.clone();
         let agent = Agent::new(config.identity, config.mode, config.svantic_url.as_str());
         let machine = Machine::new(settings, agent, config.credentials, fastrand::u64(..));
@@ -140,6 +147,8 @@ impl MeshConnector {
                 waker: AtomicWaker::new(),
                 sink,
                 trust,
+                proxies,
+                base_proxy,
                 base: config.svantic_url,
                 mode: config.mode,
                 instance_id,

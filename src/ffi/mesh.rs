@@ -36,13 +36,21 @@ const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 /// "delivery" ("callbacks" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight",
 /// "max_pending_dispatches" (1024), "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
 /// "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
-/// "ca_file", "http_timeout_ms" (10000), "stage_timeout_ms" (10000), "welcome_timeout_ms" (10000),
+/// "ca_file", "client_cert_file" with "client_key_file", "proxy", "http_timeout_ms" (10000),
+/// "stage_timeout_ms" (10000), "attempt_timeout_ms" (20000), "welcome_timeout_ms" (10000),
 /// "heartbeat_interval_ms" (30000), "ping_interval_ms" (10000), "dead_after_ms" (20000),
 /// "dispatch_timeout_ms" (60000), "drain_timeout_ms" (30000). An unknown key is an error that names it.
 ///
+/// "proxy" is "http://user:password@host:port" or "none"; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+/// NO_PROXY decide, except for what stays on this machine. HTTP calls and the WebSocket go through the same one.
+/// The password is a secret like "client_secret": it goes to that proxy and into no log, error or snapshot. TLS is
+/// spoken with the mesh through the proxy; without TLS the proxy could read the token, so a proxy on another host is
+/// refused then unless "allow_insecure" permits it. The certificate files are read again when they have changed, at
+/// the next dial or HTTP call; one that cannot be used then leaves what was read before, and an event LOG.
+///
 /// `out_mesh`: receives the handle, which the caller releases with svantic_free(). Written only on OK.
 ///
-/// Any thread; does not block (it reads "ca_file").
+/// Any thread; does not block (it reads "ca_file", "client_cert_file" and "client_key_file").
 ///
 /// Returns OK; INVALID_ARGUMENT for a missing or wrong value, an unknown key or missing credentials;
 /// INVALID_JSON; FORKED.

@@ -68,7 +68,11 @@ pub struct Dial {
     pub url: url::Url,
     /// The token to show.
     pub bearer: Arc<SecretString>,
-    /// How long one stage (DNS, TCP, TLS, upgrade) may take.
+    /// How long all stages together may take.
+    pub attempt_timeout: Duration,
+    /// How long resolving the host's name may take.
+    pub dns_timeout: Duration,
+    /// How long each later stage (TCP, a proxy's CONNECT, TLS, upgrade) may take.
     pub stage_timeout: Duration,
 }
 
@@ -117,6 +121,8 @@ pub struct HttpReply {
     pub location: Option<String>,
     /// The body, cut at the limit.
     pub body: Vec<u8>,
+    /// The proxy (host and port) that answered instead of the mesh.
+    pub proxy: Option<String>,
 }
 
 /// Why no answer came.
@@ -126,6 +132,15 @@ pub struct NetFailure {
     pub kind: ErrorKind,
     /// What happened, for people.
     pub text: String,
+}
+
+impl NetFailure {
+    /// The same, on the way through this proxy.
+    #[must_use]
+    pub fn through(mut self, proxy: &str) -> Self {
+        self.text = format!("through the proxy {proxy}: {}", self.text);
+        self
+    }
 }
 
 /// How a dial ended.

@@ -93,7 +93,9 @@ impl Failure {
             _ => "UNREACHABLE",
         };
         let hint = match net.kind {
-            ErrorKind::Tls => "check the certificate, the machine's trust store and `ca_file`",
+            ErrorKind::Tls => {
+                "check the certificate, the machine's trust store and `ca_file`, and `client_cert_file` if the mesh asks for one"
+            }
             _ => "check `svantic_url` (SVANTIC_URL) and that this machine reaches it",
         };
         let class = match net.kind {
@@ -128,7 +130,10 @@ impl Failure {
     /// An answer other than success.
     pub(super) fn refused(step: Step, target: &str, reply: &HttpReply) -> Self {
         let refusal = Refusal::read(&reply.body);
-        let class = classify(step, reply.status, refusal.code.is_some());
+        let class = match &reply.proxy {
+            Some(_) => classify_proxy(reply.status),
+            None => classify(step, reply.status, refusal.code.is_some()),
+        };
         let kind = match class {
             Class::Unauthorized | Class::ProxyAuth => ErrorKind::Auth,
             _ => ErrorKind::Remote,
@@ -148,7 +153,11 @@ impl Failure {
             }
             _ => String::new(),
         };
-        let why = format!("HTTP {}{said}{wait}{redirect}", reply.status);
+        let whose = match &reply.proxy {
+            Some(proxy) => format!(" from the proxy {proxy}"),
+            None => String::new(),
+        };
+        let why = format!("HTTP {}{whose}{said}{wait}{redirect}", reply.status);
         let code = refusal
             .code
             .clone()
@@ -156,7 +165,13 @@ impl Failure {
         let mut error = Error::new(kind, code, message(step, target, &why))
             .http_status(Some(reply.status))
             .retryable(class.passes() || class == Class::Forgotten);
-        if let Some(hint) = hint(step, reply.status, refusal.code.as_deref()) {
+        let hint = match (&reply.proxy, reply.status) {
+            (None, _) | (_, 407) => hint(step, reply.status, refusal.code.as_deref()),
+            _ => Some(
+                "the proxy makes no connection to the mesh: check `proxy`, and what it permits",
+            ),
+        };
+        if let Some(hint) = hint {
             error = error.hint(hint);
         }
         Self {
@@ -206,6 +221,15 @@ fn classify(step: Step, status: u16, from_mesh: bool) -> Class {
     }
 }
 
+/// What a proxy's own refusal means: whatever it says of its business, it says nothing of the token or the instance.
+fn classify_proxy(status: u16) -> Class {
+    match status {
+        407 => Class::ProxyAuth,
+        429 | 503 => Class::Busy,
+        _ => Class::Temporary,
+    }
+}
+
 fn hint(step: Step, status: u16, code: Option<&str>) -> Option<&'static str> {
     Some(match (step, status, code) {
         (Step::Token, 401 | 403, _) => {
@@ -219,7 +243,9 @@ fn hint(step: Step, status: u16, code: Option<&str>) -> Option<&'static str> {
         (Step::Register, 502, _) => {
             "a hosted agent must serve its card at <public_url>/.well-known/agent-card.json before it registers"
         }
-        (_, 407, _) => "the proxy wants credentials",
+        (_, 407, _) => {
+            "the proxy wants credentials: give them in `proxy`, as http://user:password@host:port"
+        }
         (_, 429, _) => "too many requests: wait, then try again",
         (Step::CloseSession, 404, _) => "the session does not exist or has ended",
         (_, _, Some("TENANT_MISMATCH")) => {
@@ -280,6 +306,34 @@ mod tests {
                 class,
                 "{step:?} {status} {code}"
             );
+        }
+    }
+
+    /// A proxy's 401 must not cost the token, its 404 not the registration, and no code of its makes an end of it.
+    #[test]
+    fn a_proxys_refusal_says_nothing_of_the_token_or_the_instance() {
+        use Class::{Busy, ProxyAuth, Temporary};
+        for (status, class) in [
+            (400, Temporary),
+            (401, Temporary),
+            (403, Temporary),
+            (404, Temporary),
+            (407, ProxyAuth),
+            (429, Busy),
+            (502, Temporary),
+            (503, Busy),
+        ] {
+            let reply = HttpReply {
+                status,
+                proxy: Some("proxy.example:3128".to_owned()),
+                body: br#"{"code":"FORBIDDEN","error":"no"}"#.to_vec(),
+                ..HttpReply::default()
+            };
+            let failure = Failure::refused(Step::Dial, "wss://m", &reply);
+            assert_eq!(failure.class, class, "{status}");
+            let text = failure.error.to_string();
+            let said = format!("HTTP {status} from the proxy proxy.example:3128");
+            assert!(text.contains(&said) && text.contains("`proxy`"), "{text}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The way to a link: which step comes next, and what a failed one asks for.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::json;
@@ -63,6 +64,7 @@ impl Machine {
             no,
             opened_at: now.mono,
             token_generation: self.auth.generation(),
+            welcome_limit: self.settings.timing.welcome,
             liveness: Liveness::new(now.mono),
             fence: super::FenceWatch::default(),
             early: Vec::new(),
@@ -73,6 +75,8 @@ impl Machine {
             conn: no,
             url,
             bearer,
+            attempt_timeout: self.settings.timing.attempt,
+            dns_timeout: self.settings.timing.dns,
             stage_timeout: self.settings.timing.stage,
         }));
     }
@@ -141,20 +145,36 @@ impl Machine {
     fn say_hello(&mut self, now: Now, conn: ConnectionNo) {
         self.wrong_subprotocols = 0;
         self.go(Transition::T21, LinkState::Handshaking);
+        let timing = &self.settings.timing;
+        let mut welcome = timing.welcome;
         if let Some(connection) = &mut self.connection {
+            // What the dial has left of the whole attempt.
+            let spent = now.mono.saturating_sub(connection.opened_at);
+            welcome = welcome.min(timing.attempt.saturating_sub(spent));
+            connection.welcome_limit = welcome;
             connection.opened_at = now.mono;
             connection.liveness = Liveness::new(now.mono);
         }
         let stamp = self.stamp(now);
         let hello = frame::hello(stamp, &self.agent.hello().to_string());
         self.actions.push_back(Action::Send(conn, hello.into()));
-        self.timers
-            .set(Timer::Welcome, now.mono + self.settings.timing.welcome);
+        self.timers.set(Timer::Welcome, now.mono + welcome);
     }
 
     pub(super) fn welcome_overdue(&mut self, now: Now) {
-        let limit = self.settings.timing.welcome;
-        let why = format!("no welcome within {} ms of the hello", limit.as_millis());
+        let timing = &self.settings.timing;
+        let limit = self
+            .connection
+            .as_ref()
+            .map_or(timing.welcome, |c| c.welcome_limit);
+        let mut why = format!("no welcome within {} ms of the hello", limit.as_millis());
+        if limit < timing.welcome {
+            let attempt = timing.attempt.as_millis();
+            let _ = write!(
+                why,
+                ", which was all that was left of the attempt's {attempt} ms"
+            );
+        }
         let failure = Failure {
             class: Class::Temporary,
             retry_after: None,

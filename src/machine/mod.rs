@@ -168,6 +168,8 @@ struct Connection {
     opened_at: Duration,
     /// Of the token that it was dialed with.
     token_generation: u64,
+    /// How long the welcome may take: its own limit, or what the dial left of the attempt's.
+    welcome_limit: Duration,
     liveness: Liveness,
     fence: FenceWatch,
     /// Dispatches that came before the welcome.

@@ -45,6 +45,7 @@ impl Machine {
             status: reply.status,
             retry_after: reply.retry_after,
             location: reply.location.as_deref().map(|host| self.auth.redact(host)),
+            proxy: reply.proxy.clone(),
             body: if body.is_empty() {
                 Vec::new()
             } else {

@@ -9,8 +9,9 @@ use reqwest::redirect::Policy;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
+use super::proxy::Proxy;
 use super::resolver::Resolver;
-use super::tls::{Trust, trusting_nobody};
+use super::tls::{TlsSetup, trusting_nobody};
 use super::{USER_AGENT, failure, timed_out};
 use crate::error::{Error, ErrorKind};
 use crate::machine::action::{HttpReply, Reply, Request};
@@ -20,34 +21,97 @@ use crate::protocol::rest::retry_after;
 /// How long an idle connection is kept for the next call.
 const KEEP_IDLE: Duration = Duration::from_secs(20);
 
-/// A client for `https` with this trust, or for plain `http`.
-pub(crate) fn client(plain: bool, trust: &Trust) -> Result<Client, Error> {
-    let tls = if plain {
-        trusting_nobody()?
-    } else {
-        trust.config()?
+/// A client for `https` with this setup, or for plain `http`; all its calls go through the proxy, if there is one.
+pub(crate) fn client(tls: Option<&TlsSetup>, proxy: Option<&Proxy>) -> Result<Client, Error> {
+    let setup = |error: reqwest::Error| {
+        Error::new(
+            ErrorKind::Internal,
+            "HTTP_SETUP",
+            error.without_url().to_string(),
+        )
     };
-    Client::builder()
+    let tls = match tls {
+        Some(tls) => tls.config()?,
+        None => trusting_nobody()?,
+    };
+    let builder = Client::builder()
         .tls_backend_preconfigured((*tls).clone())
         // A redirect would carry the token, or the client secret, to wherever it points.
         .redirect(Policy::none())
         .dns_resolver(Resolver)
+        // reqwest reads the environment by itself, and by other rules than ours.
         .no_proxy()
         .user_agent(USER_AGENT)
         .pool_idle_timeout(KEEP_IDLE)
-        .pool_max_idle_per_host(2)
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Internal, "HTTP_SETUP", error.to_string()))
+        .pool_max_idle_per_host(2);
+    let builder = match proxy {
+        None => builder,
+        Some(proxy) => {
+            let mut through = reqwest::Proxy::all(proxy.address.clone()).map_err(setup)?;
+            if let Some(authorization) = &proxy.authorization {
+                through = through.custom_http_auth(authorization.clone());
+            }
+            builder.proxy(through)
+        }
+    };
+    builder.build().map_err(setup)
 }
 
 /// Sends one request and reads its reply.
-pub(crate) async fn send(client: Client, url: String, request: Request) -> Reply {
+pub(crate) async fn send(
+    client: &Client,
+    proxy: Option<Proxy>,
+    url: String,
+    request: Request,
+) -> Reply {
     let limit = request.timeout;
-    match tokio::time::timeout(limit, exchange(&client, url, &request)).await {
-        Err(_) => Reply::Failed(timed_out("the answer", limit)),
-        Ok(Err(error)) => Reply::Failed(failure(&error.without_url())),
-        Ok(Ok(reply)) => Reply::Http(reply),
+    let failed = match tokio::time::timeout(limit, exchange(client, url, &request)).await {
+        Err(_) => timed_out("the answer", limit),
+        Ok(Err(error)) => {
+            if let Some(proxy) = &proxy
+                && wants_credentials(&error)
+            {
+                return Reply::Http(refused_by(proxy));
+            }
+            failure(&error.without_url())
+        }
+        Ok(Ok(reply)) => {
+            return Reply::Http(match &proxy {
+                // Only a proxy asks for this; without TLS its answer comes like one of the mesh's.
+                Some(proxy) if reply.status == PROXY_AUTH => refused_by(proxy),
+                _ => reply,
+            });
+        }
+    };
+    Reply::Failed(match proxy {
+        Some(proxy) => failed.through(&proxy.name()),
+        None => failed,
+    })
+}
+
+/// "Proxy Authentication Required".
+const PROXY_AUTH: u16 = 407;
+
+/// Without the body: what a proxy writes may repeat the password, and is no answer of the mesh's.
+fn refused_by(proxy: &Proxy) -> HttpReply {
+    HttpReply {
+        status: PROXY_AUTH,
+        proxy: Some(proxy.name()),
+        ..HttpReply::default()
     }
+}
+
+/// Whether a proxy has answered CONNECT with 407. hyper-util keeps the type of that error to itself and reads no
+/// other status, so its words are all there is; a test with a real proxy notices when they change.
+fn wants_credentials(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(current) = cause {
+        if current.to_string() == "tunnel error: proxy authorization required" {
+            return true;
+        }
+        cause = current.source();
+    }
+    false
 }
 
 async fn exchange(
@@ -91,6 +155,7 @@ pub(super) fn reply(status: u16, headers: &HeaderMap, body: Vec<u8>) -> HttpRepl
         retry_after: text(RETRY_AFTER).and_then(|value| retry_after(value, text(DATE))),
         location: text(LOCATION).map(location),
         body,
+        proxy: None,
     }
 }
 

@@ -1,12 +1,16 @@
 //! Carries bytes and decides nothing: HTTP calls, dials, TLS. Everything here is asked for by the machine.
 
 mod connect;
+mod exchange;
 pub(crate) mod http;
 mod options;
+pub(crate) mod proxy;
 mod resolver;
 pub(crate) mod socket;
+mod stamp;
 pub(crate) mod stream;
 pub(crate) mod tls;
+mod tunnel;
 mod upgrade;
 
 #[cfg(test)]

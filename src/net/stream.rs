@@ -17,14 +17,17 @@ use crate::kernel;
 #[derive(Debug)]
 pub(crate) struct Counted {
     tcp: TcpStream,
+    /// Whether a proxy ends it: then it is the proxy's kernel that acknowledges.
+    relayed: bool,
     received: u64,
     written: u64,
 }
 
 impl Counted {
-    pub(crate) fn new(tcp: TcpStream) -> Self {
+    pub(crate) fn new(tcp: TcpStream, relayed: bool) -> Self {
         Self {
             tcp,
+            relayed,
             received: 0,
             written: 0,
         }
@@ -122,9 +125,13 @@ impl Stream {
         self.counted().written
     }
 
-    /// How many of those the peer's kernel has not acknowledged; `None` where ours does not tell. A system call.
+    /// How many of those the peer's kernel has not acknowledged; `None` where nobody can tell. A system call.
     pub(crate) fn unacknowledged(&self) -> Option<u64> {
-        kernel::unacknowledged(self.counted().tcp.as_fd())
+        let counted = self.counted();
+        if counted.relayed {
+            return None;
+        }
+        kernel::unacknowledged(counted.tcp.as_fd())
     }
 }
 

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::connect::{STAGGER, connect_first, interleaved, race};
 use super::options;
-use super::socket::connect;
+use super::socket::{Limits, connect};
 use crate::error::ErrorKind;
 
 /// A stagger that no test lives to see the end of.
@@ -79,8 +79,11 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn bound() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    bound_to(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn bound_to(any_port: SocketAddr) -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::for_address(any_port), Type::STREAM, None).unwrap();
     socket.bind(&any_port.into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     (socket, address)
@@ -113,7 +116,10 @@ struct BlackHole {
 #[cfg(target_os = "linux")]
 impl BlackHole {
     async fn new() -> Self {
-        let (listener, address) = bound();
+        Self::at(bound()).await
+    }
+
+    async fn at((listener, address): (Socket, SocketAddr)) -> Self {
         // Linux queues one more than it is told.
         listener.listen(0).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -219,6 +225,34 @@ async fn a_black_hole_is_not_waited_for() {
     ]);
 }
 
+/// however many addresses of a broken IPv6 the resolver puts in front, they cost one stagger.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_ipv6_black_hole_in_front_costs_one_stagger() {
+    let ipv6 = || bound_to(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)));
+    let (first, second) = (BlackHole::at(ipv6()).await, BlackHole::at(ipv6()).await);
+    let (listener, good) = listening().await;
+    let order = interleaved(&[first.address, second.address, good]);
+    let log = Log::default();
+    let tcp = log.race(&order, STAGGER).await.unwrap();
+    has(&listener, &tcp).await;
+    // The second address of the broken family was not even begun with.
+    log.is(&[
+        Started(first.address),
+        Started(good),
+        Connected(good),
+        Dropped(first.address),
+    ]);
+}
+
+#[tokio::test]
+async fn the_resolvers_addresses_come_in_its_order() {
+    use std::net::ToSocketAddrs as _;
+    let system: Vec<SocketAddr> = ("localhost", 7).to_socket_addrs().unwrap().collect();
+    let ours = within(super::resolver::resolve("localhost", 7)).await;
+    assert_eq!(ours.unwrap(), system);
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_refusal_beside_a_black_hole_starts_the_next_attempt() {
@@ -296,18 +330,69 @@ fn url(address: SocketAddr) -> Url {
 #[tokio::test]
 async fn a_black_hole_alone_ends_with_the_stage() {
     let hole = BlackHole::new().await;
-    let limit = Duration::from_millis(20);
-    let failure = within(connect(&url(hole.address), limit))
-        .await
-        .unwrap_err();
-    assert_eq!(failure.kind, ErrorKind::Timeout);
-    assert_eq!(failure.text, "connecting took longer than 20 ms");
+    let short = Duration::from_millis(20);
+    for (attempt, stage, text) in [
+        (WATCHDOG, short, "connecting took longer than 20 ms"),
+        (
+            short,
+            WATCHDOG,
+            "the attempt, at last connecting, took longer than 20 ms",
+        ),
+    ] {
+        let limits = Limits::new(attempt, WATCHDOG, stage);
+        let failure = within(connect(&url(hole.address), &limits))
+            .await
+            .unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Timeout);
+        assert_eq!(failure.text, text);
+    }
+}
+
+/// The only thread that names are resolved on is busy, which is what a resolver that never answers looks like.
+#[test]
+fn a_name_that_is_never_resolved_ends_with_the_stage() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    runtime.spawn_blocking(move || {
+        let _ = held.recv();
+    });
+    let url = Url::parse("ws://localhost:9/").unwrap();
+    let short = Duration::from_millis(20);
+    for (attempt, dns, text) in [
+        (
+            WATCHDOG,
+            short,
+            "resolving the host name took longer than 20 ms",
+        ),
+        (
+            short,
+            WATCHDOG,
+            "the attempt, at last resolving the host name, took longer than 20 ms",
+        ),
+    ] {
+        let connecting = async {
+            let limits = Limits::new(attempt, dns, WATCHDOG);
+            within(connect(&url, &limits)).await
+        };
+        let failure = runtime.block_on(connecting).unwrap_err();
+        assert_eq!(
+            (failure.kind, failure.text.as_str()),
+            (ErrorKind::Timeout, text)
+        );
+    }
+    drop(release);
 }
 
 #[tokio::test]
 async fn the_options_are_set() {
     let (_listener, address) = listening().await;
-    let tcp = connect(&url(address), WATCHDOG).await.unwrap();
+    let tcp = connect(&url(address), &Limits::new(WATCHDOG, WATCHDOG, WATCHDOG))
+        .await
+        .unwrap();
     assert!(tcp.nodelay().unwrap());
     let socket = SockRef::from(&tcp);
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,92 +1,32 @@
 //! The HTTP/1.1 upgrade of a stream to a WebSocket.
-//!
-//! hyper speaks the HTTP part, because a refusal must be read like any other reply: headers within limits,
-//! and the whole body, which carries the platform's code.
-
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
 };
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderValue, Request};
+use http_body_util::Empty;
 use secrecy::ExposeSecret as _;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::Url;
 
+use super::exchange::{Exchanged, exchange, other};
 use super::stream::Stream;
-use super::{failure, http as replies};
-use crate::error::ErrorKind;
-use crate::machine::action::{Dial, Dialed, NetFailure};
-use crate::protocol::limits::{MAX_HTTP_BODY_BYTES, SUBPROTOCOL};
-
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_BYTES: usize = 16 << 10;
+use crate::machine::action::{Dial, Dialed};
+use crate::protocol::limits::SUBPROTOCOL;
 
 /// Asks for the upgrade. Returns the stream and what came behind the 101.
 pub(super) async fn upgrade(stream: Stream, dial: &Dial) -> Result<(Stream, Bytes), Dialed> {
     let key = generate_key();
-    let request = request(dial, &key)?;
-    let broken = |error: hyper::Error| Dialed::Failed(failure(&error));
-    let (mut sender, connection) = http1::Builder::new()
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    // The connection only moves while it is polled, so everything below is awaited beside it.
-    let mut connection = pin!(connection.without_shutdown());
-    let mut parts = None;
-    let mut drive = async |work: &mut (dyn Future<Output = ()> + Unpin + Send)| {
-        poll_fn(|cx| {
-            if parts.is_none()
-                && let Poll::Ready(result) = connection.as_mut().poll(cx)
-            {
-                parts = Some(result);
-            }
-            std::pin::Pin::new(&mut *work).poll(cx)
-        })
-        .await;
-    };
-
-    let mut response = None;
-    {
-        let mut work = pin!(async { response = Some(sender.send_request(request).await) });
-        drive(&mut work).await;
-    }
-    let response = response
-        .ok_or_else(|| other("the request was not answered"))?
-        .map_err(broken)?;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let (head, body) = response.into_parts();
-        let mut read = Bytes::new();
-        {
-            let mut work = pin!(async {
-                // A body that is cut or too long still leaves the status to report.
-                if let Ok(body) = Limited::new(body, MAX_HTTP_BODY_BYTES).collect().await {
-                    read = body.to_bytes();
-                }
-            });
-            drive(&mut work).await;
+    match exchange(stream, request(dial, &key)?).await? {
+        Exchanged::Refused(reply) => Err(Dialed::Refused(reply)),
+        Exchanged::Switched(headers, stream, early) => {
+            check(&headers, &key)?;
+            Ok((stream, early))
         }
-        let reply = replies::reply(head.status.as_u16(), &head.headers, read.to_vec());
-        return Err(Dialed::Refused(reply));
     }
-    check(response.headers(), &key)?;
-    drop(sender);
-    let parts = match parts {
-        Some(parts) => parts,
-        None => connection.await,
-    }
-    .map_err(broken)?;
-    Ok((parts.io.into_inner(), parts.read_buf))
 }
 
 fn request(dial: &Dial, key: &str) -> Result<Request<Empty<Bytes>>, Dialed> {
@@ -140,11 +80,4 @@ fn host(url: &Url) -> String {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     }
-}
-
-fn other(text: &str) -> Dialed {
-    Dialed::Failed(NetFailure {
-        kind: ErrorKind::Network,
-        text: text.to_owned(),
-    })
 }

@@ -64,6 +64,11 @@ impl BaseUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// The URL, parsed.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
     /// The URL of an endpoint; `path` starts with a slash.
     pub fn endpoint(&self, path: &str) -> String {
         format!("{}{path}", self.as_str())

@@ -1,10 +1,18 @@
 //! A mesh that falls silent at each stage: everything ends by its deadline and says where it hung.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::{ServerConfig, ServerConnection};
 use serde_json::json;
 use svantic::ffi::status::{svantic_state as State, svantic_status as Status};
-use svantic_gateway::{Faults, Gateway, Options, Stage};
+use svantic_gateway::{Faults, Gateway, Options, Override, Stage};
 
+use crate::abi::proxy::{drip, until_end};
+use crate::abi::raw::{RawServer, accept_upgrade, read_request};
 use crate::abi::{Agent, gateway, sees};
+use crate::tls::{authority, certificate, file, server_config};
 
 fn stall(gateway: &Gateway, stage: Stage) {
     gateway.set_faults(Faults {
@@ -193,15 +201,15 @@ fn session_calls_that_are_never_answered() {
 #[test]
 fn token_and_registration_while_connected() {
     let gateway = gateway();
-    let agent = Agent::connected(&gateway, &json!({"timeout_ms": 200}));
+    let agent = Agent::connected(&gateway, &json!({"timeout_ms": 1500}));
     stall(&gateway, Stage::Token);
     let failure = agent.refresh_token(None).unwrap_err();
     assert_eq!(failure.status, Status::Timeout);
-    failure.says(&["200 ms", "/auth/get_token", &gateway.url()]);
+    failure.says(&["1500 ms", "/auth/get_token", &gateway.url()]);
     stall(&gateway, Stage::Register);
     let failure = agent.re_register().unwrap_err();
     assert_eq!(failure.status, Status::Timeout);
-    failure.says(&["200 ms", "/agents/register", &gateway.url()]);
+    failure.says(&["1500 ms", "/agents/register", &gateway.url()]);
     agent.is(State::Connected);
     agent.serves(&gateway);
     gateway.set_faults(Faults::default());
@@ -259,5 +267,141 @@ fn disconnect_in_the_middle_of_a_stalled_connect() {
             Status::Cancelled as i32,
             "{stage:?}"
         );
+    }
+}
+
+/// The handshake's second flight, cut before its end: the client has the server's hello and waits for the rest.
+fn half_a_handshake(stream: &mut TcpStream, config: &Arc<ServerConfig>) {
+    let mut tls = ServerConnection::new(Arc::clone(config)).unwrap();
+    while !tls.wants_write() {
+        match tls.read_tls(stream) {
+            Ok(1..) => {}
+            _ => return,
+        }
+        if tls.process_new_packets().is_err() {
+            return;
+        }
+    }
+    let mut flight = Vec::new();
+    while tls.wants_write() {
+        tls.write_tls(&mut flight).unwrap();
+    }
+    drop(stream.write_all(&flight[..flight.len() / 2]));
+}
+
+type Play = Box<dyn Fn(&mut TcpStream) + Send + Sync>;
+
+/// The scheme to dial, the stage that never ends, and the peer.
+fn slow_peers(tls: &Arc<ServerConfig>) -> Vec<(&'static str, &'static str, Play)> {
+    let tls_stage = "the TLS handshake";
+    let upgrade = "the WebSocket upgrade";
+    vec![
+        ("wss", tls_stage, Box::new(until_end)),
+        // The head of a record of 16 KiB, which takes a minute and more to come.
+        (
+            "wss",
+            tls_stage,
+            Box::new(|tcp| drip(tcp, b"\x16\x03\x03\x40\x00\x02")),
+        ),
+        ("wss", tls_stage, {
+            let tls = Arc::clone(tls);
+            Box::new(move |tcp| {
+                half_a_handshake(tcp, &tls);
+                until_end(tcp);
+            })
+        }),
+        ("wss", tls_stage, {
+            let tls = Arc::clone(tls);
+            Box::new(move |tcp| {
+                half_a_handshake(tcp, &tls);
+                // More of the record that was begun, which never gets whole.
+                drip(tcp, b"");
+            })
+        }),
+        ("ws", upgrade, Box::new(until_end)),
+        ("ws", upgrade, {
+            Box::new(|tcp| {
+                if read_request(tcp).is_some() {
+                    drip(tcp, b"HTTP/1.1 101 Switching Protocols");
+                }
+            })
+        }),
+        ("ws", upgrade, {
+            Box::new(|tcp| {
+                if read_request(tcp).is_some() {
+                    drip(tcp, b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nX-Slow: ");
+                }
+            })
+        }),
+        ("ws", "the hello", {
+            Box::new(|tcp| {
+                if let Some(head) = read_request(tcp) {
+                    accept_upgrade(&head, tcp);
+                    until_end(tcp);
+                }
+            })
+        }),
+        ("ws", "the hello", {
+            Box::new(|tcp| {
+                if let Some(head) = read_request(tcp) {
+                    accept_upgrade(&head, tcp);
+                    // A text of 65,535 bytes.
+                    drip(tcp, b"\x81\x7e\xff\xff");
+                }
+            })
+        }),
+    ]
+}
+
+/// A peer that is silent, or that always has one byte more to say, at each step of opening the WebSocket (R-31;
+/// TCP is in the tests of `src/net`, a proxy's CONNECT in `proxy.rs`). A limit is for the whole of its stage.
+#[test]
+fn silent_and_dripping_peers_end_with_their_stage_or_with_the_attempt() {
+    let gateway = gateway();
+    let ours = authority("ours");
+    let ca = file("stalls.pem", ours.pem().as_bytes());
+    let tls = server_config(certificate("localhost", false, Some(&ours)));
+    for (number, (scheme, stage, play)) in slow_peers(&tls).into_iter().enumerate() {
+        let server = RawServer::start(move |mut tcp| play(&mut tcp));
+        let place = format!("localhost:{}", server.address().port());
+        let url = format!("{scheme}://{place}/agents/connect");
+        gateway.set_faults(Faults {
+            connect_url: Some(Override::Text(url.clone())),
+            ..Faults::default()
+        });
+        let welcome = stage == "the hello";
+        for (limit, says) in [
+            (
+                "stage_timeout_ms",
+                format!("{stage} took longer than 150 ms"),
+            ),
+            (
+                "attempt_timeout_ms",
+                format!("the attempt, at last {stage}, took longer than 150 ms"),
+            ),
+        ] {
+            let (limit, says, code) = match (welcome, limit) {
+                (false, _) => (limit, says, "[TIMEOUT]"),
+                (true, "stage_timeout_ms") => {
+                    let says = "no welcome within 150 ms of the hello".to_owned();
+                    ("welcome_timeout_ms", says, "[NO_WELCOME]")
+                }
+                (true, _) => {
+                    let says = "all that was left of the attempt's 150 ms".to_owned();
+                    (limit, says, "[NO_WELCOME]")
+                }
+            };
+            // The other limits would outlive connect.
+            let mut more = json!({
+                "stage_timeout_ms": 3_600_000, "welcome_timeout_ms": 3_600_000, "attempt_timeout_ms": 3_600_000,
+                "fail_fast": true, "ca_file": ca, "allowed_connect_hosts": [place],
+            });
+            more[limit] = 150.into();
+            let agent = Agent::of(&gateway, &more);
+            let failure = agent.connect().unwrap_err();
+            assert_eq!(failure.status, Status::Timeout, "{number}: {failure:?}");
+            failure.says(&[&says, code, &url]);
+            agent.is(State::Idle);
+        }
     }
 }

@@ -30,16 +30,16 @@ fn gateway() -> Gateway {
 }
 
 /// A file for this run's tests only.
-fn file(name: &str, content: &[u8]) -> PathBuf {
+pub(crate) fn file(name: &str, content: &[u8]) -> PathBuf {
     let path =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
     fs::write(&path, content).unwrap();
     path
 }
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(name: &str) -> Authority {
+pub(crate) fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::default();
     // Two authorities of one name would be told apart by the signature only.
     params.distinguished_name.push(DnType::CommonName, name);
@@ -49,7 +49,7 @@ fn authority(name: &str) -> Authority {
 }
 
 /// A certificate for `name`, signed by `authority` or by itself.
-fn certificate(
+pub(crate) fn certificate(
     name: &str,
     expired: bool,
     authority: Option<&Authority>,
@@ -67,8 +67,10 @@ fn certificate(
     (certificate.der().clone(), key)
 }
 
-/// Speaks TLS with this certificate; a request that got that far is answered with 500.
-fn tls_server((certificate, key): (CertificateDer<'static>, KeyPair)) -> RawServer {
+/// A server's TLS with this certificate.
+pub(crate) fn server_config(
+    (certificate, key): (CertificateDer<'static>, KeyPair),
+) -> Arc<ServerConfig> {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -77,7 +79,12 @@ fn tls_server((certificate, key): (CertificateDer<'static>, KeyPair)) -> RawServ
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .unwrap();
-    let config = Arc::new(config);
+    Arc::new(config)
+}
+
+/// Speaks TLS with this certificate; a request that got that far is answered with 500.
+fn tls_server(certified: (CertificateDer<'static>, KeyPair)) -> RawServer {
+    let config = server_config(certified);
     RawServer::start(move |tcp| {
         let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut stream = StreamOwned::new(tls, tcp);

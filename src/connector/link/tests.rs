@@ -82,7 +82,7 @@ async fn stuck(mut link: Link, mut peer: impl AsyncRead + Unpin) {
 #[tokio::test]
 async fn acknowledged_bytes_advance_and_the_ping_is_among_them_last() {
     let (ours, peer) = pair().await;
-    stuck(link(Stream::plain(Counted::new(ours))).await, peer).await;
+    stuck(link(Stream::plain(Counted::new(ours, false))).await, peer).await;
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn the_same_counts_below_tls() {
     let acceptor = TlsAcceptor::from(Arc::new(server));
     let connector = TlsConnector::from(Arc::new(client));
     let (ours, peer) = tokio::join!(
-        connector.connect(name, Counted::new(ours)),
+        connector.connect(name, Counted::new(ours, false)),
         acceptor.accept(peer)
     );
     stuck(link(Stream::tls(ours.unwrap())).await, peer.unwrap()).await;

@@ -275,6 +275,43 @@ pub(super) fn no_welcome_is_a_failed_attempt() {
     assert_eq!(rig.result(connect), Ok(Output::Nothing));
 }
 
+/// Stages that each keep their limit must not add up.
+#[test]
+pub(super) fn the_welcome_gets_what_the_dial_has_left_of_the_attempt() {
+    let mut rig = Rig::with(&json!({"fail_fast": true}));
+    let connect = rig.connect();
+    rig.token_ok();
+    rig.register_ok();
+    let dial = &rig.dials[0];
+    assert_eq!(dial.attempt_timeout, seconds(20));
+    assert_eq!(dial.dns_timeout, seconds(5));
+    assert_eq!(dial.stage_timeout, seconds(10));
+    rig.advance(seconds(15));
+    rig.dialed(Dialed::Open);
+    rig.advance(millis(4_999));
+    assert_eq!(rig.machine.link(), LinkState::Handshaking);
+    rig.advance(millis(1));
+    assert_eq!(rig.machine.link(), LinkState::Idle);
+    let error = rig.error(connect);
+    assert_eq!(error.code(), "NO_WELCOME");
+    let text = error.to_string();
+    assert!(
+        text.contains("within 5000 ms") && text.contains("20000 ms"),
+        "{text}"
+    );
+    // A dial that was quick leaves the welcome its own limit.
+    let connect = rig.connect();
+    rig.register_ok();
+    rig.advance(seconds(1));
+    rig.dialed(Dialed::Open);
+    rig.advance(seconds(10));
+    let text = rig.error(connect).to_string();
+    assert!(
+        text.contains("within 10000 ms") && !text.contains("attempt's"),
+        "{text}"
+    );
+}
+
 #[test]
 pub(super) fn a_reply_of_an_attempt_that_was_given_up_does_not_count_for_the_next() {
     let mut rig = Rig::new();

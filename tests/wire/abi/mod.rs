@@ -1,5 +1,6 @@
 //! A safe agent over the exported functions, in pull delivery. The only module here with unsafe code.
 
+pub(crate) mod proxy;
 pub(crate) mod raw;
 
 use std::collections::VecDeque;
