@@ -24,9 +24,7 @@ impl Machine {
         let previous = self.state();
         self.desired = Desired::Draining(until);
         self.announce_state(previous);
-        if let Some((id, _)) = self.operations.connect() {
-            self.complete(id, Err(cancelled("connect")));
-        }
+        self.end_connect();
         self.counters.taken(Transition::T43);
         self.timers.set(Timer::Drain, until);
         let in_flight = self.inbox.running();
@@ -72,7 +70,15 @@ impl Machine {
         self.close(now, transition);
     }
 
+    /// Nobody connects any more. Its deadline would otherwise undo the end.
+    fn end_connect(&mut self) {
+        if let Some((id, _)) = self.operations.connect() {
+            self.complete(id, Err(cancelled("connect")));
+        }
+    }
+
     fn close(&mut self, now: Now, transition: Transition) {
+        self.end_connect();
         // Answered while the link still counts as ready, so that the answers go out before the close frame; and as
         // part of a draining without end, so that no other status goes out and none of them comes back here.
         let previous = std::mem::replace(&mut self.desired, Desired::Draining(Duration::MAX));
@@ -82,10 +88,6 @@ impl Machine {
             self.send_error(now, id, "AGENT_SHUTDOWN", "the agent is shutting down");
         }
         self.desired = previous;
-        // Its deadline may be nearer than the end of the farewell.
-        if let Some((id, _)) = self.operations.connect() {
-            self.complete(id, Err(cancelled("connect")));
-        }
         let conn = self.ready_connection();
         self.go(transition, LinkState::Closing);
         for timer in [

@@ -23,10 +23,15 @@ pub(super) struct Record {
     pub(super) given: Option<FrameText>,
     /// Whether that has arrived.
     pub(super) arrived: bool,
+    /// How often an answer was written.
+    pub(super) sends: u32,
+    /// The agent has given its answer up, since the mesh closes on it.
+    pub(super) poisoned: bool,
     made_at: Duration,
     payload: Value,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a mood of its own")]
 pub(super) struct Mesh {
     pub(super) ledger: BTreeMap<String, Record>,
     /// How often something goes wrong, from 0 to 1.
@@ -36,6 +41,12 @@ pub(super) struct Mesh {
     /// Something was done that may end the connector for good.
     pub(super) gave_cause_to_fail: bool,
     pub(super) registered: bool,
+    /// Until when it answers nothing at all.
+    pub(super) silent_until: Duration,
+    /// Whether it sends again what it still waits for, after a redial.
+    pub(super) sends_again: bool,
+    /// The dispatch whose result it closes on.
+    pub(super) poison: Option<String>,
     /// How many capabilities the mesh knows of.
     pub(super) tools: usize,
     /// The client secret that is good now.
@@ -55,6 +66,9 @@ impl Mesh {
             deadly: rng.u8(0..10) == 0,
             gave_cause_to_fail: false,
             registered: false,
+            silent_until: Duration::ZERO,
+            sends_again: rng.bool(),
+            poison: None,
             tools: 0,
             good_secret: CLIENT_SECRET.to_owned(),
             tokens: HashMap::new(),
@@ -73,6 +87,13 @@ impl Mesh {
         token
     }
 
+    /// Every token is worth nothing from now on.
+    pub(super) fn expire_tokens(&mut self, now: Duration) {
+        for until in self.tokens.values_mut() {
+            *until = now.min(*until);
+        }
+    }
+
     fn knows(&self, bearer: Option<&secrecy::SecretString>, now: Duration) -> bool {
         bearer
             .and_then(|token| self.tokens.get(token.expose_secret()))
@@ -87,6 +108,11 @@ impl Mesh {
         request: &Request,
     ) -> (Duration, Reply) {
         let delay = millis(rng.u64(1..400));
+        if now < self.silent_until {
+            let text = "timed out".to_owned();
+            let kind = ErrorKind::Timeout;
+            return (request.timeout, Reply::Failed(NetFailure { kind, text }));
+        }
         if rng.f64() < self.trouble {
             if rng.u8(0..6) == 0 {
                 let failure = NetFailure {
@@ -158,6 +184,14 @@ impl Mesh {
         dial: &Dial,
     ) -> (Duration, Dialed) {
         let delay = millis(rng.u64(1..300));
+        if now < self.silent_until {
+            let text = "timed out".to_owned();
+            let kind = ErrorKind::Timeout;
+            return (
+                dial.stage_timeout,
+                Dialed::Failed(NetFailure { kind, text }),
+            );
+        }
         if rng.f64() < self.trouble {
             let dialed = match rng.u8(0..8) {
                 0 => {
@@ -244,6 +278,7 @@ impl Mesh {
     pub(super) fn unanswered(&self, now: Duration) -> Vec<(String, String)> {
         self.ledger
             .iter()
+            .filter(|(_, record)| self.sends_again || record.received_at.is_none())
             .filter(|(_, record)| !record.arrived && now < record.made_at + seconds(60))
             .map(|(id, record)| (id.clone(), frame(id, &record.payload)))
             .collect()

@@ -27,8 +27,14 @@ impl Story {
         Self { rig, read }
     }
 
-    /// The peer reads what was sent, and closes with `code` on a result for `poison`.
+    /// The peer reads what was sent, and closes with `code` on a result for `poison`, until all is at rest.
     fn play(&mut self, poison: &str, end: &LinkEnd) {
+        self.act(poison, end);
+        assert_eq!(self.rig.machine.state(), State::Connected);
+        assert_eq!(self.rig.machine.snapshot(self.rig.now())["outbox_items"], 0);
+    }
+
+    fn act(&mut self, poison: &str, end: &LinkEnd) {
         for _ in 0..40 {
             let mut angry = false;
             for frame in self.rig.frames() {
@@ -48,8 +54,6 @@ impl Story {
                 self.rig.pong();
             }
         }
-        assert_eq!(self.rig.machine.state(), State::Connected);
-        assert_eq!(self.rig.machine.snapshot(self.rig.now())["outbox_items"], 0);
     }
 
     fn reads_of(&self, id: &str) -> Vec<&Value> {
@@ -202,4 +206,28 @@ pub(super) fn draining_ends_with_the_last_answer_given_up() {
     story.rig.broken();
     story.rig.reply("/agents/deregister", 200, &json!({}));
     assert!(story.rig.result(disconnect).is_ok());
+}
+
+/// Without the guard one answer keeps the connector from ever being connected for longer than a moment, or ends it.
+#[test]
+fn r_04c_fails_without_the_guard() {
+    for end in [with_code(1009), with_code(1011)] {
+        let mut story = Story::begin(&["a", "x", "c"]);
+        story.rig = super::trial::ready(&json!({"max_in_flight": 10}), 1, |p| {
+            p.poison_guard = false;
+        });
+        for id in ["a", "x", "c"] {
+            story.rig.echo(id);
+        }
+        for id in ["a", "x", "c"] {
+            story.rig.answer(id, "1").unwrap();
+        }
+        story.act("x", &end);
+        assert!(story.reads_of("x").len() > 3, "{end:?}");
+        assert!(story.dropped().is_empty(), "{end:?}");
+        assert!(
+            story.reads_of("c").is_empty(),
+            "what is behind it is held up"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! Thousands of lives of a connector, each decided by its seed.
 //!
-//! A failing seed is printed; `SVANTIC_SEED=<seed> cargo test --lib simulation` runs it alone.
+//! A failing seed is printed; `SVANTIC_SEED=<seed> cargo test --lib simulation` runs it alone, and `SVANTIC_SEEDS=<n>`
+//! lives more of them.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::rig::{millis, seconds};
+use super::trial::{PROTECTED, Seed, Without, every_seed};
 use super::world::{Happening, World};
 use crate::agent::Capability;
 use crate::machine::State;
@@ -32,10 +34,17 @@ impl World {
         self.after(pause, Happening::Work);
     }
 
-    /// Something happens to the connection, or to the mesh's memory.
+    /// Something happens now and then.
     pub(super) fn chaos(&mut self) {
+        self.strike();
+        let pause = millis(self.rng.u64(200..20_000));
+        self.after(pause, Happening::Chaos);
+    }
+
+    /// Something happens to the connection, or to the mesh's memory or mood.
+    pub(super) fn strike(&mut self) {
         if self.is_open() && self.rng.f64() < 0.3 + self.mesh.trouble {
-            match self.rng.u8(0..7) {
+            match self.rng.u8(0..12) {
                 0 | 1 => self.cut(Some(LinkEnd::Broken("reset".to_owned()))),
                 2 | 3 => {
                     let code = self.mesh.close_code(&mut self.rng);
@@ -44,6 +53,17 @@ impl World {
                 }
                 4 => self.cut(None),
                 5 => self.withhold_pongs(),
+                6 => self.delay_pongs(),
+                7 => self.fall_silent(),
+                8 => {
+                    self.mesh.expire_tokens(self.now);
+                    if self.rng.bool() {
+                        let (code, reason) = (Some(4401), String::new());
+                        self.cut(Some(LinkEnd::Closed { code, reason }));
+                    }
+                }
+                // It closes on the result of the dispatch that comes next.
+                9 => self.mesh.poison = Some(format!("d{}", self.mesh.ledger.len())),
                 _ => {
                     if self.rng.u8(0..4) == 0 {
                         self.mesh.violated();
@@ -58,8 +78,6 @@ impl World {
         if self.rng.u8(0..12) == 0 {
             self.suspend();
         }
-        let pause = millis(self.rng.u64(200..20_000));
-        self.after(pause, Happening::Chaos);
     }
 
     /// The computer is suspended; the clock of the timers stands still meanwhile.
@@ -146,8 +164,16 @@ impl World {
         if self.rng.bool() {
             self.mesh.trouble = 0.0;
         }
-        if !gently || matches!(state, State::Failed | State::Draining) {
+        if !gently || matches!(state, State::Failed) {
             return self.machine.stop(self.now());
+        }
+        if state == State::Draining && self.rng.bool() {
+            return self.machine.stop(self.now());
+        }
+        // Misfortunes come to those who leave, too.
+        for _ in 0..self.rng.u8(0..3) {
+            let soon = millis(self.rng.u64(0..3_000));
+            self.after(soon, Happening::Strike);
         }
         let id = self.operation(None);
         let timeout = seconds(self.rng.u64(0..40));
@@ -158,24 +184,14 @@ impl World {
     }
 }
 
-/// Prints the seed of the life that panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "rerun this life alone: SVANTIC_SEED={} cargo test --lib simulation",
-                self.0
-            );
-        }
-    }
-}
-
 /// One life: its trace, and how many answers reached the mesh.
 pub(super) fn live(seed: u64) -> (u64, usize) {
-    let _printed = Seed(seed);
-    let mut world = World::new(seed);
+    let _printed = Seed("simulation", seed);
+    live_without(seed, PROTECTED)
+}
+
+fn live_without(seed: u64, without: Without) -> (u64, usize) {
+    let mut world = World::new(seed, without);
     world.run();
     world.check_the_end();
     let arrived = world.mesh.ledger.values().filter(|record| record.arrived);
@@ -184,24 +200,39 @@ pub(super) fn live(seed: u64) -> (u64, usize) {
 
 #[test]
 fn the_invariants_hold_in_every_life() {
-    if let Some(seed) = std::env::var("SVANTIC_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-    {
-        live(seed);
-        return;
-    }
-    let halves = [0, 1].map(|half| {
-        std::thread::spawn(move || (0..1000).map(|n| live(n * 2 + half).1).sum::<usize>())
-    });
-    let answers: usize = halves
-        .map(|half| half.join().expect("a life failed"))
-        .iter()
-        .sum();
+    let answers = every_seed(2000, |seed| live(seed).1);
+    let (lives, answers) = (answers.len(), answers.iter().sum::<usize>());
+    println!("{answers} answers in {lives} lives");
     assert!(
-        answers > 10_000,
+        answers >= 5 * lives || lives == 1,
         "lives without work prove nothing: {answers} answers"
     );
+}
+
+/// How many of so many lives violate the invariant, whose number is the beginning of the complaint.
+fn violations(lives: u64, invariant: &str, without: Without) -> usize {
+    let lives = (0..lives).map(|seed| std::panic::catch_unwind(|| live_without(seed, without)));
+    let complaints = lives.filter_map(Result::err);
+    complaints
+        .filter(|complaint| {
+            let text = complaint.downcast_ref::<String>();
+            text.is_some_and(|text| text.starts_with(invariant))
+        })
+        .count()
+}
+
+/// The simulation would be worth nothing if it did not see what a protection prevents.
+#[test]
+fn without_its_protections_the_invariants_do_not_hold() {
+    for (protection, invariant, without) in [
+        ("outbox", "I3", (|p| p.outbox = false) as Without),
+        ("fences", "I3", |p| p.fences = false),
+        ("dedupe", "I1", |p| p.dedupe = false),
+    ] {
+        let violated = violations(200, invariant, without);
+        println!("without {protection}: {violated} of 200 lives violate {invariant}");
+        assert!(violated >= 5, "without {protection}: {violated}");
+    }
 }
 
 #[test]
@@ -212,5 +243,6 @@ fn the_same_seed_gives_the_same_trace() {
         assert_eq!(live(seed), trace, "seed {seed}");
         traces.insert(trace);
     }
-    assert_eq!(traces.len(), 100, "different seeds are different lives");
+    // Two lives that end before anybody has answered may be the same.
+    assert!(traces.len() > 95, "different seeds are different lives");
 }

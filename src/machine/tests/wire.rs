@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::mesh::Record;
 use super::rig::{millis, parsed, seconds};
 use super::world::{Happening, World};
 use crate::machine::action::{Answer, ConnectionNo, LinkEnd};
@@ -18,6 +21,7 @@ pub(super) struct Wire {
     /// Cut or silent: nothing passes any more.
     pub(super) dead: bool,
     pub(super) withholds_pongs: bool,
+    pub(super) pongs_late_by: Duration,
     pub(super) sent: u32,
     pub(super) welcomed: bool,
     /// Since when work and answers can pass.
@@ -81,6 +85,8 @@ impl World {
     /// The current connection dies; the agent learns of it later, or by its own means.
     pub(super) fn cut(&mut self, end: Option<LinkEnd>) {
         self.unhealthy();
+        // What was on its way may be suspected of it.
+        self.suspicious_until = self.now + seconds(70);
         let Some(wire) = &mut self.wire else { return };
         wire.dead = true;
         let conn = wire.conn;
@@ -94,6 +100,74 @@ impl World {
         if let Some(wire) = &mut self.wire {
             wire.withholds_pongs = true;
         }
+    }
+
+    pub(super) fn delay_pongs(&mut self) {
+        let late = millis(self.rng.u64(0..15_000));
+        if let Some(wire) = &mut self.wire {
+            wire.pongs_late_by = late;
+        }
+    }
+
+    /// The mesh takes connections and calls, and says nothing for a while.
+    pub(super) fn fall_silent(&mut self) {
+        let pause = millis(self.rng.u64(1_000..40_000));
+        self.unhealthy();
+        self.mesh.silent_until = self.now + pause;
+        if let Some(wire) = &mut self.wire {
+            let conn = wire.conn;
+            wire.last_to_agent = wire.last_to_agent.max(self.now + pause);
+            wire.last_to_mesh = wire.last_to_mesh.max(self.now + pause);
+            self.after(pause, Happening::Speaks(conn));
+        }
+    }
+
+    pub(super) fn speaks_again(&mut self, conn: ConnectionNo) {
+        let now = self.now;
+        if let Some(wire) = self.wire(conn).filter(|wire| !wire.dead && wire.welcomed) {
+            wire.healthy_since.get_or_insert(now);
+        }
+    }
+
+    /// An answer is not sent any more: the mesh must have closed on it before.
+    pub(super) fn given_up(&mut self, event: &Value) {
+        let id = event["dispatch_id"].as_str().expect("an id");
+        let record = self.mesh.ledger.get_mut(id).expect("asked before");
+        match event["reason"].as_str() {
+            Some("poisoned") => {
+                assert!(
+                    record.sends >= 3,
+                    "{id} was given up after {}",
+                    record.sends
+                );
+                record.poisoned = true;
+            }
+            Some("too_large") => {
+                assert!(
+                    record.sends >= 3,
+                    "{id} was replaced after {}",
+                    record.sends
+                );
+                // Its one answer is another one from now on.
+                record.given = None;
+                record.sends = 0;
+            }
+            _ => {}
+        }
+    }
+
+    /// What a result needs to be with the mesh: more, while those that may be to blame for a close go one by one.
+    fn window(&self) -> Option<Duration> {
+        if self.now >= self.suspicious_until {
+            return Some(WINDOW);
+        }
+        let wire = self.wire.as_ref()?;
+        if wire.withholds_pongs || !wire.pongs_late_by.is_zero() {
+            return None;
+        }
+        let waiting = |record: &&Record| record.sends > 1 || record.sends == 1 && !record.arrived;
+        let waiting = self.mesh.ledger.values().filter(waiting).count();
+        Some(WINDOW + millis(300) * u32::try_from(waiting).expect("a few"))
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -111,15 +185,18 @@ impl World {
         else {
             return;
         };
+        let Some(window) = self.window() else {
+            return;
+        };
         for (id, record) in &self.mesh.ledger {
             let (Some(finished), Some(received)) = (record.finished_at, record.received_at) else {
                 continue;
             };
             let from = finished.max(since);
             let until = self.now.min(received + seconds(60));
-            if until.saturating_sub(from) >= WINDOW {
+            if until.saturating_sub(from) >= window {
                 assert!(
-                    record.arrived,
+                    record.arrived || record.poisoned,
                     "I3: the answer to {id}, final at {finished:?}, was lost"
                 );
             }
@@ -151,6 +228,11 @@ impl World {
                 .ledger
                 .get_mut(id)
                 .expect("an answer to something asked");
+            if frame["type"] == "dispatch_result" && self.mesh.poison.as_deref() == Some(id) {
+                let code = [1009, 1011][self.rng.usize(0..2)];
+                let (code, reason) = (Some(code), String::new());
+                return self.cut(Some(LinkEnd::Closed { code, reason }));
+            }
             record.arrived = true;
         }
         debug_assert!(self.alive(conn));

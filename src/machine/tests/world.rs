@@ -9,7 +9,8 @@ use fastrand::Rng;
 use serde_json::json;
 
 use super::mesh::Mesh;
-use super::rig::{config, machine, millis, parsed, remember_transitions, seconds};
+use super::rig::{millis, parsed, remember_transitions, seconds};
+use super::trial::{Without, seeded};
 use super::wire::Wire;
 use crate::machine::action::{
     Action, Answer, ConnectionNo, Dialed, LinkEnd, OperationId, Reply, RequestId,
@@ -38,6 +39,10 @@ pub(super) enum Happening {
     /// The application answers a wish for a token.
     Token,
     Leave,
+    /// A misfortune beside those that come all the time.
+    Strike,
+    /// The mesh answers again.
+    Speaks(ConnectionNo),
 }
 
 /// What a world rotates its client secret to.
@@ -58,6 +63,8 @@ pub(super) struct World {
     next_operation: OperationId,
     pub(super) connecting: Option<OperationId>,
     pub(super) leaving: bool,
+    /// Until when answers may be sent one by one, for what the last connections ended on.
+    pub(super) suspicious_until: Duration,
     pub(super) finished: bool,
     max_in_flight: usize,
     /// Whether the application believes that there is a link.
@@ -74,7 +81,7 @@ impl Drop for World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, without: Without) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut mesh = Mesh::new(&mut rng);
         let max_in_flight = [0, 2, 5][rng.usize(0..3)];
@@ -109,9 +116,8 @@ impl World {
         if rng.u8(0..6) == 0 {
             changes["reconnect_delays_ms"] = json!([100, 1000]);
         }
-        let specs = [r#"{"name":"echo","description":"says it again"}"#];
         let mut world = Self {
-            machine: machine(config(&changes), &specs, seed),
+            machine: seeded(&changes, seed, without),
             mesh,
             now: Duration::ZERO,
             slept: Duration::ZERO,
@@ -124,6 +130,7 @@ impl World {
             next_operation: 1,
             connecting: None,
             leaving: false,
+            suspicious_until: Duration::ZERO,
             finished: false,
             max_in_flight,
             up: false,
@@ -224,7 +231,11 @@ impl World {
                     wire.acked += PING_BYTES;
                 }
                 if self.wire(conn).is_some_and(|wire| !wire.withholds_pongs) {
-                    let at = self.delay_to_agent(conn);
+                    // A peer may be late with its pongs alone.
+                    let late = self
+                        .wire(conn)
+                        .map_or(Duration::ZERO, |wire| wire.pongs_late_by);
+                    let at = self.delay_to_agent(conn) + late;
                     self.after(at, Happening::PongToAgent(conn, payload));
                 }
             }
@@ -245,6 +256,8 @@ impl World {
             Happening::Application => self.application(),
             Happening::Token => self.give_token(),
             Happening::Leave => self.leave(),
+            Happening::Strike => self.strike(),
+            Happening::Speaks(conn) => self.speaks_again(conn),
             // What was on its way when the connection died.
             Happening::ToMesh(..)
             | Happening::PingToMesh(..)
@@ -344,6 +357,9 @@ impl World {
 
     fn told(&mut self, event: &Event) {
         self.note(event.kind.name());
+        if event.kind == EventKind::ResultDropped {
+            self.given_up(&event.data);
+        }
         if matches!(event.kind, EventKind::Connected | EventKind::Disconnected) {
             let up = event.kind == EventKind::Connected;
             assert_ne!(up, self.up, "the two alternate");
@@ -385,8 +401,13 @@ impl World {
                 .ledger
                 .get_mut(id)
                 .expect("an answer to something asked");
-            let given = record.given.get_or_insert_with(|| text.clone());
-            assert_eq!(*given, text, "I2: two different answers to {id}");
+            record.sends += 1;
+            if record.poisoned {
+                assert_eq!(frame["payload"]["code"], "DUPLICATE_DISPATCH", "{frame}");
+            } else {
+                let given = record.given.get_or_insert_with(|| text.clone());
+                assert_eq!(*given, text, "I2: two different answers to {id}");
+            }
         }
         let delay = self.delay_to_mesh(conn);
         self.after(delay, Happening::ToMesh(conn, text));
