@@ -57,7 +57,7 @@ impl Machine {
             LinkEnd::Broken(text) | LinkEnd::Violation(text) => (None, self.auth.redact(text)),
         };
         let meaning = close_code::meaning(code);
-        if self.blame_answers(now, conn, meaning == CloseMeaning::TooBig) {
+        if self.blame_answers(now, conn, end) {
             // What these were about has been found.
             self.protocol_closes.clear();
         }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::action::{ConnectionNo, DispatchId};
-use super::poison::{SOON, Suspicion, Verdict};
+use super::poison::{Ending, SOON, Suspicion, Verdict};
 use super::protections::Protections;
 use crate::protocol::frame::FrameText;
 
@@ -217,21 +217,33 @@ impl Outbox {
         &mut self,
         conn: ConnectionNo,
         now: Duration,
-        too_big: bool,
+        ending: Ending,
     ) -> Vec<(DispatchId, Verdict)> {
         let mut guilty = Vec::new();
         for entry in &mut self.entries {
             if let Some(sent) = entry.sent_on(conn) {
                 let soon = now.saturating_sub(sent.at) < SOON;
-                if let Some(verdict) = entry.suspicion.closed(soon, too_big) {
+                if let Some(verdict) = entry.suspicion.ended(soon, ending) {
                     guilty.push((DispatchId::clone(&entry.id), verdict));
                 }
             }
         }
-        for (id, _) in guilty.iter().filter(|(_, v)| *v == Verdict::Poisoned) {
-            self.remove(|entry| entry.id == *id);
+        for (id, verdict) in &guilty {
+            match verdict {
+                Verdict::Poisoned => drop(self.remove(|entry| entry.id == *id)),
+                Verdict::Last => self.put_last(id),
+                Verdict::TooLarge => {}
+            }
         }
+        guilty.retain(|(_, verdict)| *verdict != Verdict::Last);
         guilty
+    }
+
+    fn put_last(&mut self, id: &str) {
+        let at = self.entries.iter().position(|entry| &*entry.id == id);
+        if let Some(entry) = at.and_then(|at| self.entries.remove(at)) {
+            self.entries.push_back(entry);
+        }
     }
 
     /// Puts another frame in the place of an answer.
