@@ -108,8 +108,9 @@ impl Machine {
         let conn = connection.no;
         let early = std::mem::take(&mut connection.early);
         self.timers.stop(Timer::Welcome);
-        self.was_ready = true;
+        // In this order, or the state before the first welcome would be told as a reconnecting.
         self.go(Transition::T22, LinkState::Ready);
+        self.was_ready = true;
         self.emit(
             EventKind::Connected,
             json!({"connection": conn, "resumed": resumed}),

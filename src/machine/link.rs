@@ -192,8 +192,9 @@ impl Machine {
     }
 
     pub(super) fn become_hosted(&mut self, now: Now, transition: Transition) {
-        self.was_ready = true;
+        // In this order, for the same reason as with a welcome.
         self.go(transition, LinkState::Hosted);
+        self.was_ready = true;
         self.attempt_succeeded(now);
         self.start_heartbeats(now);
     }

@@ -25,7 +25,7 @@ pub(crate) fn library_dir() -> PathBuf {
     deps.to_owned()
 }
 
-/// The program made of these files below `tests/`; C++ if the first lies in `cpp/`.
+/// The program made of these files of the checkout, named from `tests/` on; C++ if the first lies in `cpp/`.
 pub(crate) fn program(sources: &[&str]) -> PathBuf {
     built_once(sources, sources[0].starts_with("cpp/"))
 }
@@ -47,7 +47,9 @@ fn compile(sources: &[&str], cpp: bool) -> PathBuf {
     } else {
         ("cc", "-std=c99")
     };
-    let name = sources[0].replace(['/', '.'], "_");
+    let name = sources[0]
+        .trim_start_matches("../")
+        .replace(['/', '.'], "_");
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}_by_{compiler}"));
     let library = library_dir();
     let mut command = Command::new(compiler);

@@ -80,6 +80,29 @@ pub(super) fn token_then_register_then_dial_then_hello_then_welcome() {
     );
 }
 
+/// What the application is told are the steps of one way: each begins where the last one ended.
+#[test]
+fn the_first_link_is_no_reconnection() {
+    let way = |rig: &Rig| {
+        let told = rig.events_of(EventKind::State).into_iter();
+        let step = |event: &serde_json::Value| json!([event["previous"], event["state"]]);
+        told.map(step).collect::<Vec<_>>()
+    };
+    let first = [
+        json!(["idle", "connecting"]),
+        json!(["connecting", "connected"]),
+    ];
+    let mut linked = Rig::new();
+    linked.connect();
+    linked.reach_ready();
+    assert_eq!(way(&linked), first);
+    let mut hosted = Rig::with(&json!({"public_url": "https://desk.example/a2a"}));
+    hosted.connect();
+    hosted.token_ok();
+    hosted.register_ok();
+    assert_eq!(way(&hosted), first);
+}
+
 #[test]
 pub(super) fn a_supplied_token_needs_no_exchange() {
     let token = jwt(9, 3600);

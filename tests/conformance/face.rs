@@ -1,0 +1,20 @@
+//! The faces of the library: how a program in each language is made and started.
+
+use std::process::Command;
+
+use crate::compiler;
+
+/// A language's way to the library, with a driver in `conformance/<name>/`.
+pub(crate) struct Face {
+    pub(crate) name: &'static str,
+    pub(crate) deliveries: &'static [&'static str],
+    /// The driver, ready for its arguments.
+    pub(crate) command: fn() -> Command,
+}
+
+/// A new language is a new line.
+pub(crate) const FACES: &[Face] = &[Face {
+    name: "c",
+    deliveries: &["callbacks", "pull"],
+    command: || Command::new(compiler::program(&["../conformance/c/driver.c"])),
+}];
