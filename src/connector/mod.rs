@@ -54,7 +54,9 @@ pub trait Sink: Send + Sync {
 
     /// How long the dispatch that is next has waited to be picked up; `None` when none waits. Asked with the machine locked, so
     /// it must not wait for a lock.
-    fn oldest_waiting(&self) -> Option<Duration>;
+    fn oldest_waiting(&self) -> Option<Duration> {
+        None
+    }
 
     /// Nothing more will be delivered.
     fn closed(&self);

@@ -279,10 +279,6 @@ fn the_environment_never_reroutes_what_stays_on_this_machine() {
 struct Nobody;
 
 impl Sink for Nobody {
-    fn oldest_waiting(&self) -> Option<std::time::Duration> {
-        None
-    }
-
     fn deliver(&self, batch: &mut Vec<Delivery>) {
         batch.clear();
     }
