@@ -15,9 +15,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::Delivery;
 use super::link::{Input, Link};
+use super::shared::{Core, DriverState, Shared};
 use super::transport::Transport;
-use super::{Core, Delivery, DriverState, Shared};
 use crate::error::{Error, ErrorKind};
 use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, RequestId};
 use crate::machine::event::{Event, EventKind};

@@ -9,11 +9,12 @@ mod driver;
 mod link;
 mod observed;
 mod outgoing;
+mod shared;
 mod transport;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -26,17 +27,16 @@ use crate::agent::{Agent, Capability};
 use crate::config::{Config, DeploymentMode, is_secret};
 use crate::error::{Error, ErrorKind};
 use crate::kernel;
-use crate::machine::action::{Action, Answer, Dispatch, OperationId, Output};
+use crate::machine::action::{Answer, Dispatch, OperationId, Output};
 use crate::machine::event::Event;
 use crate::machine::time::Now;
 use crate::machine::{Machine, Settings, State};
-use crate::net::proxy::{Proxies, Proxy};
+use crate::net::proxy::Proxies;
 use crate::net::tls::Trust;
 use crate::protocol::json_shape::{self, ShapeError};
 use crate::protocol::limits::MAX_JSON_DEPTH;
-use crate::protocol::origin::BaseUrl;
-use crate::runtime::Sleeper;
 use clock::Clock;
+use shared::{Core, DriverState, Shared};
 
 /// What reaches the application.
 pub enum Delivery {
@@ -78,46 +78,6 @@ pub enum Haste {
 /// One agent's connection to the mesh.
 pub struct MeshConnector {
     shared: Arc<Shared>,
-}
-
-struct Shared {
-    core: Mutex<Core>,
-    ended: Condvar,
-    /// Wakes the driver.
-    waker: AtomicWaker,
-    sink: Arc<dyn Sink>,
-    trust: Trust,
-    proxies: Proxies,
-    /// The way of the HTTP calls.
-    base_proxy: Option<Proxy>,
-    base: BaseUrl,
-    mode: DeploymentMode,
-    instance_id: String,
-    max_frame_bytes: usize,
-    timeout: Duration,
-    drain_timeout: Duration,
-    clock: Clock,
-    /// The machine was suspended, which the driver has not heard of yet.
-    woken_up: AtomicBool,
-}
-
-struct Core {
-    machine: Machine,
-    observed: Observed,
-    /// Whether the driver looks for answers by itself in a moment, so that they need not wake it.
-    lingering: bool,
-    completions: HashMap<OperationId, Completion>,
-    next_operation: OperationId,
-    driver: DriverState,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DriverState {
-    NotStarted,
-    Running,
-    /// Its last words are being delivered.
-    Ending,
-    Ended,
 }
 
 impl MeshConnector {
@@ -412,50 +372,5 @@ impl MeshConnector {
         } else {
             self.shared.waker.wake();
         }
-    }
-}
-
-impl Sleeper for Shared {
-    fn woken_up(&self) {
-        self.woken_up.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-}
-
-impl Shared {
-    fn now(&self) -> Now {
-        self.clock.now()
-    }
-
-    /// The machine is consistent between its calls, so a panic elsewhere while the lock was held is no
-    /// reason to refuse everybody.
-    fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Carries out what needs no I/O.
-    fn pump_without_driver(&self) {
-        let mut batch = Vec::new();
-        let now = self.now();
-        loop {
-            let mut core = self.lock();
-            let Some(action) = core.machine.poll_action() else {
-                break;
-            };
-            core.observed.note(now, &action);
-            match action {
-                Action::Event(event) => batch.push(Delivery::Event(event)),
-                Action::Complete(id, result) => {
-                    let done = core.completions.remove(&id);
-                    drop(core);
-                    if let Some(done) = done {
-                        self.sink.deliver(&mut batch);
-                        done(result);
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.sink.deliver(&mut batch);
     }
 }

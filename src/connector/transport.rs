@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
-use super::{Delivery, Shared};
+use super::Delivery;
+use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::machine::action::{Dial, Dialed, NetFailure, Reply, Request, RequestId};
 use crate::machine::event::Event;

@@ -20,6 +20,7 @@
 
 pub mod action;
 mod admission;
+mod answers;
 pub mod backoff;
 mod commands;
 mod counters;
@@ -28,6 +29,7 @@ pub mod event;
 mod failure;
 mod fence;
 mod health;
+mod inbound;
 mod inbox;
 mod link;
 mod link_end;
@@ -44,6 +46,8 @@ mod queue;
 mod redaction;
 mod replies;
 mod sessions;
+mod setback;
+mod settings;
 pub mod snapshot;
 pub mod time;
 mod timeout;
@@ -75,9 +79,9 @@ use operations::Operations;
 use outage::Outage;
 use outbox::Outbox;
 use pick_up::PickUp;
-use protections::Protections;
 use queue::Queue;
 use sessions::Sessions;
+pub use settings::Settings;
 pub use snapshot::State;
 use time::{Now, TimerTable};
 use token::Auth;
@@ -85,61 +89,8 @@ use told::Told;
 pub use transitions::{LinkState, TABLE, Transition};
 
 use crate::agent::Agent;
-use crate::config::{Config, Credentials, DeploymentMode, Timing};
+use crate::config::{Credentials, DeploymentMode};
 use crate::protocol::frame::{FrameText, Stamp};
-use crate::protocol::origin::ConnectPolicy;
-
-/// What the machine is born with besides the agent and the credentials.
-pub struct Settings {
-    /// Its time spans.
-    pub timing: Timing,
-    /// Which URLs may see the token.
-    pub policy: ConnectPolicy,
-    /// The largest frame that is sent.
-    pub max_frame_bytes: usize,
-    /// How many dispatches run at once; 0 is limited by `max_pending` only.
-    pub max_in_flight: usize,
-    /// How many dispatches may be with the application.
-    pub max_pending: usize,
-    /// How many dispatches may wait for a slot.
-    pub max_queued: usize,
-    /// Whether a lost connection is made again.
-    pub auto_reconnect: bool,
-    /// The caller's own redial windows.
-    pub reconnect_delays: Option<Vec<Duration>>,
-    /// Whether the first connect fails at its first failure.
-    pub fail_fast: bool,
-    /// Whether a handler's own failure keeps its message.
-    pub redact_handler_errors: bool,
-    /// Copied into every request object behind its opening brace.
-    pub request_lead: &'static str,
-    #[doc(hidden)]
-    pub protections: Protections,
-}
-
-impl Settings {
-    /// The part of a configuration that the machine decides by.
-    pub fn from_config(config: &Config, request_lead: &'static str) -> Self {
-        Self {
-            timing: config.timing.clone(),
-            policy: ConnectPolicy {
-                base: config.svantic_url.clone(),
-                allowed_hosts: config.allowed_connect_hosts.clone(),
-                allow_insecure: config.allow_insecure,
-            },
-            max_frame_bytes: config.max_frame_bytes,
-            max_in_flight: config.max_in_flight,
-            max_pending: config.max_pending_dispatches,
-            max_queued: config.max_queued_dispatches,
-            auto_reconnect: config.auto_reconnect,
-            reconnect_delays: config.reconnect_delays.clone(),
-            fail_fast: config.fail_fast,
-            redact_handler_errors: config.redact_handler_errors,
-            request_lead,
-            protections: config.protections,
-        }
-    }
-}
 
 /// What the caller wants; where the link is, is another matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,106 @@
+//! What the application's threads and the driver have in common: the machine behind its lock, and the way to wake the
+//! driver.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+
+use super::clock::Clock;
+use super::observed::Observed;
+use super::{Completion, Delivery, Sink};
+use crate::config::DeploymentMode;
+use crate::machine::Machine;
+use crate::machine::action::{Action, OperationId};
+use crate::machine::time::Now;
+use crate::net::proxy::{Proxies, Proxy};
+use crate::net::tls::Trust;
+use crate::protocol::origin::BaseUrl;
+use crate::runtime::Sleeper;
+
+pub(super) struct Shared {
+    pub(super) core: Mutex<Core>,
+    pub(super) ended: Condvar,
+    /// Wakes the driver.
+    pub(super) waker: AtomicWaker,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) trust: Trust,
+    pub(super) proxies: Proxies,
+    /// The way of the HTTP calls.
+    pub(super) base_proxy: Option<Proxy>,
+    pub(super) base: BaseUrl,
+    pub(super) mode: DeploymentMode,
+    pub(super) instance_id: String,
+    pub(super) max_frame_bytes: usize,
+    pub(super) timeout: Duration,
+    pub(super) drain_timeout: Duration,
+    pub(super) clock: Clock,
+    /// The machine was suspended, which the driver has not heard of yet.
+    pub(super) woken_up: AtomicBool,
+}
+
+pub(super) struct Core {
+    pub(super) machine: Machine,
+    pub(super) observed: Observed,
+    /// Whether the driver looks for answers by itself in a moment, so that they need not wake it.
+    pub(super) lingering: bool,
+    pub(super) completions: HashMap<OperationId, Completion>,
+    pub(super) next_operation: OperationId,
+    pub(super) driver: DriverState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DriverState {
+    NotStarted,
+    Running,
+    /// Its last words are being delivered.
+    Ending,
+    Ended,
+}
+
+impl Sleeper for Shared {
+    fn woken_up(&self) {
+        self.woken_up.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+impl Shared {
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// The machine is consistent between its calls, so a panic elsewhere while the lock was held is no
+    /// reason to refuse everybody.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out what needs no I/O.
+    pub(super) fn pump_without_driver(&self) {
+        let mut batch = Vec::new();
+        let now = self.now();
+        loop {
+            let mut core = self.lock();
+            let Some(action) = core.machine.poll_action() else {
+                break;
+            };
+            core.observed.note(now, &action);
+            match action {
+                Action::Event(event) => batch.push(Delivery::Event(event)),
+                Action::Complete(id, result) => {
+                    let done = core.completions.remove(&id);
+                    drop(core);
+                    if let Some(done) = done {
+                        self.sink.deliver(&mut batch);
+                        done(result);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.sink.deliver(&mut batch);
+    }
+}

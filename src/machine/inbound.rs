@@ -1,0 +1,144 @@
+//! What comes in over a connection: life, frames, pongs (`protocol.md` 4).
+
+use serde_json::json;
+
+use super::action::{Action, ConnectionNo};
+use super::answers::written;
+use super::event::EventKind;
+use super::time::{Now, Timer};
+use super::{LinkState, Machine, Transition};
+use crate::protocol::frame::{self, Envelope, FrameText, Kind, Welcome};
+use crate::protocol::limits::{MAX_EARLY_BYTES, MAX_EARLY_FRAMES};
+
+impl Machine {
+    /// Bytes came in on a connection: it lives.
+    pub fn handle_inbound(&mut self, now: Now, conn: ConnectionNo) {
+        if let Some(connection) = self.connection.as_mut().filter(|c| c.no == conn) {
+            connection.liveness.inbound(now.mono);
+            if self.link == LinkState::Suspect {
+                self.timers.stop(Timer::Probe);
+                self.go(Transition::T28, LinkState::Ready);
+                self.watch_silence(now);
+            }
+            self.lived(now);
+        }
+    }
+
+    /// A text message came in.
+    pub fn handle_text(&mut self, now: Now, conn: ConnectionNo, text: FrameText) {
+        if !self.is_current(conn) {
+            return;
+        }
+        match self.link {
+            LinkState::Handshaking => self.before_welcome(now, text),
+            LinkState::Ready | LinkState::Suspect => self.while_ready(now, &text),
+            // Between our close and the peer's nothing is taken on; the mesh will ask another.
+            _ => self.counters.frames_rejected.closing += 1,
+        }
+    }
+
+    /// A pong came in. `payload` is that of a ping of ours, or the peer's own idea.
+    pub fn handle_pong(&mut self, now: Now, conn: ConnectionNo, payload: &[u8]) {
+        self.handle_inbound(now, conn);
+        let (Some(ready), Ok(fence)) = (self.ready_connection(), payload.try_into()) else {
+            return;
+        };
+        if ready == conn {
+            let (outbox, actions) = (&mut self.outbox, &mut self.actions);
+            outbox.proven(conn, u64::from_be_bytes(fence), now.mono, |write| {
+                actions.push_back(written(conn, write));
+            });
+            self.watch_fence(now);
+            self.drain_step(now);
+        }
+    }
+
+    fn before_welcome(&mut self, now: Now, text: FrameText) {
+        match frame::parse(&text) {
+            Ok(Envelope {
+                kind: Kind::Welcome,
+                payload,
+                ..
+            }) => {
+                let resumed = Welcome::read(payload).resumed;
+                self.welcomed(now, resumed);
+            }
+            Ok(Envelope {
+                kind: Kind::Dispatch,
+                ..
+            }) => self.hold(now, text),
+            read => self.ignore_frame(&text, read.is_ok()),
+        }
+    }
+
+    /// Keeps a dispatch that came before the welcome, within limits.
+    fn hold(&mut self, now: Now, text: FrameText) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        self.counters.taken(Transition::T23);
+        connection.early_bytes += text.len();
+        connection.early.push(text);
+        if connection.early.len() > MAX_EARLY_FRAMES || connection.early_bytes > MAX_EARLY_BYTES {
+            let conn = connection.no;
+            self.actions.push_back(Action::Abort(conn));
+            let end =
+                super::action::LinkEnd::Broken("too many dispatches before the welcome".to_owned());
+            self.handle_closed(now, conn, &end);
+        }
+    }
+
+    fn welcomed(&mut self, now: Now, resumed: bool) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let conn = connection.no;
+        let early = std::mem::take(&mut connection.early);
+        self.timers.stop(Timer::Welcome);
+        // In this order, or the state before the first welcome would be told as a reconnecting.
+        self.go(Transition::T22, LinkState::Ready);
+        self.was_ready = true;
+        self.emit(
+            EventKind::Connected,
+            json!({"connection": conn, "resumed": resumed}),
+        );
+        self.attempt_succeeded(now);
+        // An agent that drains says so before anything else, so that no new work is sent here.
+        if self.draining() {
+            self.send_heartbeat(now);
+        }
+        self.flush_outbox(now);
+        self.start_heartbeats(now);
+        self.watch_silence(now);
+        for text in early {
+            self.while_ready(now, &text);
+        }
+        self.drain_step(now);
+    }
+
+    fn while_ready(&mut self, now: Now, text: &str) {
+        match frame::parse(text) {
+            Ok(envelope) if envelope.kind == Kind::Dispatch => {
+                self.counters.taken(Transition::T25);
+                self.admit(now, &envelope);
+            }
+            read => {
+                let well_formed = read.is_ok();
+                self.ignore_frame(text, well_formed);
+            }
+        }
+    }
+
+    /// T48: what is unknown, malformed or out of place never costs the connection. The log hears once of each kind.
+    fn ignore_frame(&mut self, text: &str, well_formed: bool) {
+        self.counters.taken(Transition::T48);
+        self.counters.frames_rejected.count(well_formed);
+        if !self.told.hears_of_frames() {
+            return;
+        }
+        let kind = self.auth.redact(&frame::described(text));
+        if self.told.frame(&kind) {
+            self.log("warn", format!("frames are ignored that are {kind}"));
+        }
+    }
+}
