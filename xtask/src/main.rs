@@ -5,6 +5,7 @@ mod demo;
 mod failure;
 mod library;
 mod prerequisites;
+mod soak;
 mod terminal;
 mod test_run;
 
@@ -19,6 +20,7 @@ The repository's commands:
 
   cargo xtask demo           An agent in C joins the local gateway, works and leaves; under a minute after the build
   cargo xtask test [ARGS]    Every test there is; ARGS go to `cargo test` (for instance a test's name)
+  cargo xtask soak [ARGS]    Mixed faults for ten minutes (--minutes N), then a table of the invariants
   cargo xtask build          The shared library as it ships: release profile, one crate type, stripped
   cargo xtask header         Write include/svantic.h anew from the doc comments of src/ffi
 ";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ("test", arguments) => Checkout::find().and_then(|here| test_run::run(&here, arguments)),
+        ("soak", arguments) => Checkout::find().and_then(|here| soak::run(&here, arguments)),
         ("demo", []) => Checkout::find().and_then(|here| demo::run(&here)),
         ("build", []) => Checkout::find().and_then(|here| library::build_to_ship(&here)),
         ("header", []) => Checkout::find().and_then(|here| library::write_header(&here)),
