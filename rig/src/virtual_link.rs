@@ -79,6 +79,7 @@ impl VirtualLink {
             machine: Machine::new(settings, agent, config.credentials, seed),
             now: Now {
                 mono: Duration::ZERO,
+                boot: Duration::ZERO,
                 unix_ms: 2_000_000,
             },
             connection: 0,
@@ -130,10 +131,12 @@ impl VirtualLink {
         let until = self.now.mono + span;
         while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= until) {
             self.now.mono = at.max(self.now.mono);
+            self.now.boot = self.now.mono;
             self.machine.handle_timeout(self.now);
             self.settle();
         }
         self.now.mono = until;
+        self.now.boot = until;
     }
 
     /// What the machine says of itself.
