@@ -213,7 +213,10 @@ fn be_agent(config: &Value) {
     let told = Arc::new(Told {
         held: Mutex::default(),
     });
-    let config = Config::parse(&config.to_string(), &|_| None).expect("ours");
+    let mut config = config.clone();
+    let plain_timer = config.as_object_mut().expect("ours").remove("plain_timer");
+    let mut config = Config::parse(&config.to_string(), &|_| None).expect("ours");
+    config.protections.two_stage = plain_timer.is_none();
     let sink: Arc<dyn Sink> = Arc::<Told>::clone(&told);
     let connector = MeshConnector::new(config, sink, "").expect("ours");
     let spec = r#"{"name":"work","description":"held until it is told"}"#;

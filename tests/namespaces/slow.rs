@@ -6,6 +6,26 @@ use super::real_timers;
 use super::role::{agent, gateway};
 use super::topology::{SERVER_V4, Topology};
 
+/// The same with pings that do not ask what the peer's kernel has acknowledged.
+#[test]
+fn r_35_by_a_plain_timer_the_slow_link_is_lost_while_it_delivers() {
+    let Some(topology) = Topology::build("r_35 by a plain timer") else {
+        return;
+    };
+    if let Err(why) = topology.throttle(64 << 10) {
+        println!("SKIPPED r_35 by a plain timer: {why}");
+        return;
+    }
+    let (mut gateway, greeting) = gateway(&topology, SERVER_V4);
+    let timers = json!({"ping_interval_ms": 1000, "dead_after_ms": 2500, "plain_timer": true});
+    let mut far = agent(&topology, &greeting, &timers);
+    gateway.say("work {}");
+    far.next("dispatch", |line| line["dispatch"].is_string());
+    far.say("answer 524288");
+    let (_, data) = far.event("disconnected");
+    assert_ne!(data["cause"], "client_close");
+}
+
 #[test]
 fn r_35_a_large_answer_over_a_slow_uplink_costs_no_link() {
     let Some(topology) = Topology::build("r_35") else {
