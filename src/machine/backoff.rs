@@ -44,6 +44,11 @@ const TLS_GROWTH: [Duration; 8] = [
     Duration::from_mins(5),
 ];
 
+/// Links that came up and broke before they had proven stable: after so many in a row it is no accident, but a gateway
+/// that cannot hold them or another process with the same instance id, and the windows are this wide.
+const RESTLESS_AFTER: u32 = 6;
+const RESTLESS_WINDOW: Duration = Duration::from_secs(45);
+
 /// One connector's redial policy.
 #[derive(Debug)]
 pub struct Backoff {
@@ -53,6 +58,9 @@ pub struct Backoff {
     begun: usize,
     /// Where the current window ends.
     window_end: Duration,
+    /// How many attempts in a row have led to a link that did not last, and whether the latest one has led to one.
+    short_lives: u32,
+    came_up: bool,
     /// Whether attempts fall at a random point of their window, and not at its end.
     jitter: bool,
 }
@@ -64,6 +72,8 @@ impl Backoff {
             windows,
             begun: 0,
             window_end: Duration::ZERO,
+            short_lives: 0,
+            came_up: false,
             jitter,
         }
     }
@@ -76,7 +86,22 @@ impl Backoff {
     /// Starts over: the link has proven stable, or the caller starts afresh.
     pub fn reset(&mut self) {
         self.begun = 0;
+        self.short_lives = 0;
+        self.came_up = false;
         self.window_end = Duration::ZERO;
+    }
+
+    /// An attempt has succeeded, for however long.
+    pub fn link_came_up(&mut self) {
+        self.came_up = true;
+    }
+
+    fn longest(&self) -> Duration {
+        if self.short_lives >= RESTLESS_AFTER {
+            RESTLESS_WINDOW
+        } else {
+            GROWTH[GROWTH.len() - 1]
+        }
     }
 
     /// When to try next.
@@ -87,9 +112,14 @@ impl Backoff {
         retry_after: Option<Duration>,
         rng: &mut Rng,
     ) -> Duration {
+        self.short_lives = if std::mem::take(&mut self.came_up) {
+            self.short_lives.saturating_add(1)
+        } else {
+            0
+        };
         if cause != Cause::Tls && self.windows.is_none() {
             // The long windows of mistrust are not waited out for anything else.
-            self.window_end = self.window_end.min(now + GROWTH[GROWTH.len() - 1]);
+            self.window_end = self.window_end.min(now + self.longest());
         }
         let (start, window) = match retry_after {
             Some(wait) => (now + wait, RETRY_AFTER_SPREAD),
@@ -117,7 +147,10 @@ impl Backoff {
                     Cause::Tls => &TLS_GROWTH,
                     _ => &GROWTH,
                 };
-                let window = growth[grown.min(growth.len() - 1)];
+                let mut window = growth[grown.min(growth.len() - 1)];
+                if grown >= GROWTH.len() {
+                    window = window.max(self.longest());
+                }
                 // A protocol error starts high and stays there.
                 if cause == Cause::Protocol {
                     window.max(first)
@@ -212,6 +245,23 @@ mod tests {
                 "seed {seed}: {now:?} to {at:?}"
             );
         }
+    }
+
+    #[test]
+    fn links_that_never_last_widen_the_windows_and_an_attempt_that_fails_narrows_them_again() {
+        let mut rng = Rng::with_seed(1);
+        let mut backoff = Backoff::new(None, true);
+        let mut window = |backoff: &mut Backoff, came_up: bool| {
+            if came_up {
+                backoff.link_came_up();
+            }
+            let from = backoff.window_end;
+            backoff.next(from, Cause::Crash, None, &mut rng);
+            backoff.window_end.saturating_sub(from).as_secs()
+        };
+        let flapping: Vec<_> = (0..8).map(|_| window(&mut backoff, true)).collect();
+        assert_eq!(flapping, [3, 4, 8, 16, 30, 45, 45, 45]);
+        assert_eq!(window(&mut backoff, false), 30);
     }
 
     #[test]

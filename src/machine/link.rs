@@ -200,6 +200,7 @@ impl Machine {
         self.told.forget_tls_causes();
         self.outage_ends();
         self.last_failure = None;
+        self.backoff.link_came_up();
         self.timers
             .set(Timer::Stable, now.mono + self.settings.timing.stable);
         if !self.settings.protections.stability {

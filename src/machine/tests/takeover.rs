@@ -133,17 +133,15 @@ fn r_39_two_that_are_told_of_each_other_swap_at_most_4_times_in_10_min() {
     }
 }
 
-/// A bare close says nothing of another process, so all that bounds the fight is that each dials as one does that
-/// meets a flapping gateway.
+/// A bare close says nothing of another process; what bounds the fight is that links which never last make the windows
+/// wider than an outage does.
 #[test]
-fn r_39_of_two_that_are_not_told_each_takes_over_at_most_40_times() {
+fn r_39_two_that_are_not_told_of_each_other_swap_at_most_40_times_in_10_min() {
     let fights = every_seed(50, |seed| fight(seed, Drop::Bare, None, PROTECTED));
     println!("at most {} swaps", most(&fights));
     for fight in &fights {
-        assert!(fight.takeovers.iter().all(|n| *n <= 40), "{fight:?}");
+        assert!(fight.swaps() <= 40, "{fight:?}");
     }
-    // 20 windows of 30 s for each, and those before they have grown.
-    assert!(most(&fights) <= 50, "{}", most(&fights));
 }
 
 #[test]
