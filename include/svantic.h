@@ -400,11 +400,13 @@ svantic_status svantic_shutdown(uint32_t timeout_ms);
  * Creates an agent and its connector. Opens no socket and starts no thread.
  *
  * `config_json`: an object. "name" and "description" are required; so are "client_id" and "client_secret",
- * or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set. Other keys:
- * "svantic_url" (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url",
- * "deployment_mode", "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions",
- * "delivery" ("callbacks" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight",
- * "max_pending_dispatches" (1024), "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
+ * or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set; or "token_provider"
+ * (true) instead, with which you issue each token, see svantic_refresh_token(). Other keys: "client_secret_next" (the
+ * secret that is shown when the mesh refuses "client_secret"), "token_provider_timeout_ms" (10000), "svantic_url"
+ * (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url", "deployment_mode",
+ * "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions", "delivery" ("callbacks" or
+ * "pull"), "workers", "timeout_ms" (30000), "max_in_flight", "max_pending_dispatches" (1024),
+ * "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
  * "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
  * "ca_file", "client_cert_file" with "client_key_file", "proxy", "http_timeout_ms" (10000),
  * "stage_timeout_ms" (10000), "attempt_timeout_ms" (20000), "welcome_timeout_ms" (10000),
@@ -434,6 +436,9 @@ svantic_status svantic_create(const char *config_json,
  * Running dispatches are answered with AGENT_SHUTDOWN, pending operations end with CANCELLED, the remaining
  * completions and events are delivered, the mesh is told goodbye, and every `user_data` is released. For a
  * graceful end call svantic_disconnect() first.
+ *
+ * With "delivery":"pull" nothing more is handed out: items that svantic_next() has not taken by then are lost,
+ * outcomes of _async calls among them. Whoever needs them disconnects and pulls until {"type":"closed"} first.
  *
  * When it returns no callback of this agent runs or will run. It waits for a running one however long that
  * takes, and for the farewell at most 7 seconds. From inside a callback of any agent it does not wait: the
@@ -482,8 +487,8 @@ svantic_status svantic_define_capability(svantic_mesh *mesh,
 /**
  * Tells the library that the network may be another: a Wi-Fi joined, a VPN up, a cable back. An open connection is
  * probed at once and made again if nothing comes in within 2 seconds; a wait before the next attempt is cut short,
- * at most once in 5 seconds. In every other state, and for an agent that is closed, nothing happens. It is never needed: the
- * library notices by itself, only later.
+ * at most once in 5 seconds. In every other state, and for an agent that is closed, nothing happens. It is never
+ * needed: the library notices by itself, only later.
  *
  * Any thread, inside callbacks too; never blocks.
  *
@@ -727,13 +732,15 @@ svantic_status svantic_get_snapshot(svantic_mesh *mesh,
  * {"type":"dispatch","dispatch_id",...}: the request as in svantic_handler_fn;
  * {"type":"event","event":1,"name":"state","data":{...}}: see svantic_event;
  * {"type":"done","tag":7,"status":0,"result":...} or {"type":"done","tag":7,"status":24,"error":{...}}: the
- * outcome of an _async call, with its `user_data` as "tag"; and last, once, {"type":"closed"}.
+ * outcome of an _async call, with its `user_data` as "tag"; and last, once, {"type":"closed"}, whether the agent was
+ * disconnected or has failed.
  * Ignore types that you do not know.
  *
  * `out_item_json`: receives the item, which the caller frees with svantic_string_free(). Written only on OK.
  *
  * Any number of threads; each item is handed out once. Blocks until there is an item, for at most `timeout_ms`
- * (0: not at all). Woken by svantic_disconnect(), svantic_free() and svantic_shutdown().
+ * (0: not at all). Woken by svantic_disconnect(), svantic_free() and svantic_shutdown(); the latter two discard what
+ * was not taken yet.
  *
  * Returns OK; TIMEOUT if there is none; CANCELLED after the last item; INVALID_STATE with
  * "delivery":"callbacks"; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.

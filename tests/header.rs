@@ -95,6 +95,42 @@ fn the_library_exports_the_listed_symbols_and_nothing_else() {
 }
 
 #[test]
+fn the_manual_of_create_and_the_readme_name_every_key_of_the_configuration() {
+    let source = fs::read_to_string(root().join("src/config/mod.rs")).unwrap();
+    let (_, keys) = source.split_once("const KEYS: &[&str] = &[").unwrap();
+    let (keys, _) = keys.split_once("];").unwrap();
+    let keys: Vec<&str> = keys.split('"').skip(1).step_by(2).collect();
+    assert!(keys.len() > 40, "{keys:?}");
+    let header = header();
+    let (manual, _) = header.split_once("svantic_status svantic_create(").unwrap();
+    let (_, manual) = manual.rsplit_once("/**").unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for key in keys {
+        assert!(manual.contains(&format!("\"{key}\"")), "header: {key}");
+        let in_table = |line: &str| {
+            let column = line
+                .strip_prefix("| ")
+                .and_then(|line| line.split('|').next());
+            column.is_some_and(|column| column.contains(&format!("`{key}`")))
+        };
+        assert!(readme.lines().any(in_table), "README: {key}");
+    }
+}
+
+/// `tests/c_programs` runs it.
+#[test]
+fn the_test_of_a_forked_child_misses_no_function() {
+    let read = |name: &str| fs::read_to_string(root().join("tests/c").join(name)).unwrap();
+    let exit = read("exit.c");
+    let (_, child) = exit.split_once("static void fork_after_connect").unwrap();
+    let (child, _) = child.split_once("exit(EXIT_SUCCESS)").unwrap();
+    let called = format!("{child}{}", read("every_function.h"));
+    for function in symbols() {
+        assert!(called.contains(&format!("{function}(")), "{function}");
+    }
+}
+
+#[test]
 fn the_header_declares_the_listed_functions_and_nothing_else() {
     // A declaration starts its line with the type it returns; the manual's lines start with " *".
     let header = header();

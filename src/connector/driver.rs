@@ -32,24 +32,27 @@ const LINGER: Duration = Duration::from_millis(1);
 /// How often the driver goes round before it lets other connectors have the thread.
 const ROUNDS: usize = 32;
 
-/// Starts the driver of a connector.
-pub(super) fn start(shared: &Arc<Shared>) -> Result<(), Error> {
+/// Makes the driver of a connector; what is returned starts it. To be called, or dropped, without the machine's lock: a
+/// runtime that is just being shut down drops the driver there and then, and its end takes that lock.
+pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Error> {
     let runtime = runtime::get()?;
     let transport = Transport::new(Arc::clone(shared), Arc::clone(&runtime))?;
-    let (shared, handle) = (Arc::clone(shared), runtime.handle().clone());
-    handle.spawn(async move {
-        let ending = Ending(shared);
-        // On the I/O thread, which the watch for suspensions belongs to.
-        let driver = Driver::new(Arc::clone(&ending.0), &runtime, transport);
-        drop(runtime);
-        if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
-            let error = panicked();
-            let event = Event::new(EventKind::Failed, error.to_json());
-            ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
-            ending.0.abandon(&error);
-        }
-    });
-    Ok(())
+    let handle = runtime.handle().clone();
+    // Made here: the runtime may end without having polled the driver once.
+    let ending = Ending(Arc::clone(shared));
+    Ok(move || {
+        handle.spawn(async move {
+            // On the I/O thread, which the watch for suspensions belongs to.
+            let driver = Driver::new(Arc::clone(&ending.0), &runtime, transport);
+            drop(runtime);
+            if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
+                let error = panicked();
+                let event = Event::new(EventKind::Failed, error.to_json());
+                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
+                ending.0.abandon(&error);
+            }
+        });
+    })
 }
 
 fn panicked() -> Error {

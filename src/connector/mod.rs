@@ -347,6 +347,8 @@ impl MeshConnector {
     /// Gives the machine a command whose outcome goes to `done`.
     fn operate(&self, done: Completion, command: impl FnOnce(&mut Machine, Now, OperationId)) {
         let now = self.shared.now();
+        // Outlives the lock, whatever happens.
+        let mut start = None;
         let mut core = self.shared.lock();
         let driver_gone = matches!(core.driver, DriverState::Ending | DriverState::Ended);
         if driver_gone && !core.machine.link().is_final() {
@@ -356,9 +358,12 @@ impl MeshConnector {
         }
         // Before the command: if there is no thread to carry it out, the machine never hears of it.
         if core.driver == DriverState::NotStarted {
-            if let Err(error) = driver::start(&self.shared) {
-                drop(core);
-                return done(Err(error));
+            match driver::prepare(&self.shared) {
+                Ok(ready) => start = Some(ready),
+                Err(error) => {
+                    drop(core);
+                    return done(Err(error));
+                }
             }
             core.driver = DriverState::Running;
         }
@@ -367,6 +372,9 @@ impl MeshConnector {
         core.completions.insert(id, done);
         command(&mut core.machine, now, id);
         drop(core);
+        if let Some(start) = start {
+            start();
+        }
         if driver_gone {
             self.shared.pump_without_driver();
         } else {

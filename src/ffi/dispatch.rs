@@ -26,13 +26,15 @@ const HANDLER_ERROR: &str = "HANDLER_ERROR";
 /// {"type":"dispatch","dispatch_id",...}: the request as in svantic_handler_fn;
 /// {"type":"event","event":1,"name":"state","data":{...}}: see svantic_event;
 /// {"type":"done","tag":7,"status":0,"result":...} or {"type":"done","tag":7,"status":24,"error":{...}}: the
-/// outcome of an _async call, with its `user_data` as "tag"; and last, once, {"type":"closed"}.
+/// outcome of an _async call, with its `user_data` as "tag"; and last, once, {"type":"closed"}, whether the agent was
+/// disconnected or has failed.
 /// Ignore types that you do not know.
 ///
 /// `out_item_json`: receives the item, which the caller frees with svantic_string_free(). Written only on OK.
 ///
 /// Any number of threads; each item is handed out once. Blocks until there is an item, for at most `timeout_ms`
-/// (0: not at all). Woken by svantic_disconnect(), svantic_free() and svantic_shutdown().
+/// (0: not at all). Woken by svantic_disconnect(), svantic_free() and svantic_shutdown(); the latter two discard what
+/// was not taken yet.
 ///
 /// Returns OK; TIMEOUT if there is none; CANCELLED after the last item; INVALID_STATE with
 /// "delivery":"callbacks"; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.

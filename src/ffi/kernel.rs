@@ -88,7 +88,10 @@ fn sleep_timer(period: Duration) -> io::Result<OwnedFd> {
     let seconds = libc::time_t::try_from(period.as_secs()).unwrap_or(libc::time_t::MAX);
     let every = libc::timespec {
         tv_sec: seconds,
-        tv_nsec: period.subsec_nanos().into(),
+        // As wide as an i32 where a long is.
+        tv_nsec: i32::try_from(period.subsec_nanos())
+            .unwrap_or_default()
+            .into(),
     };
     let setting = libc::itimerspec {
         it_interval: every,

@@ -30,11 +30,13 @@ const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 /// Creates an agent and its connector. Opens no socket and starts no thread.
 ///
 /// `config_json`: an object. "name" and "description" are required; so are "client_id" and "client_secret",
-/// or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set. Other keys:
-/// "svantic_url" (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url",
-/// "deployment_mode", "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions",
-/// "delivery" ("callbacks" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight",
-/// "max_pending_dispatches" (1024), "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
+/// or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set; or "token_provider"
+/// (true) instead, with which you issue each token, see svantic_refresh_token(). Other keys: "client_secret_next" (the
+/// secret that is shown when the mesh refuses "client_secret"), "token_provider_timeout_ms" (10000), "svantic_url"
+/// (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url", "deployment_mode",
+/// "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions", "delivery" ("callbacks" or
+/// "pull"), "workers", "timeout_ms" (30000), "max_in_flight", "max_pending_dispatches" (1024),
+/// "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
 /// "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
 /// "ca_file", "client_cert_file" with "client_key_file", "proxy", "http_timeout_ms" (10000),
 /// "stage_timeout_ms" (10000), "attempt_timeout_ms" (20000), "welcome_timeout_ms" (10000),
@@ -84,6 +86,9 @@ pub unsafe extern "C" fn svantic_create(
 /// Running dispatches are answered with AGENT_SHUTDOWN, pending operations end with CANCELLED, the remaining
 /// completions and events are delivered, the mesh is told goodbye, and every `user_data` is released. For a
 /// graceful end call svantic_disconnect() first.
+///
+/// With "delivery":"pull" nothing more is handed out: items that svantic_next() has not taken by then are lost,
+/// outcomes of _async calls among them. Whoever needs them disconnects and pulls until {"type":"closed"} first.
 ///
 /// When it returns no callback of this agent runs or will run. It waits for a running one however long that
 /// takes, and for the farewell at most 7 seconds. From inside a callback of any agent it does not wait: the
@@ -185,8 +190,8 @@ pub unsafe extern "C" fn svantic_define_capability(
 
 /// Tells the library that the network may be another: a Wi-Fi joined, a VPN up, a cable back. An open connection is
 /// probed at once and made again if nothing comes in within 2 seconds; a wait before the next attempt is cut short,
-/// at most once in 5 seconds. In every other state, and for an agent that is closed, nothing happens. It is never needed: the
-/// library notices by itself, only later.
+/// at most once in 5 seconds. In every other state, and for an agent that is closed, nothing happens. It is never
+/// needed: the library notices by itself, only later.
 ///
 /// Any thread, inside callbacks too; never blocks.
 ///

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::action::Action;
 use super::backoff::Cause;
 use super::event::EventKind;
 use super::failure::{Class, Failure};
@@ -224,5 +225,6 @@ impl Machine {
             self.complete(id, Err(error.clone()));
         }
         self.last_failure = Some(Failure::fatal(error));
+        self.actions.push_back(Action::Finished);
     }
 }

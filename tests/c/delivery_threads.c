@@ -148,6 +148,30 @@ static void all_workers_blocked(void) {
     CHECK_OK(svantic_shutdown(5000));
 }
 
+static void note_stall(void *user_data, int32_t event, const char *json, size_t length) {
+    (void)user_data, (void)length;
+    if (event == SVANTIC_EVENT_STALLED) strcat(seen, strstr(json, "\"stalled\":true") != NULL ? "stalled " : "moving ");
+    CHECK(strlen(seen) < sizeof seen - 64);
+}
+
+/* The one delivery thread hangs in a handler, and others wait behind it. */
+static void wedged(void) {
+    svantic_mesh *mesh = create("\"workers\":1,\"heartbeat_interval_ms\":50,\"pick_up_timeout_ms\":1000");
+    CHECK_OK(svantic_on_event(mesh, note_stall, NULL, NULL));
+    define(mesh, "block", handle_blocking, mesh);
+    CHECK_OK(svantic_connect(mesh, 0));
+    tell("connected");
+    gate_wait(&blocked, 1);
+    tell("blocked");
+    await_line("go on");
+    gate_pass(&unblock);
+    await_line("leave");
+    CHECK_OK(svantic_disconnect(mesh, 0));
+    svantic_free(mesh); /* delivers what is left */
+    CHECK_OK(svantic_shutdown(5000));
+    tell(seen);
+}
+
 static void note_event(void *user_data, int32_t event, const char *json, size_t length) {
     char state[32];
     (void)user_data, (void)length;
@@ -277,5 +301,6 @@ static void user_data_is_released_at_the_end(void) {
     CHECK(gate_count(&handler_data) == 1 && gate_count(&old_event_data) == 1 && gate_count(&new_event_data) == 1);
 }
 
-CASES(CASE(one_worker), CASE(slow_behind_quick), CASE(four_workers), CASE(all_workers_blocked), CASE(events_in_order), CASE(signals_are_the_hosts),
-      CASE(user_data_is_released_once), CASE(user_data_is_released_at_the_end))
+CASES(CASE(one_worker), CASE(slow_behind_quick), CASE(four_workers), CASE(all_workers_blocked), CASE(wedged),
+      CASE(events_in_order), CASE(signals_are_the_hosts), CASE(user_data_is_released_once),
+      CASE(user_data_is_released_at_the_end))

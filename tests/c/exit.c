@@ -88,6 +88,53 @@ static void fifty_lives(void) {
     wait_for_threads(2 + 1); /* ".", ".." and this one */
 }
 
+#define AGENTS 12
+
+/* Everything that takes a thread or a descriptor, many times over: TLS, a proxy, the watch for suspensions, which all
+ * agents share, delivery threads and descriptors to wait on. Ended in good order, by shutdown, and in the middle. */
+static void nothing_is_left(void) {
+    int threads_before = threads(), descriptors_before, round, at;
+    svantic_mesh *first = create("\"delivery\":\"pull\",\"fail_fast\":true");
+    /* The test gateway has tokio built with its signal handling, which keeps a pair of sockets from then on. */
+    CHECK_STATUS(svantic_connect(first, 0), TLS); /* without "ca_file" */
+    CHECK_OK(svantic_shutdown(20000));
+    wait_for_threads(threads_before);
+    descriptors_before = descriptors();
+    for (round = 0; round < 3; round++) {
+        svantic_mesh *meshes[AGENTS];
+        int fds[AGENTS];
+        for (at = 0; at < AGENTS; at++) {
+            char more[400];
+            snprintf(more, sizeof more, "\"instance_id\":\"agent-%d\",\"delivery\":\"%s\",\"ca_file\":\"%s\",\"proxy\":\"%s\"",
+                     at, at % 2 ? "pull" : "callbacks", getenv("CHECK_CA_FILE"), getenv("CHECK_PROXY"));
+            meshes[at] = create(more);
+            fds[at] = -1;
+            if (at % 2)
+                CHECK_OK(svantic_notify_fd(meshes[at], &fds[at]));
+            else
+                CHECK_OK(svantic_on_event(meshes[at], ignore_event, NULL, count_free));
+            CHECK_OK(svantic_connect(meshes[at], 0));
+            CHECK_OK(svantic_network_changed(meshes[at]));
+        }
+        CHECK(sleep_alarms() == 1);
+        if (round == 0) {
+            for (at = 0; at < AGENTS; at++) {
+                CHECK_OK(svantic_disconnect(meshes[at], 0));
+                svantic_free(meshes[at]);
+            }
+            while (sleep_alarms() > 0) sched_yield(); /* before the I/O thread ends: it watches for nobody */
+        }
+        if (round < 2)
+            CHECK_OK(svantic_shutdown(20000));
+        else
+            (void)svantic_shutdown(0);
+        for (at = 1; at < AGENTS; at += 2) close(fds[at]);
+        wait_for_threads(threads_before);
+        wait_for_descriptors(descriptors_before);
+        CHECK(gate_count(&handlers_done) == (round + 1) * AGENTS / 2);
+    }
+}
+
 /* In the child every function refuses or is harmless, and nothing hangs. */
 static void fork_after_connect(void) {
     svantic_mesh *mesh = create("");
@@ -164,5 +211,5 @@ static void fork_and_exec(void) {
 }
 
 CASES(CASE(return_from_main), CASE(return_without_connecting), CASE(exit_during_a_callback),
-      CASE(exit_while_a_thread_pulls), CASE(fifty_lives), CASE(fork_after_connect), CASE(fork_before_create),
-      CASE(fork_and_exec))
+      CASE(exit_while_a_thread_pulls), CASE(fifty_lives), CASE(nothing_is_left), CASE(fork_after_connect),
+      CASE(fork_before_create), CASE(fork_and_exec))

@@ -115,6 +115,27 @@ static void shutdown_cancels(void) {
     CHECK(connect.done.count == 1);
 }
 
+static struct gate ended = GATE;
+
+static void count_end(void *user_data, int32_t status, const char *json, size_t length) {
+    (void)user_data, (void)json, (void)length;
+    CHECK(status != SVANTIC_STATUS_OK);
+    gate_pass(&ended);
+}
+
+/* The I/O thread may be told to end before it has looked at the connector for the first time. */
+static void shutdown_at_the_start(void) {
+    int round;
+    for (round = 0; round < 100; round++) {
+        svantic_mesh *mesh = create("");
+        CHECK_OK(svantic_connect_async(mesh, 0, count_end, NULL));
+        (void)svantic_shutdown(0);
+        gate_wait(&ended, round + 1);
+    }
+    CHECK_OK(svantic_shutdown(5000));
+    CHECK(gate_count(&ended) == 100);
+}
+
 /* Every operation as an item; user_data comes back as the tag. */
 static void expect_done(svantic_mesh *mesh, uintptr_t tag, const char *part) {
     char start[64];
@@ -155,4 +176,4 @@ static void items_of_every_operation(void) {
 }
 
 CASES(CASE(callbacks_of_every_operation), CASE(free_cancels), CASE(free_ends_a_blocking_call),
-      CASE(shutdown_cancels), CASE(items_of_every_operation))
+      CASE(shutdown_cancels), CASE(shutdown_at_the_start), CASE(items_of_every_operation))

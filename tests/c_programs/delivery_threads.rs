@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use svantic_gateway::{Answer, Snapshot};
+use svantic_gateway::{Answer, Direction, Gateway, Snapshot};
 
 use crate::process::{
     HANG, INSTANCE, Under, assert_clean, gateway, result, run, send, start, start_under,
@@ -86,6 +86,66 @@ fn handlers_that_block_every_delivery_thread_hold_up_neither_heartbeats_nor_the_
         assert_eq!(result(pending), "ok");
     }
     case.tell("leave");
+    case.succeeds();
+    assert_clean(&gateway);
+}
+
+/// The statuses of the heartbeats, each as long as it held.
+fn told(gateway: &Gateway) -> Vec<String> {
+    let frames = gateway.frames(INSTANCE);
+    let mut statuses: Vec<String> = frames
+        .iter()
+        .filter(|frame| frame.direction == Direction::FromAgent)
+        .filter(|frame| frame.frame_type().as_deref() == Some("heartbeat"))
+        .filter_map(|frame| {
+            frame.json()?["payload"]["status"]
+                .as_str()
+                .map(str::to_owned)
+        })
+        .collect();
+    statuses.dedup();
+    statuses
+}
+
+/// R-27b with callbacks: the gateway routes around an agent that has no hand free, for as long as that lasts.
+#[test]
+fn a_handler_that_blocks_the_only_delivery_thread_shows_as_unhealthy_until_it_returns() {
+    let gateway = gateway();
+    let mut case = start(&gateway, "delivery_threads", "wedged");
+    case.says("connected");
+    let tells = |status: &str| {
+        assert!(
+            gateway.wait_until(HANG, |seen| {
+                seen.agent(INSTANCE)
+                    .is_some_and(|agent| agent.status == status)
+            }),
+            "{status}: {:?}",
+            told(&gateway)
+        );
+    };
+    tells("available");
+    let mut sent = vec![send(&gateway, "block")];
+    case.says("blocked");
+    sent.extend((0..4).map(|_| send(&gateway, "block")));
+    tells("unhealthy");
+    let beats = |seen: &Snapshot| seen.agent(INSTANCE).map_or(0, |agent| agent.heartbeats);
+    let mut before = None;
+    // Longer than it takes to look again whether they are picked up.
+    assert!(gateway.wait_until(HANG, |seen| {
+        beats(seen) >= 20 + *before.get_or_insert_with(|| beats(seen))
+    }));
+    assert_eq!(told(&gateway), ["available", "unhealthy"]);
+    assert!(sent.iter().all(|pending| pending.poll().is_none()));
+    case.tell("go on");
+    for pending in &sent {
+        assert_eq!(result(pending), "ok");
+    }
+    tells("available");
+    assert_eq!(told(&gateway), ["available", "unhealthy", "available"]);
+    let agent = gateway.agent(INSTANCE).expect("it is connected");
+    assert_eq!((agent.connections, agent.welcomes), (1, 1));
+    case.tell("leave");
+    case.says("stalled moving ");
     case.succeeds();
     assert_clean(&gateway);
 }

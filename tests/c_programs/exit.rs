@@ -1,12 +1,16 @@
 //! Programs that end without a word, that fork, and that load and unload the library.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::json;
-use svantic_gateway::DispatchRequest;
+use svantic_gateway::{DispatchRequest, Gateway, Options};
 
 use crate::compiler;
 use crate::process::{
     Case, HANG, INSTANCE, Under, assert_clean, gateway, result, run, send, start,
 };
+use crate::proxy::Proxy;
 
 #[test]
 fn a_hundred_exits_without_free() {
@@ -49,6 +53,39 @@ fn exit_while_a_thread_pulls() {
 #[test]
 fn fifty_lives_leave_no_thread_and_no_descriptor() {
     run("exit", "fifty_lives");
+}
+
+/// I7, with all that the network side holds beside its sockets.
+#[test]
+fn no_thread_and_no_descriptor_outlives_a_shutdown() {
+    let gateway = Gateway::start(Options {
+        tls: true,
+        ..Options::default()
+    })
+    .expect("a gateway starts");
+    let ca = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("nothing-is-left-{}.pem", std::process::id()));
+    fs::write(&ca, gateway.ca_pem().expect("it speaks TLS")).expect("room for a file");
+    let proxy = Proxy::start();
+    let program = compiler::program(&["c/exit.c"]);
+    let variables = [
+        ("CHECK_CA_FILE", ca.to_str().expect("UTF-8")),
+        ("CHECK_PROXY", &proxy.url("")),
+    ];
+    let case = Case::spawn_with(
+        Under::Nothing,
+        &gateway,
+        &program,
+        "nothing_is_left",
+        &variables,
+    );
+    case.succeeds();
+    fs::remove_file(&ca).expect("it is there");
+    assert!(
+        proxy.count("CONNECT") > 3 * 12,
+        "every link went through it"
+    );
+    assert_clean(&gateway);
 }
 
 #[test]

@@ -189,3 +189,8 @@ fn shutdown_cancels() {
     case.tell("shut down");
     case.succeeds();
 }
+
+#[test]
+fn a_shutdown_that_comes_before_the_first_look_cancels_too() {
+    run("operations", "shutdown_at_the_start");
+}

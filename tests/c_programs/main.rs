@@ -10,6 +10,9 @@ mod delivery_threads;
 mod exit;
 mod life_cycle;
 mod process;
+#[path = "../wire/abi/proxy.rs"]
+#[allow(dead_code, reason = "the tests of the wire use the rest")]
+mod proxy;
 mod pull;
 mod suspend;
 mod valgrind;

@@ -222,6 +222,25 @@ fn without_auto_reconnect_a_lost_link_is_the_end() {
     }
 }
 
+/// A loop over the items ends by itself, as it does after a disconnect, and nobody has to free the agent from outside.
+#[test]
+fn an_agent_that_has_given_up_hands_out_closed_last() {
+    let gateway = gateway();
+    let agent = Agent::connected(&gateway, &json!({"auto_reconnect": false}));
+    assert!(gateway.abort(agent.id()));
+    agent.wait("the last item", |item| item["type"] == "closed");
+    let told = agent.history();
+    let at = |wanted: &dyn Fn(&Value) -> bool| told.iter().position(wanted).unwrap();
+    assert!(at(&|item| item["name"] == "failed") < told.len() - 1);
+    assert_eq!(at(&|item| item["type"] == "closed"), told.len() - 1);
+    agent.is(State::Failed);
+    agent
+        .re_register()
+        .unwrap_err()
+        .says(&["re_register", "given up"]);
+    assert_eq!(agent.snapshot()["health"]["live"], true);
+}
+
 /// Nothing comes and no ping is answered: noticed by our own clock, and redialed.
 #[test]
 fn a_silent_peer_is_noticed() {
