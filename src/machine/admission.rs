@@ -27,6 +27,9 @@ impl Machine {
                 self.inbox.forget(&envelope.id);
                 envelope.id.as_ref().into()
             }
+            Known::Running if !self.settings.protections.dedupe => {
+                return self.run_beside(now, envelope);
+            }
             known => return self.duplicate(now, &envelope.id, known),
         };
         match self.admissible(&id, envelope) {
@@ -40,6 +43,15 @@ impl Machine {
             }
             Ok((dispatch, Place::Queue)) => self.wait_for_slot(now, dispatch),
             Err((code, message)) => self.refuse_dispatch(now, id, code, &message),
+        }
+    }
+
+    /// Starts a dispatch that runs already once more, which only happens without the protection against it. The slot and
+    /// the answer stay those of the first run.
+    fn run_beside(&mut self, now: Now, envelope: &Envelope<'_>) {
+        let id = envelope.id.as_ref().into();
+        if let Ok((dispatch, _)) = self.admissible(&id, envelope) {
+            self.deliver(now, dispatch);
         }
     }
 

@@ -34,7 +34,7 @@ pub enum EventKind {
     Superseded = 13,
     /// `{"in_flight","until_ms"}`
     Draining = 14,
-    /// `{"dispatch_id","reason"}`: an answer that was never delivered.
+    /// `{"dispatch_id","reason"}`: an answer that is given up without proof that it was delivered.
     ResultDropped = 15,
     /// `{"dispatch_id","code"}`
     DispatchRefused = 16,

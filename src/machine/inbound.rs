@@ -40,15 +40,24 @@ impl Machine {
     /// A pong came in. `payload` is that of a ping of ours, or the peer's own idea.
     pub fn handle_pong(&mut self, now: Now, conn: ConnectionNo, payload: &[u8]) {
         self.handle_inbound(now, conn);
-        let (Some(ready), Ok(fence)) = (self.ready_connection(), payload.try_into()) else {
+        let Ok(fence) = payload.try_into() else {
+            return;
+        };
+        let fence = u64::from_be_bytes(fence);
+        if self.link == LinkState::Closing {
+            // It counts still, but nothing is written behind a close frame.
+            return self.outbox.proven_at_the_end(conn, fence);
+        }
+        let Some(ready) = self.ready_connection() else {
             return;
         };
         if ready == conn {
             let (outbox, actions) = (&mut self.outbox, &mut self.actions);
-            outbox.proven(conn, u64::from_be_bytes(fence), now.mono, |write| {
+            outbox.proven(conn, fence, now.mono, |write| {
                 actions.push_back(written(conn, write));
             });
             self.watch_fence(now);
+            self.status_may_have_changed(now);
             self.drain_step(now);
         }
     }

@@ -187,6 +187,11 @@ impl Inbox {
         if let Some(Record::Answered { frame: Some(frame) }) = self.records.remove(id) {
             self.answered_bytes -= frame.len();
         }
+        // Or its new record would be forgotten when the old one's time is over.
+        if let Some(at) = self.answered.iter().position(|(_, other)| **other == *id) {
+            self.answered.remove(at);
+            self.bodiless -= usize::from(at < self.bodiless);
+        }
     }
 
     /// Remembers another answer, or none, for an id whose answer could not be delivered.
@@ -244,7 +249,8 @@ impl Inbox {
         }
     }
 
-    fn forget_old(&mut self, now: Duration) {
+    /// Forgets answers whose time is over; with every answer, and when none come with every heartbeat.
+    pub(super) fn forget_old(&mut self, now: Duration) {
         self.compact_deadlines();
         while let Some((answered_at, id)) = self.answered.front() {
             let old = now.saturating_sub(*answered_at) > REMEMBERED_FOR;

@@ -15,6 +15,9 @@ use crate::protocol::frame;
 /// After so many answers without our subprotocol there is no point in going on.
 const HOPELESS: u32 = 3;
 
+/// Up to this part of it is added to the time that a link has to be up to count as stable.
+const STABLE_SPREAD: u32 = 3;
+
 /// After so many failures on one URL a fresh one is asked for.
 const FAILURES_BEFORE_FRESH_URL: u32 = 3;
 
@@ -201,8 +204,9 @@ impl Machine {
         self.outage_ends();
         self.last_failure = None;
         self.backoff.link_came_up();
-        self.timers
-            .set(Timer::Stable, now.mono + self.settings.timing.stable);
+        let stable = self.settings.timing.stable;
+        let spread = (stable / STABLE_SPREAD).mul_f64(self.rng.f64());
+        self.timers.set(Timer::Stable, now.mono + stable + spread);
         if !self.settings.protections.stability {
             self.proven_stable();
         }

@@ -23,6 +23,9 @@ const STATUS_APART: Duration = Duration::from_secs(1);
 const OUTBOX_ITEMS: usize = 1024;
 const OUTBOX_BYTES: usize = 64 << 20;
 
+/// So many times more items while the link is up.
+const WHILE_READY: usize = 16;
+
 /// Part of a heartbeat interval within which the first heartbeat falls, so that a fleet's do not coincide.
 const FIRST_HEARTBEAT_WITHIN: f64 = 0.3;
 
@@ -50,6 +53,12 @@ impl Liveness {
     /// Whether the last ping is known to be still on its way.
     pub(super) fn ping_is_queued(&self) -> bool {
         self.progress.is_some_and(|progress| !progress.ping_acked)
+    }
+
+    /// Whether the last ping waits behind bytes that have been getting through since then.
+    pub(super) fn advanced_since(&self, then: Duration) -> bool {
+        let watch = self.watch.as_ref();
+        watch.is_some_and(|watch| watch.is_queued() && watch.advanced_at() > then)
     }
 
     pub(super) fn last_inbound(&self) -> Duration {
@@ -174,9 +183,13 @@ impl Machine {
     }
 
     pub(super) fn outbox_is_full(&self) -> bool {
-        // Answers that wait for the proof of a live link leave within a round trip.
-        self.ready_connection().is_none()
-            && (self.outbox.len() >= OUTBOX_ITEMS || self.outbox.bytes() >= OUTBOX_BYTES)
+        // Answers that wait for the proof of a live link leave within a round trip, so many more of them are no sign of
+        // trouble; but a link may be slow, or break each time before the proof.
+        let items = match self.ready_connection() {
+            Some(_) => OUTBOX_ITEMS * WHILE_READY,
+            None => OUTBOX_ITEMS,
+        };
+        self.outbox.len() >= items || self.outbox.bytes() >= OUTBOX_BYTES
     }
 
     /// The status that the mesh routes by (section 5).
@@ -185,7 +198,7 @@ impl Machine {
             "draining"
         } else if self.pick_up.is_stalled() {
             "unhealthy"
-        } else if self.inbox.running() >= self.dispatch_limit() {
+        } else if self.inbox.running() >= self.dispatch_limit() || self.outbox_is_full() {
             "busy"
         } else {
             "available"
@@ -228,6 +241,8 @@ impl Machine {
         } else {
             return;
         }
+        self.inbox.forget_old(now.mono);
+        self.register_if_forgotten(now);
         self.counters.heartbeats += 1;
         self.last_status = self.status();
         self.last_heartbeat = Some(now.mono);

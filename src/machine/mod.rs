@@ -184,6 +184,7 @@ pub struct Machine {
     /// Times of protocol closes since the link was last stable.
     protocol_closes: Vec<Duration>,
     superseded_at: Option<Duration>,
+    /// On the clock that counts sleep, in which the mesh may have forgotten us.
     registered_at: Option<Duration>,
     /// Whether the link has ever been up: the first connect fails where later ones go on.
     was_ready: bool,

@@ -64,6 +64,7 @@ impl Machine {
         }
         self.timers
             .set(Timer::Outage, now.mono + self.settings.timing.heartbeat);
+        self.inbox.forget_old(now.mono);
         let waits = matches!(
             self.link,
             LinkState::Backoff | LinkState::Dialing | LinkState::Handshaking
@@ -98,10 +99,23 @@ impl Machine {
         }
     }
 
+    /// The mesh took the connection of an instance that it had said not to know, and the registration that followed has
+    /// failed: without another one no work would ever come.
+    pub(super) fn register_if_forgotten(&mut self, now: Now) {
+        if self.registration == Registration::Forgotten
+            && self.is_up()
+            && !self.draining()
+            && self.auth.is_valid(now.mono)
+            && self.registration_is_due(now)
+        {
+            self.announce_capabilities(now);
+        }
+    }
+
     /// Whether the last registration is long enough ago for another one that the mesh asks for.
     pub(super) fn registration_is_due(&self, now: Now) -> bool {
         self.registered_at
-            .is_none_or(|at| now.mono.saturating_sub(at) >= REGISTER_APART)
+            .is_none_or(|at| now.boot.saturating_sub(at) >= REGISTER_APART)
     }
 
     /// Whether an attempt at that time registers because the mesh has heard nothing of us for too long.

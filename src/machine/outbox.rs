@@ -166,14 +166,26 @@ impl Outbox {
         now: Duration,
         write: impl FnMut(Write),
     ) {
+        if self.prove(conn, fence) {
+            self.flush(conn, now, write);
+        }
+    }
+
+    /// The same on a connection over which nothing more is written.
+    pub(super) fn proven_at_the_end(&mut self, conn: ConnectionNo, fence: u64) {
+        self.prove(conn, fence);
+    }
+
+    /// Drops what this pong proves. Whether it was the one that was awaited.
+    fn prove(&mut self, conn: ConnectionNo, fence: u64) -> bool {
         // One ping is awaited at a time. A pong with any other number is the peer's own idea (RFC 6455 allows
         // pongs that nobody asked for), and would prove what was never read.
-        if self.awaited != Some((conn, fence)) {
-            return;
+        let awaited = self.awaited == Some((conn, fence));
+        if awaited {
+            self.drop_while(|entry| entry.sent_on(conn).is_some_and(|sent| sent.fence <= fence));
+            self.awaited = None;
         }
-        self.drop_while(|entry| entry.sent_on(conn).is_some_and(|sent| sent.fence <= fence));
-        self.awaited = None;
-        self.flush(conn, now, write);
+        awaited
     }
 
     /// The peer of the current connection does not answer pings: none is asked for a proof any more.

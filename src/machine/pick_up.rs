@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Machine;
 use super::event::EventKind;
 use super::time::{Now, Timer};
+use super::{LinkState, Machine};
 
 /// How often an application that has stopped is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -34,8 +34,9 @@ impl Machine {
     /// right before [`Machine::handle_timeout`].
     pub fn handle_backlog(&mut self, now: Now, oldest_waiting: Option<Duration>) {
         self.pick_up.oldest = oldest_waiting.map(|waited| now.mono.saturating_sub(waited));
-        // Whatever timer it is: a heartbeat that is due must not tell what is no longer true.
-        if self.pick_up.stalled {
+        // Whatever timer it is: a heartbeat that is due must not tell what is no longer true. After the end none is.
+        let ends = self.link == LinkState::Closing || self.link.is_final();
+        if self.pick_up.stalled && !ends {
             self.watch_pick_up(now);
         }
     }

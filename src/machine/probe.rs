@@ -62,9 +62,19 @@ impl Machine {
         if self.link != LinkState::Suspect {
             return;
         }
+        // Behind an answer that is getting through it is not heard of for longer; the watch goes on (6.4).
+        let since = now.mono.saturating_sub(PROBE);
+        let gets_through = self
+            .connection
+            .as_ref()
+            .is_some_and(|c| c.liveness.advanced_since(since));
+        if gets_through && self.settings.protections.two_stage {
+            return;
+        }
         let text = format!("nothing came in for {} ms after a probe", PROBE.as_millis());
         if self.abort_silent(now, text) {
             self.auth.fetched_for_attempt = false;
+            self.outage_begins(now);
             self.advance(now, Transition::T30);
         }
     }

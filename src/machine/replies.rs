@@ -80,7 +80,7 @@ impl Machine {
         } else {
             Purpose::Register(revision)
         };
-        self.registered_at = Some(now.mono);
+        self.registered_at = Some(now.boot);
         self.counters.registrations += 1;
         let timeout = self.settings.timing.http;
         self.request(purpose, "/agents/register", body, timeout);
@@ -303,7 +303,8 @@ impl Machine {
                 self.timers.stop(Timer::Stable);
                 self.block(now, Transition::T54, failure);
             }
-            404 => {
+            // One that says so right after a registration is asked again with the next heartbeat.
+            404 if self.registration_is_due(now) => {
                 self.forget_instance();
                 self.timers.stop(Timer::Heartbeat);
                 self.advance(now, Transition::T52);

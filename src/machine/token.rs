@@ -301,7 +301,9 @@ impl Machine {
 
     pub(super) fn renewal_due(&mut self, now: Now) {
         if self.auth.can_renew() {
-            if !self.link.is_final() && self.link != LinkState::Idle {
+            // One that was refused is not renewed beside the link: the waits on the way to the next one would not count.
+            let in_use = self.auth.token.is_some();
+            if in_use && !self.link.is_final() && self.link != LinkState::Idle {
                 self.fetch_token(now);
             }
             return;

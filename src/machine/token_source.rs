@@ -188,7 +188,8 @@ impl Machine {
             self.step_failed(now, failure);
         } else if self.link == LinkState::Closing {
             self.farewell_without_token(now);
-        } else if self.auth.is_valid(now.mono) {
+        } else if self.auth.is_valid(now.mono) || self.is_up() {
+            // A link that outlives its token asks for none again by itself.
             let asked = failure.retry_after.unwrap_or_default();
             let wait = self.auth.retry_after(&mut self.rng).max(asked);
             self.timers.set(Timer::Renew, now.mono + wait);

@@ -158,9 +158,9 @@ transitions! {
     /// A new token is in use over a link that stays; no change of state.
     T34: [] => [];
     /// The wait is over.
-    T37: [Backoff] => [Authenticating Registering Dialing];
+    T37: [Backoff] => [Authenticating Registering Dialing Hosted];
     /// The wait is cut short: the machine was suspended, or the network changed.
-    T38: [Backoff] => [Authenticating Registering Dialing];
+    T38: [Backoff] => [Authenticating Registering Dialing Hosted];
     /// New credentials.
     T39: [AuthBlocked] => [Authenticating Registering Dialing Hosted];
     /// The credentials are shown again.

@@ -94,6 +94,11 @@ impl Watch {
         !self.ping_acked && self.advanced_at > self.since
     }
 
+    /// When acknowledged bytes were last seen to have advanced.
+    pub(super) fn advanced_at(&self) -> Duration {
+        self.advanced_at
+    }
+
     /// When the peer counts as dead, as things stand.
     pub(super) fn deadline(&self, window: Duration, two_stage: bool) -> Duration {
         if !two_stage {

@@ -63,8 +63,8 @@ fn r_14_fails_without_stability() {
 }
 
 /// Whether the back-off has started over after so long a time of Ready.
-fn starts_over(ready_for: u64, without: Without) -> bool {
-    let mut rig = ready(&json!({}), 1, without);
+fn starts_over(seed: u64, ready_for: u64, without: Without) -> bool {
+    let mut rig = ready(&json!({}), seed, without);
     for _ in 0..4 {
         rig.broken();
         redialed(&mut rig);
@@ -76,10 +76,24 @@ fn starts_over(ready_for: u64, without: Without) -> bool {
 }
 
 #[test]
-fn r_14_the_back_off_starts_over_after_30_s_of_ready_and_no_sooner() {
-    assert!(!starts_over(29, PROTECTED));
-    assert!(starts_over(31, PROTECTED));
-    assert!(starts_over(0, |p| p.stability = false));
+fn r_14_the_back_off_starts_over_after_30_to_40_s_of_ready_and_no_sooner() {
+    assert!(
+        every_seed(50, |seed| starts_over(seed, 29, PROTECTED))
+            .iter()
+            .all(|over| !over)
+    );
+    assert!(
+        every_seed(50, |seed| starts_over(seed, 41, PROTECTED))
+            .iter()
+            .all(|over| *over)
+    );
+    let halfway = every_seed(50, |seed| starts_over(seed, 35, PROTECTED));
+    let over = halfway.iter().filter(|over| **over).count();
+    assert!(
+        (10..=40).contains(&over),
+        "a fleet's do not coincide: {over}"
+    );
+    assert!(starts_over(1, 0, |p| p.stability = false));
 }
 
 // ---- R-16 ----

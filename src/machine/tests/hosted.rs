@@ -111,8 +111,9 @@ pub(super) fn heartbeats_that_are_refused_again_and_again_do_not_fetch_tokens_in
     }
     assert!((10..=40).contains(&tokens), "{tokens} tokens in an hour");
     while rig.machine.state() != State::Connected {
-        rig.next_timeout();
-        if !rig.requests.is_empty() {
+        if rig.requests.is_empty() {
+            rig.next_timeout();
+        } else {
             rig.token_ok();
         }
     }

@@ -69,7 +69,7 @@ pub(super) fn windows_grow_until_the_link_has_been_ready_for_30_s() {
         rig.reach_ready();
         rig.advance_alive(seconds(1));
     }
-    rig.advance_alive(seconds(30));
+    rig.advance_alive(seconds(40));
     rig.broken();
     assert!(
         wait_after(&mut rig) <= seconds(3),
@@ -205,7 +205,7 @@ pub(super) fn protocol_closes_of_links_that_were_stable_are_not_added_up() {
         rig.closed(1002);
         wait_after(&mut rig);
         rig.reach_ready();
-        rig.advance_alive(seconds(31));
+        rig.advance_alive(seconds(41));
     }
     assert_eq!(rig.machine.state(), State::Connected);
 }

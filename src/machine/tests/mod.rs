@@ -5,6 +5,7 @@
 mod auth_loop;
 mod connecting;
 mod coverage;
+mod crossings;
 mod delivery;
 mod dispatches;
 mod draining;

@@ -146,10 +146,36 @@ fn r_02_the_same_id_1_to_5_times_in_every_phase_on_the_same_and_on_a_new_socket(
 
 #[test]
 fn r_02_fails_without_dedupe() {
-    for phase in PHASES.into_iter().filter(|phase| *phase != Phase::InFlight) {
+    for phase in PHASES {
         let figures = every_case(phase, |p| p.dedupe = false);
         assert!(figures.second_runs > 0, "{phase:?}: {figures:?}");
     }
+}
+
+/// What a test without the protection sees must be the second run, and not miscounted slots.
+#[test]
+fn without_dedupe_the_counts_hold_all_the_same() {
+    let mut rig = ready(&json!({"max_in_flight": 2}), 3, |p| p.dedupe = false);
+    rig.echo("x");
+    rig.echo("x");
+    let in_flight = |rig: &Rig| rig.machine.snapshot(rig.now())["in_flight"].clone();
+    assert_eq!((rig.delivered.len(), in_flight(&rig)), (2, json!(1)));
+    rig.answer("x", "1").unwrap();
+    assert_eq!(rig.answer("x", "1").unwrap_err().code(), "DISPATCH_ENDED");
+    rig.pong();
+    assert_eq!(in_flight(&rig), 0);
+    // Run again when it was answered: the time of the first answer is not that of the second run.
+    rig.advance_alive(seconds(580));
+    rig.echo("x");
+    rig.advance_alive(seconds(40));
+    assert_eq!(in_flight(&rig), 1);
+    rig.answer("x", "1").unwrap();
+    rig.advance_alive(seconds(1));
+    let snapshot = rig.machine.snapshot(rig.now());
+    assert_eq!(
+        (&snapshot["in_flight"], &snapshot["dedupe_entries"]),
+        (&json!(0), &json!(1))
+    );
 }
 
 /// What a peer saw that reads an answer and dies before its pong.

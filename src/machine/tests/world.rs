@@ -67,6 +67,8 @@ pub(super) struct World {
     pub(super) suspicious_until: Duration,
     pub(super) finished: bool,
     max_in_flight: usize,
+    /// Whether the application stops to pick anything up for a part of every minute.
+    stops: bool,
     /// Whether the application believes that there is a link.
     pub(super) up: bool,
     token_requests: u32,
@@ -113,6 +115,9 @@ impl World {
             changes["auto_reconnect"] = json!(false);
             mesh.gave_cause_to_fail = true;
         }
+        if seed % 16 == 5 {
+            changes["public_url"] = json!("https://desk.example/a2a");
+        }
         if rng.u8(0..6) == 0 {
             changes["reconnect_delays_ms"] = json!([100, 1000]);
         }
@@ -133,6 +138,7 @@ impl World {
             suspicious_until: Duration::ZERO,
             finished: false,
             max_in_flight,
+            stops: seed % 8 == 3,
             up: false,
             token_requests: 0,
             hasher: DefaultHasher::new(),
@@ -191,6 +197,7 @@ impl World {
                     self.now = self.now.max(due);
                     self.note("timeout");
                     self.tell_progress();
+                    self.tell_backlog();
                     self.machine.handle_timeout(self.now());
                     let again = self.machine.poll_timeout();
                     assert!(
@@ -207,6 +214,13 @@ impl World {
             self.carry_out();
             assert_eq!(self.machine.unknown_transitions(), 0);
         }
+    }
+
+    /// The driver tells it also when the machine has ended.
+    fn tell_backlog(&mut self) {
+        let second = self.now.as_secs() % 60;
+        let oldest = second.checked_sub(35).filter(|_| self.stops).map(seconds);
+        self.machine.handle_backlog(self.now(), oldest);
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -442,6 +456,7 @@ impl World {
                 }
                 _ => {}
             }
+            self.tell_backlog();
             self.machine.handle_timeout(self.now());
             assert!(
                 self.machine.poll_action().is_none(),
