@@ -67,8 +67,8 @@ pub(super) struct World {
     pub(super) suspicious_until: Duration,
     pub(super) finished: bool,
     max_in_flight: usize,
-    /// Whether the application stops to pick anything up for a part of every minute.
-    stops: bool,
+    /// From which second of every minute on the application picks nothing up.
+    stops_at: Option<u64>,
     /// Whether the application believes that there is a link.
     pub(super) up: bool,
     token_requests: u32,
@@ -138,7 +138,7 @@ impl World {
             suspicious_until: Duration::ZERO,
             finished: false,
             max_in_flight,
-            stops: seed % 8 == 3,
+            stops_at: (seed % 8 == 3).then_some(35),
             up: false,
             token_requests: 0,
             hasher: DefaultHasher::new(),
@@ -219,7 +219,8 @@ impl World {
     /// The driver tells it also when the machine has ended.
     fn tell_backlog(&mut self) {
         let second = self.now.as_secs() % 60;
-        let oldest = second.checked_sub(35).filter(|_| self.stops).map(seconds);
+        let waited = self.stops_at.and_then(|at| second.checked_sub(at));
+        let oldest = waited.map(seconds);
         self.machine.handle_backlog(self.now(), oldest);
     }
 
