@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::DispatchId;
+use super::forgotten::Forgotten;
 use crate::agent::Capability;
 use crate::protocol::frame::FrameText;
 
@@ -54,6 +55,8 @@ pub(super) struct Inbox {
     /// How many from the front of `answered` have lost their bodies.
     bodiless: usize,
     answered_bytes: usize,
+    /// Answered ids that found no place among those.
+    forgotten: Forgotten,
     /// Handlers that have failed since the last one that did not.
     pub(super) consecutive_failures: u32,
 }
@@ -65,6 +68,7 @@ impl Inbox {
 
     pub(super) fn look_up(&self, id: &str) -> Known {
         match self.records.get(id) {
+            None if self.forgotten.holds(id) => Known::Answered(None),
             None => Known::New,
             Some(Record::Open { running: false, .. }) => Known::Queued,
             Some(Record::Open { .. }) => Known::Running,
@@ -260,9 +264,14 @@ impl Inbox {
             if let Some(Record::Answered { frame: Some(frame) }) = self.records.remove(id) {
                 self.answered_bytes -= frame.len();
             }
+            if !old {
+                self.forgotten.add(id, *answered_at);
+            }
             self.answered.pop_front();
             self.bodiless = self.bodiless.saturating_sub(1);
         }
+        self.forgotten
+            .forget_before(now.saturating_sub(REMEMBERED_FOR));
         while self.answered_bytes > REMEMBERED_BYTES {
             let Some((_, id)) = self.answered.get(self.bodiless) else {
                 break;
@@ -312,7 +321,10 @@ mod tests {
             inbox.answer(Duration::ZERO, id, frame(1));
         }
         assert_eq!(inbox.records.len(), REMEMBERED_IDS);
-        assert!(matches!(inbox.look_up("d4"), Known::New));
+        assert!(
+            matches!(inbox.look_up("d4"), Known::Answered(None)),
+            "it is not run again"
+        );
         assert!(inbox.deadlines.len() <= 65);
         assert_eq!((inbox.running(), inbox.next_deadline()), (0, None));
     }

@@ -28,6 +28,7 @@ mod drain;
 pub mod event;
 mod failure;
 mod fence;
+mod forgotten;
 mod health;
 mod inbound;
 mod inbox;

@@ -220,6 +220,7 @@ impl Machine {
         self.requests.clear();
         self.desired = Desired::Stopped;
         self.cancel_running("failed");
+        self.auth.wipe();
         self.go(transition, LinkState::Failed);
         for id in self.operations.ids(|_| true) {
             self.complete(id, Err(error.clone()));
