@@ -35,13 +35,14 @@ fn arguments() -> Result<Arguments, String> {
     while let Some(word) = words.next() {
         let mut number = || {
             let value = words.next().and_then(|text| text.parse().ok());
-            value.ok_or_else(|| format!("{word} wants a number"))
+            value.ok_or_else(|| format!("{word} wants a number\n\n"))
         };
         match word.as_str() {
             "--minutes" => found.minutes = number()?,
             "--seed" => found.seed = Some(number()?),
             "--round-seconds" => found.round = Duration::from_secs(number()?.max(1)),
-            other => return Err(format!("no such option: {other}")),
+            "--help" | "-h" => return Err(String::new()),
+            other => return Err(format!("no such option: {other}\n\n")),
         }
     }
     Ok(found)
@@ -76,8 +77,12 @@ fn interrupted() -> Arc<AtomicBool> {
 fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(arguments) => arguments,
+        Err(fault) if fault.is_empty() => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
         Err(fault) => {
-            eprintln!("{fault}\n\n{HELP}");
+            eprintln!("{fault}{HELP}");
             return ExitCode::from(2);
         }
     };
@@ -107,7 +112,7 @@ fn main() -> ExitCode {
             break;
         }
     }
-    table(&total, first.unwrap_or_default(), &rounds);
+    table(&total, first.unwrap_or_default(), &rounds, arguments.round);
     if total.violations.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -115,7 +120,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn table(total: &Verdict, first: ProcessFacts, rounds: &[(u64, usize)]) {
+fn table(total: &Verdict, first: ProcessFacts, rounds: &[(u64, usize)], round: Duration) {
     println!("\ninvariant  violations");
     for invariant in INVARIANTS {
         let name = format!("{invariant:?}");
@@ -154,5 +159,8 @@ fn table(total: &Verdict, first: ProcessFacts, rounds: &[(u64, usize)]) {
         })
         .collect();
     println!("\nseeds: {}", seeds.join(", "));
-    println!("one of them again: cargo xtask soak --seed N");
+    println!(
+        "one of them again: cargo xtask soak --seed N --round-seconds {}",
+        round.as_secs()
+    );
 }
