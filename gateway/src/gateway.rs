@@ -21,7 +21,7 @@ use crate::{
     ledger::{Ledger, LedgerEntry},
     listener,
     options::Options,
-    records::{AgentRecord, FrameKind, FrameRecord, RequestRecord, SessionRecord},
+    records::{AgentRecord, Direction, FrameKind, FrameRecord, RequestRecord, SessionRecord},
     script::{self, Later, Script, ScriptStatus},
     shared::{Shared, TENANT},
     snapshot::Snapshot,
@@ -268,6 +268,22 @@ impl Gateway {
     pub fn frames(&self, instance_id: &str) -> Vec<FrameRecord> {
         self.shared()
             .read(|state| state.frames.of(instance_id).cloned().collect())
+    }
+
+    /// The statuses that an instance's heartbeats told, each as long as it held.
+    pub fn statuses(&self, instance_id: &str) -> Vec<String> {
+        let mut statuses: Vec<String> = self
+            .frames(instance_id)
+            .iter()
+            .filter(|frame| frame.direction == Direction::FromAgent)
+            .filter(|frame| frame.frame_type().as_deref() == Some("heartbeat"))
+            .filter_map(|frame| {
+                let status = &frame.json()?["payload"]["status"];
+                status.as_str().map(str::to_owned)
+            })
+            .collect();
+        statuses.dedup();
+        statuses
     }
 
     /// The ledger of dispatches and answers: a copy of it all. [`Self::ledger_entry`] and [`Self::totals`] are cheaper.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use svantic_gateway::{Answer, Direction, Gateway, Snapshot};
+use svantic_gateway::{Answer, Snapshot};
 
 use crate::process::{
     HANG, INSTANCE, Under, assert_clean, gateway, result, run, send, start, start_under,
@@ -90,23 +90,6 @@ fn handlers_that_block_every_delivery_thread_hold_up_neither_heartbeats_nor_the_
     assert_clean(&gateway);
 }
 
-/// The statuses of the heartbeats, each as long as it held.
-fn told(gateway: &Gateway) -> Vec<String> {
-    let frames = gateway.frames(INSTANCE);
-    let mut statuses: Vec<String> = frames
-        .iter()
-        .filter(|frame| frame.direction == Direction::FromAgent)
-        .filter(|frame| frame.frame_type().as_deref() == Some("heartbeat"))
-        .filter_map(|frame| {
-            frame.json()?["payload"]["status"]
-                .as_str()
-                .map(str::to_owned)
-        })
-        .collect();
-    statuses.dedup();
-    statuses
-}
-
 /// R-27b with callbacks: the gateway routes around an agent that has no hand free, for as long as that lasts.
 #[test]
 fn a_handler_that_blocks_the_only_delivery_thread_shows_as_unhealthy_until_it_returns() {
@@ -120,7 +103,7 @@ fn a_handler_that_blocks_the_only_delivery_thread_shows_as_unhealthy_until_it_re
                     .is_some_and(|agent| agent.status == status)
             }),
             "{status}: {:?}",
-            told(&gateway)
+            gateway.statuses(INSTANCE)
         );
     };
     tells("available");
@@ -134,14 +117,17 @@ fn a_handler_that_blocks_the_only_delivery_thread_shows_as_unhealthy_until_it_re
     assert!(gateway.wait_until(HANG, |seen| {
         beats(seen) >= 20 + *before.get_or_insert_with(|| beats(seen))
     }));
-    assert_eq!(told(&gateway), ["available", "unhealthy"]);
+    assert_eq!(gateway.statuses(INSTANCE), ["available", "unhealthy"]);
     assert!(sent.iter().all(|pending| pending.poll().is_none()));
     case.tell("go on");
     for pending in &sent {
         assert_eq!(result(pending), "ok");
     }
     tells("available");
-    assert_eq!(told(&gateway), ["available", "unhealthy", "available"]);
+    assert_eq!(
+        gateway.statuses(INSTANCE),
+        ["available", "unhealthy", "available"]
+    );
     let agent = gateway.agent(INSTANCE).expect("it is connected");
     assert_eq!((agent.connections, agent.welcomes), (1, 1));
     case.tell("leave");

@@ -161,23 +161,6 @@ fn what_is_not_finished_in_time_is_answered_with_agent_shutdown() {
     assert_eq!(gateway.ledger().get(running.id()).unwrap().answers.len(), 1);
 }
 
-/// The statuses of an agent's heartbeats, each as long as it held.
-fn told(gateway: &Gateway, agent: &Agent) -> Vec<String> {
-    let frames = gateway.frames(agent.id());
-    let mut statuses: Vec<String> = frames
-        .iter()
-        .filter(|frame| frame.direction == Direction::FromAgent)
-        .filter(|frame| frame.frame_type().as_deref() == Some("heartbeat"))
-        .filter_map(|frame| {
-            frame.json()?["payload"]["status"]
-                .as_str()
-                .map(str::to_owned)
-        })
-        .collect();
-    statuses.dedup();
-    statuses
-}
-
 #[test]
 fn tell_that_the_application_has_stopped_pulling_and_that_it_goes_on() {
     let gateway = gateway();
@@ -200,14 +183,14 @@ fn tell_that_the_application_has_stopped_pulling_and_that_it_goes_on() {
     sees(&gateway, "heartbeats that go on", |seen| {
         beats(seen) >= 10 + *before.get_or_insert_with(|| beats(seen))
     });
-    assert_eq!(told(&gateway, &agent), ["available", "unhealthy"]);
+    assert_eq!(gateway.statuses(agent.id()), ["available", "unhealthy"]);
     for pending in &waiting {
         agent.dispatch();
         agent.resolve(pending.id(), &json!(1)).unwrap();
     }
     tells(&gateway, &agent, "available");
     assert_eq!(
-        told(&gateway, &agent),
+        gateway.statuses(agent.id()),
         ["available", "unhealthy", "available"]
     );
     assert_eq!(agent.event("stalled")["stalled"], true);
