@@ -253,7 +253,8 @@ enum svantic_event
      */
     SVANTIC_EVENT_DRAINING = 14,
     /**
-     * {"dispatch_id":"...","reason":"expired"|"closed"|"failed"|"poisoned"|"too_large"}: an answer was not delivered.
+     * {"dispatch_id":"...","reason":"expired"|"closed"|"failed"|"poisoned"|"too_large"}: an answer was given up
+     * without proof that it was delivered.
      */
     SVANTIC_EVENT_RESULT_DROPPED = 15,
     /**

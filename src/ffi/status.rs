@@ -138,7 +138,8 @@ pub enum svantic_event {
     Superseded = 13,
     /// {"in_flight":2,"until_ms":30000}: svantic_disconnect() waits for these dispatches.
     Draining = 14,
-    /// {"dispatch_id":"...","reason":"expired"|"closed"|"failed"|"poisoned"|"too_large"}: an answer was not delivered.
+    /// {"dispatch_id":"...","reason":"expired"|"closed"|"failed"|"poisoned"|"too_large"}: an answer was given up
+    /// without proof that it was delivered.
     ResultDropped = 15,
     /// {"dispatch_id":"...","code":"INVALID_ARGS"}: a dispatch was refused before it reached a handler.
     DispatchRefused = 16,
