@@ -47,6 +47,17 @@ impl Checkout {
         self.finish(checking_the_header(), arguments)
     }
 
+    /// The same with these variables in its environment.
+    pub(crate) fn cargo_with(
+        &self,
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Result<(), Failure> {
+        let mut cargo = cargo();
+        cargo.envs(variables.iter().copied());
+        self.finish(cargo, arguments)
+    }
+
     fn finish(&self, mut cargo: Command, arguments: &[&str]) -> Result<(), Failure> {
         let shown = format!("cargo {}", arguments.join(" "));
         let ended = cargo

@@ -20,7 +20,8 @@ The repository's commands:
 
   cargo xtask demo           An agent in C joins the local gateway, works and leaves; under a minute after the build
   cargo xtask test [ARGS]    Every test there is; ARGS go to `cargo test` (for instance a test's name)
-  cargo xtask soak [ARGS]    Mixed faults for ten minutes (--minutes N), then a table of the invariants
+  cargo xtask soak [ARGS]    Mixed faults for ten minutes (--minutes N), then a table of the invariants; --full: every fault
+                             test in its full size before
   cargo xtask build          The shared library as it ships: release profile, one crate type, stripped
   cargo xtask header         Write include/svantic.h anew from the doc comments of src/ffi
 ";

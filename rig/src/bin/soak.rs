@@ -11,11 +11,12 @@ use svantic_rig::soak_round;
 use svantic_rig::verdict::{INVARIANTS, Verdict};
 
 const HELP: &str = "\
-usage: soak [--minutes N] [--seed N] [--round-seconds N]
+usage: soak [--minutes N] [--seed N] [--round-seconds N] (and with cargo xtask: --full)
 
   --minutes N         how long to go on (default 10); the running round is finished
   --seed N            one round only, with the dice of this seed
   --round-seconds N   how long a round has load and faults (default 20)
+  --full              cargo xtask only: before that, every fault test in its full size
 
 Ctrl-C ends it after the running round. Exit status 1 means that an invariant was violated.";
 
