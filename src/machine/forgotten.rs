@@ -77,7 +77,7 @@ impl Forgotten {
             self.hashes.remove(hash);
             self.order.pop_front();
         }
-        if self.order.is_empty() {
+        if self.order.is_empty() && self.order.capacity() > 0 {
             // An idle agent keeps nothing.
             *self = Self::default();
         }

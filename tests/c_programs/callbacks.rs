@@ -5,20 +5,9 @@ use svantic_gateway::DispatchRequest;
 
 use crate::compiler;
 use crate::process::{
-    Case, HANG, INSTANCE, Under, assert_clean, error, gateway, result, send, send_args, start,
-    start_under,
+    Case, HANG, INSTANCE, Under, assert_clean, error, gateway, play, result, send, send_args,
+    start, start_under,
 };
-
-/// Runs a case that is connected, dispatched to by `play`, and told to leave.
-fn play(under: Under, source: &str, case: &str, play: impl FnOnce(&svantic_gateway::Gateway)) {
-    let gateway = gateway();
-    let mut case = start_under(under, &gateway, source, case);
-    case.says("connected");
-    play(&gateway);
-    case.tell("leave");
-    case.succeeds();
-    assert_clean(&gateway);
-}
 
 pub(crate) fn answer_in_the_handler_under(under: Under) {
     play(under, "callbacks", "answer_in_the_handler", |gateway| {

@@ -5,21 +5,22 @@ use std::time::Duration;
 use svantic_gateway::{Answer, Snapshot};
 
 use crate::process::{
-    HANG, INSTANCE, Under, assert_clean, gateway, result, run, send, start, start_under,
+    HANG, INSTANCE, Under, assert_clean, gateway, play, result, run, send, start, start_under,
 };
 
 #[test]
 fn one_worker_runs_one_thing_at_a_time() {
-    let gateway = gateway();
-    let mut case = start(&gateway, "delivery_threads", "one_worker");
-    case.says("connected");
-    let sent: Vec<_> = (0..200).map(|_| send(&gateway, "work")).collect();
-    for pending in &sent {
-        assert_eq!(result(pending), "ok");
-    }
-    case.tell("leave");
-    case.succeeds();
-    assert_clean(&gateway);
+    play(
+        Under::Nothing,
+        "delivery_threads",
+        "one_worker",
+        |gateway| {
+            let sent: Vec<_> = (0..200).map(|_| send(gateway, "work")).collect();
+            for pending in &sent {
+                assert_eq!(result(pending), "ok");
+            }
+        },
+    );
 }
 
 /// Answers of one batch leave together; but none waits for a handler behind it that takes long.
@@ -45,16 +46,22 @@ fn quick_answers_do_not_wait_for_a_slow_handler_behind_them() {
 
 #[test]
 fn four_workers_run_four_handlers() {
-    let gateway = gateway();
-    let mut case = start(&gateway, "delivery_threads", "four_workers");
-    case.says("connected");
-    let sent: Vec<_> = (0..4).map(|_| send(&gateway, "together")).collect();
-    for pending in &sent {
-        assert_eq!(result(pending), "ok");
-    }
-    case.tell("leave");
-    case.succeeds();
-    assert_clean(&gateway);
+    play(
+        Under::Nothing,
+        "delivery_threads",
+        "four_workers",
+        |gateway| {
+            let sent: Vec<_> = (0..4).map(|_| send(gateway, "together")).collect();
+            for pending in &sent {
+                assert_eq!(result(pending), "ok");
+            }
+        },
+    );
+}
+
+/// How many heartbeats the gateway has had.
+fn beats(seen: &Snapshot) -> u64 {
+    seen.agent(INSTANCE).map_or(0, |agent| agent.heartbeats)
 }
 
 /// the link and its heartbeats owe nothing to handlers.
@@ -65,7 +72,6 @@ fn handlers_that_block_every_delivery_thread_hold_up_neither_heartbeats_nor_the_
     case.says("connected");
     let sent: Vec<_> = (0..64).map(|_| send(&gateway, "block")).collect();
     case.says("blocked");
-    let beats = |seen: &Snapshot| seen.agent(INSTANCE).map_or(0, |agent| agent.heartbeats);
     let mut before = 0;
     // Long enough for a dead link to be given up once over.
     for _ in 0..60 {
@@ -111,7 +117,6 @@ fn a_handler_that_blocks_the_only_delivery_thread_shows_as_unhealthy_until_it_re
     case.says("blocked");
     sent.extend((0..4).map(|_| send(&gateway, "block")));
     tells("unhealthy");
-    let beats = |seen: &Snapshot| seen.agent(INSTANCE).map_or(0, |agent| agent.heartbeats);
     let mut before = None;
     // Longer than it takes to look again whether they are picked up.
     assert!(gateway.wait_until(HANG, |seen| {

@@ -57,6 +57,17 @@ pub(crate) fn run(source: &str, case: &str) {
     assert_clean(&gateway);
 }
 
+/// Runs a case that is connected, dispatched to by `play`, and told to leave.
+pub(crate) fn play(under: Under, source: &str, case: &str, play: impl FnOnce(&Gateway)) {
+    let gateway = gateway();
+    let mut case = start_under(under, &gateway, source, case);
+    case.says("connected");
+    play(&gateway);
+    case.tell("leave");
+    case.succeeds();
+    assert_clean(&gateway);
+}
+
 impl Case {
     pub(crate) fn spawn(under: Under, gateway: &Gateway, program: &Path, case: &str) -> Self {
         Self::spawn_with(under, gateway, program, case, &[])

@@ -91,12 +91,7 @@ fn a_file_that_breaks_or_goes_leaves_the_link_and_what_was_read() {
     let agent = Agent::connected(&gateway, &json!({"ca_file": ca}));
     fs::remove_file(&ca).unwrap();
     for _ in 0..2 {
-        let session = agent.create_session(0).unwrap();
-        agent.close_session(&session, 0).unwrap();
-        assert!(gateway.abort(agent.id()));
-        agent.enters("reconnecting");
-        agent.enters("connected");
-        agent.serves(&gateway);
+        agent.calls_and_redials(&gateway);
     }
     assert_eq!(warnings(&agent, &ca), 1, "it is told once");
 }

@@ -317,6 +317,16 @@ impl Agent {
         self.history.lock().unwrap().clone()
     }
 
+    /// Makes HTTP calls, loses its link, and serves over the next one.
+    pub(crate) fn calls_and_redials(&self, gateway: &Gateway) {
+        let session = self.create_session(0).unwrap();
+        self.close_session(&session, 0).unwrap();
+        assert!(gateway.abort(self.id()));
+        self.enters("reconnecting");
+        self.enters("connected");
+        self.serves(gateway);
+    }
+
     /// Answers one dispatch of the gateway's with its arguments.
     #[track_caller]
     pub(crate) fn serves(&self, gateway: &Gateway) {
