@@ -1,5 +1,7 @@
 """One behaviour of `svantic._json` with orjson and without."""
 
+# ruff: noqa: UP006, UP035
+
 from __future__ import annotations
 
 import collections
@@ -14,7 +16,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, List, NamedTuple
 
 import pytest
 
@@ -266,6 +268,8 @@ def test_a_pydantic_model_becomes_what_model_dump_says(codec: Any) -> None:
 
     order = Order(when="2026-05-01T08:00:00Z")
     assert json.loads(codec.dumps({"o": [order]})) == {"o": [{"when": "2026-05-01T08:00:00Z", "share": None}]}
+    assert codec.dumps(pydantic.AnyUrl("http://a.example/b")) == b'"http://a.example/b"'
+    assert json.loads(codec.dumps([pydantic.RootModel[List[int]]([1])])) == [[1]]
     with pytest.raises(TypeError, match=r"type is not JSON|ModelMetaclass is not JSON"):
         codec.dumps(Order)
 
@@ -292,6 +296,6 @@ print(_json.dumps(signature.parameters["required"]).decode())
 """
     # -S: no site-packages either.
     done = subprocess.run(
-        [sys.executable, "-S", "-I", "-c", program], capture_output=True, text=True, timeout=60
+        [sys.executable, "-B", "-S", "-I", "-c", program], capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr, done.returncode) == ('["order_id"]\n', "", 0)

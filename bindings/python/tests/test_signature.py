@@ -113,11 +113,13 @@ def test_defaults_are_said_where_json_can_say_them() -> None:
         missing: str = None,  # type: ignore[assignment]
         optional: Optional[str] = None,
         opaque: Any = object(),
+        share: float = float("nan"),
     ): ...
 
     properties = read(handler).parameters["properties"]
     assert properties["size"]["default"] == "big" and properties["due"]["default"] == "2026-05-01"
-    assert "default" not in properties["missing"] and "default" not in properties["opaque"]
+    for name in ("missing", "opaque", "share"):
+        assert "default" not in properties[name]
     assert properties["optional"]["default"] is None
 
 
@@ -279,6 +281,18 @@ def test_annotations_of_local_classes_are_found() -> None:
 
     got = built(handler, {"order": {"lines": [{"sku": "a", "more": {"sku": "b"}}]}})
     assert got == {"order": Order([Line("a", Line("b"))])}
+
+
+class Shop:
+    class Item(TypedDict):
+        sku: str
+
+    def list(self, item: Item, tags: List[str]) -> None: ...
+
+
+def test_annotations_of_a_method_may_name_what_its_class_defines() -> None:
+    schema = read(Shop().list).parameters
+    assert schema["properties"]["item"] == {"$ref": "#/$defs/Item"}
 
 
 def test_unions_with_a_bar_are_evaluated_or_refused_with_advice_where_python_cannot() -> None:
@@ -559,11 +573,33 @@ def test_pydantic_reads_its_models_and_its_errors_hide_the_values() -> None:
 
 
 @needs_pydantic
+def test_a_strict_model_takes_dates_from_json() -> None:
+    class Strict(pydantic.BaseModel, strict=True):
+        due: datetime.date
+
+    assert built(taking(Strict), {"value": {"due": "2026-05-01"}})["value"].due == datetime.date(2026, 5, 1)
+    with pytest.raises(ValueError, match="the parameter `value.due` is not valid: .*date"):
+        built(taking(Strict), {"value": {"due": "sekret"}})
+
+
+@needs_pydantic
 def test_a_pydantic_field_as_default_is_refused() -> None:
     def handler(limit: int = pydantic.Field(5, gt=0)): ...  # type: ignore[no-untyped-def]
 
     with pytest.raises(TypeError, match=r"write `limit: Annotated\[T, Field\(\.\.\.\)\] = default`"):
         read(handler)
+
+
+def test_integers_are_passed_without_a_copy_unless_one_is_written_as_a_float() -> None:
+    def handler(a: int, b: int = 1) -> None: ...
+
+    build = read(handler).build
+    assert build is not None
+    args = {"a": 1, "b": 2}
+    assert build(args) is args
+    assert repr(build({"a": 1, "b": 2.0})) == "{'a': 1, 'b': 2}"
+    with pytest.raises(ValueError, match="the parameter `b` is no integer"):
+        build({"a": 1, "b": 2.5})
 
 
 # --- explicit parameters

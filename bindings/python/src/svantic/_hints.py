@@ -61,11 +61,13 @@ class Scope:
     """Where the names in a handler's annotations are looked up: its module, its closure, and the functions
     around it, which are still running when it is decorated. The nearest wins, as in the code."""
 
-    __slots__ = ("_global_names", "_local_names")
+    __slots__ = ("_class_names", "_global_names", "_local_names")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._global_names: dict[str, Any] = getattr(function, "__globals__", {})
-        self._local_names = self._names_around(function)
+        path = getattr(function, "__qualname__", "").split(".")
+        self._local_names = self._names_around(path)
+        self._class_names = self._names_of_classes(path)
         code = getattr(function, "__code__", None)
         for name, cell in zip(getattr(code, "co_freevars", ()), getattr(function, "__closure__", None) or ()):
             try:
@@ -73,10 +75,9 @@ class Scope:
             except ValueError:  # not bound yet
                 pass
 
-    def _names_around(self, function: Callable[..., Any]) -> dict[str, Any]:
-        parts = getattr(function, "__qualname__", "").split(".")
+    def _names_around(self, path: list[str]) -> dict[str, Any]:
         # "outer" and "inner" of "outer.<locals>.inner.<locals>.handler"
-        around = [name for name, after in zip(parts, parts[1:]) if after == "<locals>"]
+        around = [name for name, after in zip(path, path[1:]) if after == "<locals>"]
         names: dict[str, Any] = {}
         frame = inspect.currentframe() if around else None
         while frame is not None:
@@ -85,11 +86,32 @@ class Scope:
             frame = frame.f_back
         return names
 
+    def _names_of_classes(self, path: list[str]) -> dict[str, Any]:
+        """What the classes around a method define, such as the class of its argument."""
+        names: dict[str, Any] = {}
+        here: Any = None
+        for name in path[:-1]:
+            if here is None:
+                here = self._local_names.get(name, self._global_names.get(name))
+            else:
+                here = vars(here).get(name)
+            if isinstance(here, type):
+                names.update(vars(here))
+            else:
+                here = None
+        return names
+
     def evaluate(self, hint: Any) -> Any:
         """The hint with every name in it looked up. Raises what the look-up raises."""
+        try:
+            return self._get(hint, self._local_names)
+        except NameError:
+            # Last, since a method may be called `list`.
+            return self._get(hint, {**self._class_names, **self._local_names})
+
+    def _get(self, hint: Any, names: dict[str, Any]) -> Any:
         bearer = types.SimpleNamespace(__annotations__={"hint": hint})
-        found = typing.get_type_hints(bearer, self._global_names, self._local_names, include_extras=True)
-        return found["hint"]
+        return typing.get_type_hints(bearer, self._global_names, names, include_extras=True)["hint"]
 
     def class_hints(self, cls: type) -> dict[str, Any]:
         """The evaluated annotations of a class and its bases. Raises what the look-up raises."""

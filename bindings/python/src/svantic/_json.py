@@ -36,6 +36,7 @@ import enum
 import json
 import math
 import os
+import sys
 import uuid
 from typing import Any, Callable
 
@@ -114,6 +115,8 @@ def _default(value: Any) -> Any:
     for base, convert in _BY_BASE:
         if isinstance(value, base):
             return convert(value)
+    if hasattr(kind, "__get_pydantic_core_schema__") and "pydantic_core" in sys.modules:  # a URL and its like
+        return sys.modules["pydantic_core"].to_jsonable_python(value)
     raise TypeError(f"{_type_name(kind)} is not JSON")
 
 

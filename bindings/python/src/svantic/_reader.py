@@ -27,10 +27,10 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, Callable
 
-from . import _hints
+from . import _hints, _json
 from ._hints import Field, Scope, Unsupported
 
-__all__ = ["Misfit", "Reader", "ReaderMaker", "Reading"]
+__all__ = ["Misfit", "Reader", "ReaderMaker", "Reading", "integer"]
 
 Reader = Callable[[Any], Any]
 
@@ -146,7 +146,9 @@ def _exact(kinds: tuple[type, ...], why: str) -> Reader:
     return read
 
 
-def _integer(value: Any) -> int:
+def integer(value: Any) -> int:
+    """Reads an `int`; the one reader that plain arguments need, so it is known by name to those who want to
+    skip it."""
     kind = type(value)
     if kind is int:
         return typing.cast(int, value)
@@ -229,7 +231,7 @@ _KNOWN: dict[Any, Reading] = {
     bool: Reading(_exact((bool,), "is neither true nor false"), True),
     float: Reading(_exact((float, int), "is no number"), True),
     type(None): Reading(_exact((type(None),), "is not null"), True),
-    int: Reading(_integer, False),
+    int: Reading(integer, False),
     datetime.datetime: Reading(
         _text_reader(_datetime, "is no date and time such as 2026-05-01T08:00:00Z"), False
     ),
@@ -380,12 +382,18 @@ def _record_reader(cls: Any, fields: tuple[Field, ...], readings: dict[str, Read
     return read
 
 
+def _validator_from_json(model: Any) -> Reader:
+    return lambda value: model.model_validate_json(_json.dumps(value))
+
+
 def _pydantic_reader(hint: Any) -> Reader:
     import pydantic
 
     validate: Reader
     if isinstance(hint, type) and issubclass(hint, pydantic.BaseModel):
         validate = hint.model_validate
+        if hint.model_config.get("strict"):  # only from JSON does a strict model make dates and their like
+            validate = _validator_from_json(hint)
     else:
         try:
             validate = pydantic.TypeAdapter(hint).validate_python

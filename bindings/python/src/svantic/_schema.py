@@ -65,9 +65,12 @@ class SchemaWriter:
             default = MISSING  # `def f(x: int = None)`: null itself would be refused
         if default is not MISSING:
             try:
-                schema["default"] = _json.loads(_json.dumps(default))
+                said = _json.loads(_json.dumps(default))
             except TypeError:
                 pass  # no JSON, so only Python knows it
+            else:
+                if said is not None or default is None:  # not NaN
+                    schema["default"] = said
         return schema
 
     def _takes_null(self, schema: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Callable
 from . import _hints, _json
 from ._docstring import parameter_descriptions
 from ._hints import MISSING, Field, Scope, Unsupported
-from ._reader import Misfit, Reader, ReaderMaker
+from ._reader import Misfit, Reader, ReaderMaker, integer
 from ._schema import SchemaWriter
 
 __all__ = ["Signature", "signature_of"]
@@ -381,4 +381,19 @@ def _builder(
             raise ValueError(text.encode("utf-8", "replace").decode("utf-8")) from misfit.__cause__
         return keywords
 
-    return build
+    if (
+        kept is not None
+        or dropped
+        or rest_reader is not None
+        or any(read is not integer for read in readers.values())
+    ):
+        return build
+
+    def build_integers(args: dict[str, Any]) -> dict[str, Any]:
+        # Callers hardly ever write 2.0 for 2, so it costs a glance and no copy.
+        for name in readers:
+            if type(args.get(name)) is float:
+                return build(args)
+        return args
+
+    return build_integers
