@@ -253,6 +253,12 @@ def test_one_odd_value_does_not_spoil_a_batch(codec: Any) -> None:
     assert batch[2]["c"] > 10**300
 
 
+@pytest.mark.skipif(not hasattr(sys, "get_int_max_str_digits"), reason="this interpreter writes any int")
+def test_an_integer_that_the_interpreter_does_not_write_is_a_type_error(codec: Any) -> None:
+    with pytest.raises(TypeError, match="a value cannot be written as JSON: .*4300"):
+        codec.dumps([10**5000])
+
+
 @pytest.mark.parametrize("text", ["", "{", "nope", '{"a":1}x', "[1,]"])
 def test_what_is_no_json_text_is_a_value_error(codec: Any, text: str) -> None:
     with pytest.raises(ValueError):

@@ -27,7 +27,7 @@ made plain by `_plain` and encoded again.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import collections
 import collections.abc
 import datetime
@@ -55,7 +55,7 @@ def _enum_value(value: enum.Enum) -> Any:
 
 
 def _base64(value: bytes | bytearray | memoryview) -> str:
-    return base64.b64encode(value).decode("ascii")
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
 # Exact types first: one look-up for what handlers mostly return.
@@ -211,7 +211,11 @@ def _dumps_json(value: Any) -> bytes:
         Exception
     ):  # NaN, a key, a surrogate, or an object that failed: _plain mends it or says where it is
         pass
-    return _encode(_plain(value, "", 0)).encode("utf-8")
+    plain = _plain(value, "", 0)
+    try:
+        return _encode(plain).encode("utf-8")
+    except ValueError as error:  # an int of more digits than the interpreter writes
+        raise TypeError(f"a value cannot be written as JSON: {error}") from error
 
 
 def _int_of_any_length(digits: str) -> int | float:
