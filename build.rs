@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// In the order in which their items stand in the header.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 10] = [
     "status",
     "handles",
     "callback",
@@ -16,6 +16,8 @@ const SOURCES: [&str; 8] = [
     "operations",
     "properties",
     "dispatch",
+    "dispatch_auth",
+    "trace",
 ];
 
 fn main() {
@@ -133,6 +135,6 @@ const MANUAL: &str = "\
  *            svantic_last_error() explains this thread's last failure; the outcome of an _async operation
  *            carries its own explanation. No secret is ever in an error or an event.
  * fork       The library cannot be used in a child that did not exec once svantic_create() has been called:
- *            SVANTIC_STATUS_FORKED. svantic_free() there forgets and touches nothing.
+ *            SVANTIC_STATUS_FORKED. svantic_free() there forgets and touches nothing. What parses text works there.
  * Limits     Configuration and capability specs 1 MiB; frames \"max_frame_bytes\"; ids of dispatches 128 bytes.
  */";

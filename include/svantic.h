@@ -38,7 +38,7 @@
  *            svantic_last_error() explains this thread's last failure; the outcome of an _async operation
  *            carries its own explanation. No secret is ever in an error or an event.
  * fork       The library cannot be used in a child that did not exec once svantic_create() has been called:
- *            SVANTIC_STATUS_FORKED. svantic_free() there forgets and touches nothing.
+ *            SVANTIC_STATUS_FORKED. svantic_free() there forgets and touches nothing. What parses text works there.
  * Limits     Configuration and capability specs 1 MiB; frames "max_frame_bytes"; ids of dispatches 128 bytes.
  */
 
@@ -826,6 +826,60 @@ svantic_status svantic_answer_batch(svantic_mesh *mesh,
                                     const char *answers_json,
                                     size_t answers_len,
                                     uint32_t *out_refused);
+
+/**
+ * Verifies the "svantic_auth" of a dispatch that arrived by HTTP, and accepts each dispatch once.
+ *
+ * `data_json`: the data part of the request as it arrived, {"skill_id","args","svantic_auth":{"scheme","token"},...}.
+ * Give the text itself rather than what a parser made of it: names that stand twice are then noticed.
+ * `options_json`: {"instance_id":"...","signing_secret":"...","shared_secret":"...","clock_skew_s":30,"agent_type":"...",
+ * "tenant_id":"..."}. "instance_id" and at least one of the secrets are required; a scheme without its secret is refused.
+ * "clock_skew_s" (0 to 300) is how wrong the clocks may be. "agent_type" and "tenant_id" are compared when they are given
+ * and the token names them.
+ *
+ * `*out_context_json` becomes {"scheme","tenant_id","agent_type","instance_id","dispatch_id","expires_at"}, which the
+ * caller frees with svantic_string_free(): what the token says (null where it says nothing), "expires_at" in Unix seconds.
+ *
+ * "svantic_jwt": a JWT signed by HS256 with the UTF-8 bytes of "signing_secret", "iss" "svantic-mesh", "aud"
+ * "agent:<instance_id>", not expired, at most 10 minutes to live, at most 8 KiB long, with a "dispatch_id" (the request's,
+ * if that has one). It is accepted once: the library remembers it until it expires, in this process only and for all
+ * callers in it. What is behind it is not signed: the JWT does not bind "args", so TLS has to protect them.
+ * "shared_secret": the token is "shared_secret". It neither expires nor is it good only once; prefer the JWT.
+ *
+ * Any refusal is AUTH, and svantic_last_error() ends with its code: [missing_envelope], [malformed_envelope] (also when
+ * `data_json` is not JSON), [unsupported_scheme], [bad_signature], [expired] (also before "nbf", or more than 10 minutes
+ * ahead), [wrong_issuer], [wrong_audience] (another instance, type, tenant or dispatch), [secret_mismatch], [replayed], or
+ * [replay_table_full] when 100,000 live tokens were accepted: answer that with HTTP 503 and the others with 401.
+ *
+ * Needs no agent. Any thread; never blocks for longer than others take to look up an id. In a forked child it works with
+ * a copy of the parent's memory, unless svantic_create() was called before the fork.
+ *
+ * Returns OK; AUTH; INVALID_ARGUMENT or INVALID_JSON for the options, for NULL and for what is not UTF-8; FORKED.
+ */
+svantic_status svantic_verify_dispatch_auth(const char *data_json,
+                                            const char *options_json,
+                                            char **out_context_json);
+
+/**
+ * Parses a W3C traceparent. `*out_json` becomes {"trace_id","span_id"} (32 and 16 lower-case hex digits; the span is the
+ * caller's), or null if it is malformed, all zero or of another version than 00. The caller frees it with
+ * svantic_string_free().
+ *
+ * Needs no agent. Any thread; never blocks; works in a forked child. Returns OK; INVALID_ARGUMENT for NULL;
+ * INVALID_JSON for what is not UTF-8.
+ */
+svantic_status svantic_parse_traceparent(const char *traceparent,
+                                         char **out_json);
+
+/**
+ * Parses W3C baggage. `*out_json` becomes {"key":"value",...} with decoded values and without properties; a member that is
+ * malformed is left out, and of two with one key the last counts. The caller frees it with svantic_string_free().
+ *
+ * Needs no agent. Any thread; never blocks; works in a forked child. Returns OK; INVALID_ARGUMENT for NULL;
+ * INVALID_JSON for what is not UTF-8.
+ */
+svantic_status svantic_parse_baggage(const char *baggage,
+                                     char **out_json);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -4,10 +4,12 @@
 pub mod agent;
 pub mod config;
 pub mod connector;
+pub mod dispatch_auth;
 pub mod error;
 pub mod ffi;
 pub mod kernel;
 pub mod machine;
 mod net;
 pub mod protocol;
+pub mod replay;
 pub mod runtime;

@@ -85,6 +85,15 @@ impl Fields {
         }
     }
 
+    /// A secret that goes into no header: its UTF-8 bytes are a key.
+    pub(crate) fn key_text(&mut self, key: &str) -> Result<Option<SecretString>, Error> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.into())),
+            Some(_) => Err(self.wrong(key, "a string that is not empty")),
+        }
+    }
+
     /// `true` or `false`.
     pub(crate) fn flag(&mut self, key: &str) -> Result<Option<bool>, Error> {
         match self.take(key) {

@@ -9,6 +9,9 @@ use super::signals;
 use super::status::svantic_status;
 use crate::error::{Error, ErrorKind};
 
+/// The largest document of settings that is accepted: a configuration, a capability, options.
+const MAX_SPEC_BYTES: usize = 1 << 20;
+
 thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
@@ -19,6 +22,11 @@ pub(super) fn guard(body: impl FnOnce() -> Result<(), Error>) -> svantic_status 
     if signals::forked() {
         return failed(&forked());
     }
+    guard_in_any_process(body)
+}
+
+/// The same for what works in a forked child too: it touches nothing but its arguments.
+pub(super) fn guard_in_any_process(body: impl FnOnce() -> Result<(), Error>) -> svantic_status {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => svantic_status::Ok,
         Ok(Err(error)) => failed(&error),
@@ -135,6 +143,21 @@ pub(super) fn check_out<T>(pointer: *mut T, name: &str) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a document of settings that is too large.
+pub(super) fn check_size(json: &str, name: &str) -> Result<(), Error> {
+    if json.len() <= MAX_SPEC_BYTES {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        "TOO_LARGE",
+        format!(
+            "`{name}` has {} bytes, and the limit is {MAX_SPEC_BYTES}",
+            json.len()
+        ),
+    ))
 }
 
 /// `timeout_ms` of an operation: 0 is the configured default.

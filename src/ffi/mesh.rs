@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::{check_out, guard, text, write};
+use super::boundary::{check_out, check_size, guard, text, write};
 use super::callback::{
     EventHandler, Handler, Owned, on_delivery_thread, svantic_event_fn, svantic_free_fn,
     svantic_handler_fn,
@@ -17,9 +17,6 @@ use crate::agent::Capability;
 use crate::config::{self, Config, DeliveryMode};
 use crate::connector::MeshConnector;
 use crate::error::{Error, ErrorKind};
-
-/// The largest configuration or capability that is accepted.
-const MAX_SPEC_BYTES: usize = 1 << 20;
 
 /// The longest farewell: the close handshake, then the call to deregister. Both end by timers of their own.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(7);
@@ -202,20 +199,6 @@ pub extern "C" fn svantic_network_changed(mesh: *mut svantic_mesh) -> svantic_st
         handles::get(mesh)?.connector.network_changed();
         Ok(())
     })
-}
-
-fn check_size(json: &str, name: &str) -> Result<(), Error> {
-    if json.len() <= MAX_SPEC_BYTES {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::InvalidArgument,
-        "TOO_LARGE",
-        format!(
-            "`{name}` has {} bytes, and the limit is {MAX_SPEC_BYTES}",
-            json.len()
-        ),
-    ))
 }
 
 fn pull_has_no_callbacks(name: &str) -> Error {

@@ -4,6 +4,7 @@
 //! Where the platform turns out to differ, one constant in this room changes.
 
 pub mod close_code;
+pub mod dispatch_auth;
 pub mod frame;
 pub mod json_shape;
 pub mod limits;
