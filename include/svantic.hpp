@@ -88,6 +88,32 @@ private:
     std::string request_;
 };
 
+// Verifies the "svantic_auth" of a dispatch that came by HTTP and returns what it says, as JSON; see
+// svantic_verify_dispatch_auth(). Throws AUTH for one that must not be run; what() ends with the reason's code.
+inline std::string verify_dispatch_auth(const std::string &data_json, const std::string &options_json) {
+    // The text would end at a NUL for the library, and not for who reads it next.
+    if (data_json.find('\0') != data_json.npos) {
+        throw Error(SVANTIC_STATUS_AUTH, "the data part of the dispatch holds a NUL [malformed_envelope]");
+    }
+    char *context = nullptr;
+    detail::check(svantic_verify_dispatch_auth(data_json.c_str(), options_json.c_str(), &context));
+    return detail::take(context);
+}
+
+// {"trace_id","span_id"}, or "null" if it is malformed.
+inline std::string parse_traceparent(const std::string &traceparent) {
+    char *json = nullptr;
+    detail::check(svantic_parse_traceparent(traceparent.c_str(), &json));
+    return detail::take(json);
+}
+
+// {"key":"value",...}
+inline std::string parse_baggage(const std::string &baggage) {
+    char *json = nullptr;
+    detail::check(svantic_parse_baggage(baggage.c_str(), &json));
+    return detail::take(json);
+}
+
 // An agent and its connection to the mesh. Moves, does not copy. Its end is svantic_free(): call disconnect()
 // first for a graceful one.
 class MeshConnector {

@@ -146,7 +146,7 @@ pub fn to_json(verified: &Verified) -> Value {
 }
 
 fn exposed(secret: Option<&SecretString>) -> Option<&str> {
-    secret.map(|secret| secret.expose_secret())
+    secret.map(SecretString::expose_secret)
 }
 
 fn error(refusal: Refusal) -> Error {
@@ -180,8 +180,8 @@ mod tests {
     }
 
     fn show(verifier: &mut Verifier, id: &str, unix: Duration, mono: u64) -> Result<(), Error> {
-        let verified = verify(&dispatch(id), &options(), &verifier.comparison, unix)?;
-        verifier.admit(&verified, Duration::from_secs(mono))
+        let dispatch = verify(&dispatch(id), &options(), &verifier.comparison, unix)?;
+        verifier.admit(&dispatch, Duration::from_secs(mono))
     }
 
     fn code(result: Result<(), Error>) -> String {
@@ -193,8 +193,8 @@ mod tests {
     fn the_context_is_what_the_token_says() {
         let verifier = Verifier::new().unwrap();
         let json = |data: &str| {
-            let verified = verify(data, &options(), &verifier.comparison, AT_NOW).unwrap();
-            to_json(&verified)
+            let dispatch = verify(data, &options(), &verifier.comparison, AT_NOW).unwrap();
+            to_json(&dispatch)
         };
         assert_eq!(
             json(&dispatch("d7")),
@@ -235,10 +235,10 @@ mod tests {
                     scope.spawn(|| {
                         let comparison = verifier.lock().unwrap().comparison_key();
                         barrier.wait();
-                        let dispatch = dispatch("d");
-                        let verified = verify(&dispatch, &options(), &comparison, AT_NOW).unwrap();
+                        let data = dispatch("d");
+                        let dispatch = verify(&data, &options(), &comparison, AT_NOW).unwrap();
                         let mut verifier = verifier.lock().unwrap();
-                        usize::from(verifier.admit(&verified, Duration::ZERO).is_ok())
+                        usize::from(verifier.admit(&dispatch, Duration::ZERO).is_ok())
                     })
                 })
                 .collect();
@@ -251,10 +251,10 @@ mod tests {
     fn a_clock_moved_back_an_hour_revives_nothing_whenever_it_is_looked_at() {
         let mut verifier = Verifier::new().unwrap();
         assert_eq!(code(show(&mut verifier, "d", AT_NOW, 0)), "accepted");
-        let hour = Duration::from_hours(1);
+        let an_hour_back = Duration::from_secs(NOW - 3600);
         for minute in 0..70 {
             let passed = Duration::from_mins(minute);
-            let shown = show(&mut verifier, "d", AT_NOW - hour + passed, minute * 60);
+            let shown = show(&mut verifier, "d", an_hour_back + passed, minute * 60);
             assert!(
                 ["replayed", "expired"].contains(&code(shown).as_str()),
                 "minute {minute}"
@@ -282,8 +282,8 @@ mod tests {
         assert_eq!(code(show(&mut verifier, "a", AT_NOW, 89)), "replayed");
         let claims = with("exp", &(NOW + 120).to_string());
         let later = data("svantic_jwt", &signed(HEADER, claims));
-        let verified = verify(&later, &options(), &verifier.comparison, AT_NOW).unwrap();
-        assert!(verifier.admit(&verified, Duration::from_secs(90)).is_ok());
+        let dispatch = verify(&later, &options(), &verifier.comparison, AT_NOW).unwrap();
+        assert!(verifier.admit(&dispatch, Duration::from_secs(90)).is_ok());
     }
 
     #[test]
@@ -294,8 +294,8 @@ mod tests {
         };
         let shared = data("shared_secret", "hush");
         for _ in 0..2 {
-            let verified = verify(&shared, &options(), &verifier.comparison, AT_NOW).unwrap();
-            assert!(verifier.admit(&verified, Duration::ZERO).is_ok());
+            let dispatch = verify(&shared, &options(), &verifier.comparison, AT_NOW).unwrap();
+            assert!(verifier.admit(&dispatch, Duration::ZERO).is_ok());
         }
     }
 

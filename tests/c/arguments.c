@@ -11,6 +11,7 @@
     } while (0)
 
 static const char good_config[] = JSON({"name": "tester", "description": "d"});
+static const char good_options[] = JSON({"instance_id": "i", "shared_secret": "hush"});
 static const char good_spec[] = JSON({"name": "spec", "description": "d"});
 
 static void null_handle(void) {
@@ -71,6 +72,7 @@ static void null_pointers(void) {
     svantic_mesh *mesh = create("");
     svantic_mesh *pulling = create_pulling();
     svantic_mesh *created = mesh;
+    char *text = NULL;
     CHECK_NAMES(svantic_create(NULL, &created), "config_json");
     CHECK(created == mesh);
     CHECK_NAMES(svantic_create(good_config, NULL), "out_mesh");
@@ -96,6 +98,14 @@ static void null_pointers(void) {
     CHECK_NAMES(svantic_reject(mesh, "d", "CODE", NULL), "message");
     CHECK_NAMES(svantic_answer_batch(mesh, NULL, 0, NULL), "answers_json");
     CHECK_NAMES(svantic_answer_batch(mesh, NULL, 10, NULL), "answers_json");
+    CHECK_NAMES(svantic_verify_dispatch_auth(NULL, good_options, &text), "data_json");
+    CHECK_NAMES(svantic_verify_dispatch_auth("{}", NULL, &text), "options_json");
+    CHECK_NAMES(svantic_verify_dispatch_auth("{}", good_options, NULL), "out_context_json");
+    CHECK_NAMES(svantic_parse_traceparent(NULL, &text), "traceparent");
+    CHECK_NAMES(svantic_parse_traceparent("", NULL), "out_json");
+    CHECK_NAMES(svantic_parse_baggage(NULL, &text), "baggage");
+    CHECK_NAMES(svantic_parse_baggage("", NULL), "out_json");
+    CHECK(text == NULL);
     /* What may be NULL. */
     CHECK_OK(svantic_on_event(mesh, NULL, NULL, NULL));
     CHECK_OK(svantic_answer_batch(mesh, "[]", 2, NULL));
@@ -124,6 +134,9 @@ static void misaligned_pointers(void) {
     CHECK_NAMES(svantic_get_instance_id(mesh, odd), "out_instance_id");
     CHECK_NAMES(svantic_get_agent_card(mesh, odd), "out_card_json");
     CHECK_NAMES(svantic_get_snapshot(mesh, odd), "out_snapshot_json");
+    CHECK_NAMES(svantic_verify_dispatch_auth("{}", good_options, odd), "out_context_json");
+    CHECK_NAMES(svantic_parse_traceparent("", odd), "out_json");
+    CHECK_NAMES(svantic_parse_baggage("", odd), "out_json");
     /* An item waits, and must still be there afterwards. */
     CHECK_OK(svantic_refresh_token_async(pulling, "a.jwt.token", 0, NULL, (void *)(uintptr_t)7));
     CHECK_NAMES(svantic_next(pulling, 0, odd), "out_item_json");
@@ -159,6 +172,10 @@ static void invalid_utf8(void) {
     CHECK_STATUS(svantic_reject(mesh, "d", bad, "no"), INVALID_JSON);
     CHECK_STATUS(svantic_reject(mesh, "d", NULL, bad), INVALID_JSON);
     CHECK_STATUS(svantic_answer_batch(mesh, bad, strlen(bad), NULL), INVALID_JSON);
+    CHECK_STATUS(svantic_verify_dispatch_auth(bad, good_options, &text), INVALID_JSON);
+    CHECK_STATUS(svantic_verify_dispatch_auth("{}", bad, &text), INVALID_JSON);
+    CHECK_STATUS(svantic_parse_traceparent(bad, &text), INVALID_JSON);
+    CHECK_STATUS(svantic_parse_baggage(bad, &text), INVALID_JSON);
     CHECK(created == NULL && text == NULL);
     svantic_free(mesh);
 }
@@ -176,6 +193,14 @@ static void out_of_range(void) {
     CHECK_NAMES(svantic_reject(mesh, "d", "", "no"), "code");
     CHECK_NAMES(svantic_reject(mesh, "d", "NEW\nLINE", "no"), "code");
     CHECK_NAMES(svantic_reject(mesh, "d", long_code, "no"), "code");
+    text = NULL;
+    CHECK_NAMES(svantic_verify_dispatch_auth("{}", "{}", &text), "instance_id");
+    CHECK_NAMES(svantic_verify_dispatch_auth("{}", JSON({"instance_id": "i"}), &text), "signing_secret");
+    CHECK_NAMES(svantic_verify_dispatch_auth("{}", JSON({"instance_id": "i", "shared_secret": "hush", "clock_skew_s": 301}), &text),
+                "clock_skew_s");
+    CHECK_NAMES(svantic_verify_dispatch_auth("{}", JSON({"instance_id": "i", "shared_sceret": "hush"}), &text),
+                "shared_secret");
+    CHECK(strstr(svantic_last_error(), "hush") == NULL && text == NULL);
     CHECK_STATUS(svantic_refresh_token(mesh, "not a token", 0), INVALID_ARGUMENT);
     CHECK_STATUS(svantic_refresh_token(mesh, "", 0), INVALID_ARGUMENT);
     CHECK_STATUS(svantic_refresh_token_async(mesh, "new\nline", 0, never_done, NULL), INVALID_ARGUMENT);

@@ -3,6 +3,8 @@
 #include "every_function.h"
 #include "mesh.h"
 
+static const char good_options[] = JSON({"instance_id": "i", "shared_secret": "hush"});
+
 #define NAMED "\"name\":\"tester\",\"description\":\"d\""
 
 static void refuse_config(const char *json, svantic_status expected, const char *said) {
@@ -61,12 +63,21 @@ static void deep_json(void) {
     CHECK_STATUS(svantic_define_capability(mesh, json, never_run, NULL, never_free), INVALID_JSON);
     CHECK_STATUS(svantic_create_session(mesh, json, 0, &text), INVALID_JSON);
     CHECK_STATUS(svantic_answer_batch(mesh, json, DEPTH, NULL), INVALID_JSON);
+    CHECK_STATUS(svantic_verify_dispatch_auth(json, good_options, &text), AUTH);
+    CHECK_STATUS(svantic_verify_dispatch_auth("{}", json, &text), INVALID_JSON);
+    strcpy(json, "{\"svantic_auth\":");
+    at = strlen(json);
+    memset(json + at, '[', DEPTH);
+    memset(json + at + DEPTH, ']', DEPTH);
+    strcpy(json + at + 2 * DEPTH, "}");
+    CHECK_STATUS(svantic_verify_dispatch_auth(json, good_options, &text), AUTH);
     svantic_free(mesh);
     free(json);
 }
 
 static void huge_json(void) {
     enum { SIZE = 2 << 20 };
+    char *text = NULL;
     char *json = malloc(SIZE + 1);
     svantic_mesh *mesh = create("");
     CHECK(json != NULL);
@@ -75,6 +86,8 @@ static void huge_json(void) {
     json[SIZE] = '\0';
     refuse_config(json, SVANTIC_STATUS_INVALID_ARGUMENT, "1048576");
     CHECK_STATUS(svantic_define_capability(mesh, json, never_run, NULL, never_free), INVALID_ARGUMENT);
+    CHECK_STATUS(svantic_verify_dispatch_auth("{}", json, &text), INVALID_ARGUMENT);
+    CHECK(text == NULL);
     json[1 << 20] = '\0'; /* the limit itself is allowed */
     CHECK_OK(svantic_define_capability(mesh, json, never_run, NULL, NULL));
     svantic_free(mesh);

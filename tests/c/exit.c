@@ -140,6 +140,7 @@ static void fork_after_connect(void) {
     svantic_mesh *mesh = create("");
     svantic_mesh *pulling = create("\"delivery\":\"pull\",\"instance_id\":\"pulling\"");
     svantic_mesh *unused = NULL;
+    char *text = NULL;
     pid_t child;
     int status;
     define(mesh, "echo", answer_ok, mesh);
@@ -155,6 +156,12 @@ static void fork_after_connect(void) {
         CHECK(svantic_abi_version() == SVANTIC_ABI_VERSION);
         CHECK_SAME(svantic_status_name(6), "SVANTIC_STATUS_FORKED");
         CHECK(*svantic_version() != '\0');
+        CHECK_STATUS(svantic_verify_dispatch_auth("{}", JSON({"instance_id": "i", "shared_secret": "s"}), &text), FORKED);
+        CHECK(text == NULL);
+        CHECK_OK(svantic_parse_traceparent("", &text)); /* these two know nothing but their argument */
+        svantic_string_free(text);
+        CHECK_OK(svantic_parse_baggage("", &text));
+        svantic_string_free(text);
         svantic_string_free(NULL);
         svantic_free(mesh);
         svantic_free(mesh);

@@ -7,6 +7,7 @@ mod callbacks;
 mod compiler;
 mod cpp;
 mod delivery_threads;
+mod dispatch_auth;
 mod exit;
 mod life_cycle;
 mod process;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::process::{Under, assert_clean, gateway, start_under};
-use crate::{callbacks, delivery_threads, life_cycle, pull};
+use crate::{callbacks, delivery_threads, dispatch_auth, life_cycle, pull};
 
 /// Whether valgrind is there. In CI it must be.
 fn installed() -> bool {
@@ -43,6 +43,8 @@ cases!(
     user_data_is_released_once: delivery_threads::user_data_is_released_once_under,
     items: pull::items_under,
     batches: pull::batches_under,
+    dispatches_are_verified: dispatch_auth::good_then_replayed_under,
+    forged_dispatches: dispatch_auth::forged_under,
     an_epoll_loop_serves_a_thousand: pull::epoll_loop_under,
 );
 

@@ -115,6 +115,14 @@ int main() {
     Later later;
     std::thread answering;
     throws(SVANTIC_STATUS_INVALID_JSON, [] { svantic::MeshConnector mesh("{"); });
+    const std::string options = R"({"instance_id":"i1","shared_secret":"hush"})";
+    const std::string shared = R"({"svantic_auth":{"scheme":"shared_secret","token":"hush"}})";
+    require(svantic::verify_dispatch_auth(shared, options).find("\"i1\"") != std::string::npos, "the context");
+    throws(SVANTIC_STATUS_AUTH, [&] { svantic::verify_dispatch_auth("{}", options); });
+    throws(SVANTIC_STATUS_AUTH, [&] { svantic::verify_dispatch_auth(shared + '\0', options); });
+    throws(SVANTIC_STATUS_INVALID_ARGUMENT, [&] { svantic::verify_dispatch_auth(shared, "{}"); });
+    require(svantic::parse_traceparent("x") == "null", "no traceparent");
+    require(svantic::parse_baggage("a=b") == R"({"a":"b"})", "baggage");
     live(later, answering);
     throws(SVANTIC_STATUS_INVALID_HANDLE, [&] { later.dispatch->resolve("1"); });
     return svantic_shutdown(5000);

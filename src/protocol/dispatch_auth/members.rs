@@ -82,7 +82,7 @@ mod tests {
             r#"{"a":1,"\u0061":1}"#,
             r#"{"a":1,}"#,
             r#"{"a":1} {}"#,
-            r#"{'a':1}"#,
+            r"{'a':1}",
         ] {
             assert!(Members::read(json).is_none(), "{json}");
         }

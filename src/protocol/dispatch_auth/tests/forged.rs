@@ -4,6 +4,7 @@ use super::*;
 use Code::{BadSignature, Expired, MalformedEnvelope, WrongAudience, WrongIssuer};
 
 /// Properly signed, so that only the claims can give them away.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn forged_claims() -> Vec<(String, Code)> {
     let mut forged = vec![
         (String::new(), MalformedEnvelope),
@@ -198,6 +199,7 @@ const FORGED_HEADERS: &[(&str, Code)] = &[
 ];
 
 /// Whose text or signature is not right.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn forged_texts() -> Vec<(String, Code)> {
     let good = good_token();
     let parts: Vec<_> = good.split('.').collect();
