@@ -1,0 +1,226 @@
+"""What the synchronous and the asyncio connector have alike: their options, and all that answers at once."""
+
+from __future__ import annotations
+
+import enum
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any, Mapping
+
+from . import _json
+from ._options import Options
+from ._session import CLOSED, FAILED, Session
+from .errors import SvanticError
+
+if TYPE_CHECKING:
+    from .agent import Agent, Capability
+
+
+class ConnectorState(enum.IntEnum):
+    """Where a connector is."""
+
+    idle = 0
+    """Created, or back after a first connect that failed."""
+    connecting = 1
+    """On the way to the first link."""
+    connected = 2
+    """Dispatches can arrive."""
+    reconnecting = 3
+    """The link was lost and is being made again; answers are kept and sent when it is back."""
+    closed = 4
+    """Ended by a disconnect. Final."""
+    draining = 5
+    """A disconnect is under way: no new dispatches, running ones are being finished."""
+    blocked = 6
+    """The mesh refuses the token, or another process has taken the instance id."""
+    failed = 7
+    """Given up for a cause that no retry mends. Final."""
+
+
+_TRANSPORT_WORDS = {
+    "idle": "disconnected",
+    "authenticating": "authenticating",
+    "registering": "authenticating",
+    "dialing": "connecting",
+    "handshaking": "connecting",
+    "ready": "ready",
+    "suspect": "ready",
+    "closing": "closing",
+    "closed": "closed",
+    "failed": "closed",
+}
+
+
+class WsTransport:
+    """How the WebSocket is, as of the moment when it was asked for."""
+
+    __slots__ = ("attempts", "connection", "state")
+
+    state: str
+    """``disconnected``, ``connecting``, ``authenticating``, ``ready``, ``closing`` or ``closed``."""
+    connection: int | None
+    """The number of the open connection, counted from 1; ``None`` when there is none."""
+    attempts: int
+    """Failed attempts since the last connection."""
+
+    def __init__(self, snapshot: Mapping[str, Any]) -> None:
+        self.state = _TRANSPORT_WORDS.get(snapshot.get("link", ""), "disconnected")
+        self.connection = (snapshot.get("connection") or {}).get("no")
+        self.attempts = snapshot.get("backoff_attempts") or 0
+
+    def __repr__(self) -> str:
+        return f"<svantic.WsTransport {self.state}>"
+
+
+class Health:
+    """Whether the connector lives, and whether work can arrive."""
+
+    __slots__ = ("live", "ready", "reason")
+
+    live: bool
+    """The library's thread runs and is on time."""
+    ready: bool
+    """Dispatches can arrive and are picked up."""
+    reason: str | None
+    """A sentence, when not ready."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self.live, self.ready, self.reason = fields["live"], fields["ready"], fields.get("reason")
+
+    def __repr__(self) -> str:
+        return f"<svantic.Health live={self.live} ready={self.ready} reason={self.reason!r}>"
+
+
+class Face:
+    """The part of a connector that never waits. Any thread. After ``close()`` all but ``state``, ``connected`` and
+    ``agent`` raise ClosedError; in a forked child everything raises ForkedError."""
+
+    def __init__(self, agent: Agent, options: Mapping[str, Any]) -> None:
+        chosen = Options(agent, options)
+        self._agent = agent
+        self._options = chosen
+        self._session = session = Session(chosen.config, chosen.redact)
+        try:
+            agent._attach(self)
+        except BaseException:
+            session.free()
+            raise
+        self._finalizer = weakref.finalize(self, _forgotten, session, agent.name)
+        self._finalizer.atexit = False  # at exit svantic_shutdown() ends everything at once
+
+    def _define(self, capability: Capability) -> None:
+        self._session.define(capability)
+
+    def _takes_capabilities(self) -> bool:
+        session = self._session
+        return session.mesh.handle is not None and session.state() not in (CLOSED, FAILED)
+
+    @property
+    def agent(self) -> Agent:
+        """The agent that this connector speaks for."""
+        return self._agent
+
+    @property
+    def state(self) -> ConnectorState:
+        """Where the connector is; after ``close()``, how it ended."""
+        return ConnectorState(self._session.state())
+
+    @property
+    def connected(self) -> bool:
+        """Whether a registration is active. During an outage it stays true."""
+        session = self._session
+        if session.mesh.handle is None:
+            return False
+        return session.mesh.connected()
+
+    @property
+    def svantic_url(self) -> str:
+        """The mesh's base URL."""
+        return self._text("svantic_url")
+
+    @property
+    def token(self) -> str:
+        """The JWT in use. A secret: keep it out of logs. Raises InvalidStateError while there is none."""
+        return self._text("token")
+
+    @property
+    def deployment_mode(self) -> str:
+        """``"connected"`` or ``"hosted"``."""
+        return self._text("deployment_mode")
+
+    @property
+    def instance_id(self) -> str:
+        """The id of this instance, given or generated."""
+        return self._text("instance_id")
+
+    @property
+    def agent_card(self) -> dict[str, Any]:
+        """The A2A agent card with today's capabilities."""
+        return self._object("agent_card")
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counters since the connector was made."""
+        counters: dict[str, Any] = self.snapshot()["counters"]
+        return counters
+
+    @property
+    def health(self) -> Health:
+        """Whether the connector lives, and whether work can arrive."""
+        return Health(self.snapshot()["health"])
+
+    @property
+    def ws_transport(self) -> WsTransport:
+        """How the WebSocket is now."""
+        return WsTransport(self.snapshot())
+
+    def snapshot(self) -> dict[str, Any]:
+        """What is worth knowing when looking for a fault, without secrets. The keys may grow; the header lists them."""
+        return self._object("snapshot")
+
+    def network_changed(self) -> None:
+        """Says that the network may be another, such as after a VPN came up. Never needed: it only saves time."""
+        self._session.check_open()
+        self._session.mesh.network_changed()
+
+    def _text(self, name: str) -> str:
+        self._session.check_open()
+        return self._session.mesh.text(name).decode()
+
+    def _object(self, name: str) -> dict[str, Any]:
+        self._session.check_open()
+        found: dict[str, Any] = _json.loads(self._session.mesh.text(name))
+        return found
+
+    def __repr__(self) -> str:
+        try:
+            state = self.state.name
+        except SvanticError as error:
+            state = error.code.lower()
+        return f"<{type(self).__module__}.{type(self).__qualname__} of {self._agent.name!r}, {state}>"
+
+
+def _forgotten(session: Session, name: str) -> None:
+    """Runs when a connector is collected. Starts what is to be done, and waits for nothing."""
+    import os
+
+    if session.mesh.handle is None or os.getpid() != session.process:
+        return
+    if session.ended:
+        session.free()
+        return
+    state = session.state()
+    if state in (CLOSED, FAILED):
+        session.abandoned = True  # whoever takes the last item frees it
+        return
+    if state != 0:
+        warnings.warn(
+            f"the connector of agent {name!r} was never disconnected; use it in a with block, or call close()",
+            ResourceWarning,
+            stacklevel=2,
+        )
+    session.abandoned = True
+    try:
+        session.mesh.disconnect(0, 0)
+    except SvanticError:
+        session.free()

@@ -1,0 +1,158 @@
+"""One native handle: JSON and bytes in and out, a status becomes an exception. Knows no threads and no waiting."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Mapping
+
+from . import _json
+from ._library import library
+from .errors import SvanticError, closed, from_fields, from_status
+
+MAX_ITEMS = 256
+"""The most items that one batch takes: enough to spread the cost of a crossing, few enough to answer early."""
+
+_OK, _INVALID_HANDLE, _TIMEOUT, _CANCELLED = 0, 2, 20, 21
+
+# With the GIL held: for calls that never block. The library's threads never take the GIL (nothing calls back into
+# Python), so whoever holds a lock of the library cannot be waiting for this thread, and gives it up in microseconds.
+_HOLD_GIL_BELOW_BYTES = 64 << 10
+
+
+def last_error(status: int, cls: type[SvanticError] | None = None) -> SvanticError:
+    """The exception for this thread's last failed call, which returned ``status``."""
+    lib = library()
+    if status == _INVALID_HANDLE:
+        return closed()
+    detail = getattr(lib, "svantic_last_error_json", None)
+    text = detail() if detail is not None else b""
+    if text:
+        fields: Mapping[str, Any] = _json.loads(text)
+        return from_fields(fields, cls)
+    message = lib.svantic_last_error().decode("utf-8", "replace")
+    return (cls or from_status(status))(message or f"status {status}", status=status)
+
+
+def check(status: int) -> None:
+    """Raises what a call that did not return OK stands for."""
+    if status != _OK:
+        raise last_error(status)
+
+
+class Mesh:
+    """A handle of ``svantic_create``, in pull delivery. Any thread; a call on a freed one raises ClosedError."""
+
+    __slots__ = ("_answer_holding", "_answer_releasing", "_library", "handle")
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._library = lib = library()
+        handle = ctypes.c_void_p()
+        check(lib.svantic_create(_json.dumps(config), ctypes.byref(handle)))
+        self.handle: int | None = handle.value
+        self._answer_releasing = lib.svantic_answer_batch
+        # The same function behind the other convention.
+        self._answer_holding = ctypes.PYFUNCTYPE(
+            ctypes.c_int32, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p
+        )(("svantic_answer_batch", lib))
+
+    def define_capability(self, spec: Mapping[str, Any]) -> None:
+        """Adds a capability; the mesh learns of it with connect or re_register."""
+        check(self._library.svantic_define_capability(self.handle, _json.dumps(spec), None, None, None))
+
+    def connect(self, timeout_ms: int, tag: int) -> None:
+        """Starts to connect; the outcome comes as an item with this tag."""
+        check(self._library.svantic_connect_async(self.handle, timeout_ms, None, tag))
+
+    def disconnect(self, timeout_ms: int, tag: int) -> None:
+        """Starts to disconnect; the outcome comes as an item with this tag."""
+        check(self._library.svantic_disconnect_async(self.handle, timeout_ms, None, tag))
+
+    def re_register(self, timeout_ms: int, tag: int) -> None:
+        """Starts to announce today's capabilities."""
+        check(self._library.svantic_re_register_async(self.handle, timeout_ms, None, tag))
+
+    def refresh_token(self, timeout_ms: int, tag: int) -> None:
+        """Starts to exchange the credentials for a new token."""
+        check(self._library.svantic_refresh_token_async(self.handle, None, timeout_ms, None, tag))
+
+    def give_token(self, jwt: str) -> None:
+        """Replaces the token. Never waits."""
+        check(self._library.svantic_refresh_token(self.handle, jwt.encode(), 0))
+
+    def create_session(self, options: Mapping[str, Any] | None, timeout_ms: int, tag: int) -> None:
+        """Starts to open a session."""
+        text = None if options is None else _json.dumps(options)
+        check(self._library.svantic_create_session_async(self.handle, text, timeout_ms, None, tag))
+
+    def close_session(self, session_id: str, timeout_ms: int, tag: int) -> None:
+        """Starts to close a session."""
+        text = session_id.encode()
+        check(self._library.svantic_close_session_async(self.handle, text, timeout_ms, None, tag))
+
+    def cancel(self, tag: int) -> None:
+        """Ends the operation that was started with this tag, if it is still pending."""
+        cancel = getattr(self._library, "svantic_cancel", None)
+        if cancel is not None:
+            cancel(self.handle, tag)
+
+    def network_changed(self) -> None:
+        """Says that the network may be another."""
+        check(self._library.svantic_network_changed(self.handle))
+
+    def next_batch(self, timeout_ms: int) -> bytes | None:
+        """The next items as a JSON array; ``b""`` when there is none in time, ``None`` when there will be none again."""
+        text, length = ctypes.c_void_p(), ctypes.c_size_t()
+        status = self._library.svantic_next_batch(
+            self.handle, MAX_ITEMS, timeout_ms, ctypes.byref(text), ctypes.byref(length)
+        )
+        if status == _OK:
+            address = text.value
+            items = ctypes.string_at(address, length.value)
+            self._library.svantic_string_free(address)
+            return items
+        if status == _TIMEOUT:
+            return b""
+        if status in (_CANCELLED, _INVALID_HANDLE):
+            return None
+        raise last_error(status)
+
+    def answer_batch(self, answers: bytes) -> bool:
+        """Ends many dispatches; ``False`` when the text was refused as a whole, and nothing was answered."""
+        length = len(answers)
+        answer = self._answer_holding if length < _HOLD_GIL_BELOW_BYTES else self._answer_releasing
+        status: int = answer(self.handle, answers, length, None)
+        # A handle that was freed meanwhile: whoever asked no longer wants the answers.
+        return status in (_OK, _INVALID_HANDLE, _CANCELLED)
+
+    def notify_fd(self) -> int:
+        """A descriptor that is readable while items wait, and the caller's to close."""
+        descriptor = ctypes.c_int()
+        check(self._library.svantic_notify_fd(self.handle, ctypes.byref(descriptor)))
+        return descriptor.value
+
+    def state(self) -> int:
+        """Where the connector is."""
+        state = ctypes.c_int32()
+        check(self._library.svantic_get_state(self.handle, ctypes.byref(state)))
+        return state.value
+
+    def connected(self) -> bool:
+        """Whether a registration is active."""
+        connected = ctypes.c_bool()
+        check(self._library.svantic_get_connected(self.handle, ctypes.byref(connected)))
+        return connected.value
+
+    def text(self, name: str) -> bytes:
+        """The string of ``svantic_get_<name>``."""
+        out = ctypes.c_void_p()
+        check(getattr(self._library, f"svantic_get_{name}")(self.handle, ctypes.byref(out)))
+        address = out.value
+        try:
+            return ctypes.string_at(address) if address else b""
+        finally:
+            self._library.svantic_string_free(address)
+
+    def free(self) -> None:
+        """Ends the agent, if it has not ended, and frees the handle. May wait up to 7 s for one that has not."""
+        handle, self.handle = self.handle, None
+        self._library.svantic_free(handle)

@@ -1,0 +1,84 @@
+"""How a dispatch becomes a call of a handler, and what all that run handlers share."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Callable
+
+from ._answers import Answers
+from .context import Context
+
+if TYPE_CHECKING:
+    from .agent import Capability
+
+SLOW_SECONDS = 0.001
+"""A handler that took longer is given a thread of its own the next time."""
+
+
+class Served:
+    """A capability as a connector calls it."""
+
+    __slots__ = ("build", "context_name", "handler", "inline", "is_coroutine", "name", "plain", "slow")
+
+    def __init__(self, capability: Capability) -> None:
+        signature = capability.signature
+        self.name = capability.name
+        self.handler: Callable[..., Any] = capability.handler
+        self.build = signature.build
+        self.context_name = signature.wants_context
+        self.is_coroutine = signature.is_coroutine
+        self.inline = capability.inline
+        # Nothing to prepare: args go to the handler as they are.
+        self.plain = self.build is None and self.context_name is None and not self.is_coroutine
+        self.slow = False
+
+
+class Serving:
+    """What is running: contexts and tasks by dispatch id, and what was cancelled before it started."""
+
+    __slots__ = ("answers", "cancelled", "received", "running", "served")
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+        self.served: dict[str, Served] = {}
+        self.running: dict[str, Callable[[], object]] = {}
+        self.cancelled: set[str] = set()
+        self.received = 0.0
+
+    def arguments(self, item: dict[str, Any], served: Served) -> dict[str, Any]:
+        """The keyword arguments for a handler that is not ``plain``. Raises what building them raises."""
+        arguments: dict[str, Any] = item["args"]
+        if served.build is not None:
+            arguments = served.build(arguments)
+        if served.context_name is not None:
+            context = Context(item, item.get("received") or time.monotonic())
+            self.running[item["dispatch_id"]] = context._cancel
+            arguments = {**arguments, served.context_name: context}
+        return arguments
+
+    def cancel(self, dispatch_id: str) -> None:
+        """The mesh no longer wants this answer."""
+        cancel = self.running.get(dispatch_id)
+        if cancel is None:
+            self.cancelled.add(dispatch_id)  # it may still wait for a thread
+        else:
+            cancel()
+
+    def run(self, item: dict[str, Any], served: Served) -> None:
+        """Runs a plain function and adds its answer. An exception that ends a thread is answered and raised again."""
+        dispatch_id = item["dispatch_id"]
+        try:
+            if served.plain:
+                result = served.handler(**item["args"])
+            else:
+                result = served.handler(**self.arguments(item, served))
+            self.answers.add((dispatch_id, result, served.name))
+        except Exception as error:
+            self.answers.fail(dispatch_id, served.name, error)
+        except BaseException as error:
+            self.answers.fail(dispatch_id, served.name, error)
+            self.answers.flush()
+            raise
+        finally:
+            if served.context_name is not None:
+                self.running.pop(dispatch_id, None)

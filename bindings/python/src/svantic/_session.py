@@ -1,0 +1,177 @@
+"""What both faces share of a connector: its handle, its pending operations, and where each item goes.
+
+It holds no reference to the connector, so that a forgotten one can be collected while the threads here still run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from typing import TYPE_CHECKING, Any, Callable, Mapping
+
+from . import _json
+from ._answers import Answers
+from ._mesh import Mesh
+from ._serving import Served, Serving
+from .errors import OperationCancelledError, SvanticError, closed, from_fields
+from .events import Event, EventName
+
+if TYPE_CHECKING:
+    from .agent import Capability
+
+Settle = Callable[[Any, "SvanticError | None"], None]
+"""Takes the outcome of an operation: its result, or its error."""
+
+CLOSED, FAILED = 4, 7
+
+
+class Session:
+    """One native handle in use. The face that owns it sets the hooks below before it connects."""
+
+    def __init__(self, config: Mapping[str, Any], redact: bool) -> None:
+        self.mesh = Mesh(config)
+        self.answers = Answers(self.mesh, redact)
+        self.serving = Serving(self.answers)
+        self.process = os.getpid()
+        self.failure: SvanticError | None = None
+        self.ended = False
+        """The last item has been taken."""
+        self.abandoned = False
+        """Nobody holds the connector any more: the handle is freed at the end."""
+        self.freed_state: int | None = None
+        self.on_event: Callable[[Event], None] = lambda event: None
+        self.on_end: Callable[[], None] = lambda: None
+        self.give: Callable[[list[dict[str, Any]]], None] = lambda items: None
+        """Takes dispatches whose handlers may block or are coroutines."""
+        self._tags = itertools.count(1)
+        self._pending: dict[int, Settle] = {}
+        self.simple = True
+        """No capability needs more than to be put on the queue."""
+
+    def define(self, capability: Capability) -> None:
+        """Adds a capability to the handle."""
+        served = Served(capability)
+        self.check_open()
+        # First, since a dispatch may come at once when the mesh knows it.
+        previous = self.serving.served.setdefault(served.name, served)
+        try:
+            self.mesh.define_capability(capability.spec())
+        except BaseException:
+            if previous is served:
+                del self.serving.served[served.name]
+            raise
+        if served.inline or served.is_coroutine or served.context_name is not None:
+            self.simple = False
+
+    # ---- operations ----
+
+    def check_open(self) -> None:
+        """Raises ForkedError in a forked child, ClosedError after close()."""
+        if self.mesh.handle is None:
+            raise closed()
+        self.mesh.state()
+
+    def begin(self, start: Callable[[int], None], settle: Settle) -> int:
+        """Starts an operation with a fresh tag; ``settle`` is called once, with its outcome, unless this raises."""
+        tag = next(self._tags)
+        self._pending[tag] = settle
+        try:
+            start(tag)
+        except BaseException:
+            self._pending.pop(tag, None)
+            raise
+        return tag
+
+    def give_up(self, tag: int) -> None:
+        """Nobody waits for this operation any more."""
+        if self._pending.pop(tag, None) is not None and self.mesh.handle is not None:
+            self.mesh.cancel(tag)
+
+    # ---- items ----
+
+    def take(self, text: bytes) -> None:
+        """Routes one batch."""
+        items = _json.loads(text)
+        if self.simple and items[0]["type"] == "dispatch" == items[-1]["type"]:
+            # Control items come first, so these are dispatches all through; the queue takes them in one piece.
+            self.give(items)
+            return
+        work = []
+        serving = self.serving
+        now = time.monotonic()
+        for item in items:
+            kind = item["type"]
+            if kind == "dispatch":
+                served = serving.served[item["skill_id"]]
+                if served.inline:
+                    serving.run(item, served)
+                    continue
+                item["received"] = now
+                work.append(item)
+            elif kind == "done":
+                self._done(item)
+            elif kind == "event":
+                self._event(item)
+            elif kind == "closed":
+                self.end()
+        if work:
+            self.give(work)
+        if serving.answers:
+            serving.answers.flush()
+
+    def _done(self, item: dict[str, Any]) -> None:
+        settle = self._pending.pop(item["tag"], None)
+        if settle is not None:
+            error = item.get("error")
+            settle(item.get("result"), None if error is None else from_fields(error))
+
+    def _event(self, item: dict[str, Any]) -> None:
+        event = Event(item["name"], item["event"], item["data"])
+        if event.name == EventName.DISPATCH_CANCELLED:
+            self.serving.cancel(event.data["dispatch_id"])
+        elif event.name == EventName.FAILED:
+            self.failure = from_fields(event.data)
+        self.on_event(event)
+
+    # ---- the end ----
+
+    def end(self) -> None:
+        """Nothing more comes: whoever waits is told. The handle goes with the connector, or now if that is gone."""
+        if self.ended:
+            return
+        self.ended = True
+        pending, self._pending = self._pending, {}
+        for settle in pending.values():
+            settle(None, OperationCancelledError("the connector has ended", code="CLOSED"))
+        for cancel in list(self.serving.running.values()):
+            cancel()
+        if self.abandoned:
+            self.free()
+        self.on_end()
+
+    def free(self) -> None:
+        """Frees the handle. Blocks for the farewell, unless the connector has ended."""
+        if self.mesh.handle is not None:
+            self.freed_state = self.mesh.state()
+            if self.freed_state != FAILED:
+                self.freed_state = CLOSED
+            self.mesh.free()
+
+    def state(self) -> int:
+        """Where the connector is, or where it ended."""
+        if self.mesh.handle is None and self.freed_state is not None:
+            return self.freed_state
+        self.check_open()
+        return self.mesh.state()
+
+
+def milliseconds(timeout: float | None) -> int:
+    """A time limit as the library takes it: 0 is its configured default."""
+    if timeout is None:
+        return 0
+    if not 0 <= timeout <= 4_000_000:  # also refuses NaN
+        from .errors import InvalidArgumentError
+
+        raise InvalidArgumentError(f"timeout is {timeout!r}, and must be 0 to 4,000,000 seconds, or None")
+    return max(1, round(timeout * 1000))

@@ -1,0 +1,299 @@
+"""The synchronous connector: an agent's place in the mesh for programs with threads."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar
+
+from ._crew import LOOK_AGAIN_SECONDS, Crew
+from ._event_thread import EventThread
+from ._face import ConnectorState, Face, Health, WsTransport
+from ._session import CLOSED, FAILED, Session, milliseconds
+from .errors import InvalidStateError, SvanticError, TimeoutError
+from .events import Event, EventName, EventStream
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+    from ._coroutines import LoopThread
+    from ._options import ConnectorOptions
+    from .agent import Agent
+
+__all__ = ["ConnectorState", "Health", "MeshConnector", "WsTransport"]
+
+_Callback = TypeVar("_Callback", bound=Callable[[Event], object])
+
+_PULL_MS = 60_000
+
+
+class _Outcome:
+    """The outcome of one operation. Waits on a lock, which Ctrl-C interrupts and a signal handler cannot deadlock."""
+
+    __slots__ = ("_gate", "error", "result")
+
+    def __init__(self) -> None:
+        self._gate = _thread.allocate_lock()
+        self._gate.acquire()
+        self.result: Any = None
+        self.error: SvanticError | None = None
+
+    def settle(self, result: Any, error: SvanticError | None) -> None:
+        self.result, self.error = result, error
+        self._gate.release()
+
+    def wait(self) -> Any:
+        self._gate.acquire()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class _Receiver:
+    """The threads behind one session: the one that takes items, the crew, the event thread, the loop thread."""
+
+    def __init__(self, session: Session, token_provider: Callable[[], str] | None, max_workers: int | None) -> None:
+        self.session = session
+        self.crew = Crew(session.serving, max_workers)
+        self.events = EventThread(session)
+        self.finished = threading.Event()
+        self._token_provider = token_provider
+        self._loop_thread: LoopThread | None = None
+        self._gates: list[_thread.LockType] = []
+        self._guard = threading.Lock()
+        self._started = False
+        session.give = self._give
+        session.on_event = self._on_event
+        session.on_end = self._on_end
+
+    def start(self) -> None:
+        """Starts to take items, once."""
+        with self._guard:
+            if self._started:
+                return
+            self._started = True
+        threading.Thread(target=self._receive, name="svantic-receive", daemon=True).start()
+
+    def _receive(self) -> None:
+        session, crew = self.session, self.crew
+        take, next_batch = session.take, session.mesh.next_batch
+        soon = round(LOOK_AGAIN_SECONDS * 1000)
+        while not session.ended:
+            text = next_batch(soon if crew.busy else _PULL_MS)
+            if text:
+                try:
+                    take(text)
+                except BaseException as error:
+                    # An inline handler's SystemExit, which was answered, or a bug: work must go on coming.
+                    self._report(error)
+            elif text is None:
+                session.end()
+            if crew.busy:
+                crew.look_again()
+
+    @staticmethod
+    def _report(error: BaseException) -> None:
+        import logging
+
+        logging.getLogger("svantic").critical("the receiving thread: %r", error, exc_info=error)
+
+    def _give(self, items: list[dict[str, Any]]) -> None:
+        served = self.session.serving.served
+        coroutines = [item for item in items if served[item["skill_id"]].is_coroutine] if self._async() else []
+        if coroutines:
+            if self._loop_thread is None:
+                from ._coroutines import LoopThread
+
+                self._loop_thread = LoopThread(self.session.serving)
+            self._loop_thread.give(coroutines)
+            items = [item for item in items if not served[item["skill_id"]].is_coroutine]
+        if items:
+            self.crew.give(items)
+
+    def _async(self) -> bool:
+        return not self.session.simple
+
+    def _on_event(self, event: Event) -> None:
+        provider = self._token_provider
+        if event.name == EventName.TOKEN_WANTED and provider is not None:
+            threading.Thread(target=give_token, args=(self.session, provider), daemon=True).start()
+        self.events.push(event)
+
+    def _on_end(self) -> None:
+        self.crew.end()
+        self.events.end()
+        if self._loop_thread is not None:
+            self._loop_thread.end()
+        self.finished.set()
+        with self._guard:
+            gates, self._gates = self._gates, []
+        for gate in gates:
+            release(gate)
+
+    def release_at_end(self, gate: _thread.LockType) -> None:
+        """Releases the lock when the session has ended."""
+        with self._guard:
+            if not self.finished.is_set():
+                self._gates.append(gate)
+                return
+        release(gate)
+
+
+def release(gate: _thread.LockType) -> None:
+    """Opens a gate, which may be open. Safe in a signal handler."""
+    try:
+        gate.release()
+    except RuntimeError:
+        pass
+
+
+def give_token(session: Session, provider: Callable[[], str]) -> None:
+    """Asks the application for a token and hands it over. What goes wrong is logged; the library asks again."""
+    try:
+        token = provider()
+        if session.mesh.handle is not None:
+            session.mesh.give_token(token)
+    except Exception as error:
+        tell_token_failure(error)
+
+
+def tell_token_failure(error: Exception) -> None:
+    """Logs why there is no token."""
+    import logging
+
+    # Without the error's text: it may hold what was sent to the issuer.
+    text = str(error) if isinstance(error, SvanticError) else type(error).__name__
+    logging.getLogger("svantic").error("token_provider gave no token: %s", text)
+
+
+class MeshConnector(Face):
+    """Connects an agent to the mesh and runs its handlers on threads.
+
+    Options are those of :class:`ConnectorOptions`. A wrong one fails here: TypeError for an unknown name,
+    InvalidArgumentError for a wrong value. Opens nothing before :meth:`connect`.
+
+    Any thread may call any method; those that wait can be interrupted by Ctrl-C. Use it in a ``with`` block, which
+    connects and disconnects.
+    """
+
+    def __init__(self, agent: Agent, **options: Unpack[ConnectorOptions]) -> None:
+        super().__init__(agent, options)
+        chosen = self._options
+        self._receiver = _Receiver(self._session, chosen.token_provider, chosen.max_workers)
+
+    # ---- operations ----
+
+    def connect(self, timeout: float | None = None) -> None:
+        """Gets a token, registers the agent and opens the WebSocket; a lost connection then comes back by itself.
+
+        ``timeout``: seconds; None is the option ``timeout_ms``. Raises AuthError, RejectedError, NetworkError,
+        TlsError, TimeoutError, ProtocolError, InvalidStateError when already connected or closed.
+        """
+        limit = milliseconds(timeout)
+        self._run(lambda tag: self._session.mesh.connect(limit, tag))
+
+    def disconnect(self, timeout: float | None = None) -> None:
+        """Lets running dispatches finish for ``timeout`` seconds (None: the option ``drain_timeout_ms``), answers the
+        rest with AGENT_SHUTDOWN, and leaves the mesh. Final.
+
+        Raises InvalidStateError when closed or failed.
+        """
+        limit = milliseconds(timeout)
+        self._run(lambda tag: self._session.mesh.disconnect(limit, tag))
+
+    def re_register(self, timeout: float | None = None) -> None:
+        """Announces today's capabilities to the mesh. Raises what :meth:`connect` raises."""
+        limit = milliseconds(timeout)
+        self._run(lambda tag: self._session.mesh.re_register(limit, tag))
+
+    def refresh_token(self, jwt: str | None = None, timeout: float | None = None) -> None:
+        """Replaces the token without a reconnect: by ``jwt``, or by a new one for the credentials.
+
+        With a ``jwt`` it never waits. Raises AuthError for one that is of no use.
+        """
+        limit = milliseconds(timeout)
+        self._session.check_open()
+        if jwt is not None:
+            self._session.mesh.give_token(jwt)
+        else:
+            self._run(lambda tag: self._session.mesh.refresh_token(limit, tag))
+
+    def create_session(self, options: Mapping[str, Any] | None = None, *, timeout: float | None = None) -> str:
+        """Opens a session with the mesh and returns its id. ``options`` are sent along, such as ``{"user_id": "u1"}``."""
+        limit = milliseconds(timeout)
+        reply = self._run(lambda tag: self._session.mesh.create_session(options, limit, tag))
+        return str(reply["session_id"])
+
+    def close_session(self, session_id: str, *, timeout: float | None = None) -> None:
+        """Closes a session. Raises NotFoundError when the mesh knows no such session."""
+        limit = milliseconds(timeout)
+        self._run(lambda tag: self._session.mesh.close_session(session_id, limit, tag))
+
+    def close(self) -> None:
+        """Disconnects if that is still to be done, and frees everything. May be called again."""
+        session = self._session
+        if session.mesh.handle is None:
+            return
+        session.check_open()
+        if session.state() not in (CLOSED, FAILED):
+            try:
+                self.disconnect()
+            except InvalidStateError:
+                pass  # it has ended meanwhile
+        self._finalizer.detach()
+        session.free()
+
+    def wait_closed(self, timeout: float | None = None) -> None:
+        """Waits until the connector has ended: returns after a disconnect, raises what ended it otherwise.
+
+        Raises TimeoutError after ``timeout`` seconds; None waits for as long as it takes.
+        """
+        if self._session.mesh.handle is not None:
+            self._session.check_open()
+            self._receiver.start()
+            if not self._receiver.finished.wait(timeout):
+                raise TimeoutError(f"the connector has not ended within {timeout} s", retryable=True)
+        if self._session.failure is not None:
+            raise self._session.failure
+
+    def _run(self, start: Callable[[int], None]) -> Any:
+        session = self._session
+        session.check_open()
+        self._receiver.start()
+        outcome = _Outcome()
+        tag = session.begin(start, outcome.settle)
+        try:
+            return outcome.wait()
+        except BaseException:
+            session.give_up(tag)  # Ctrl-C; nothing is pending after an error
+            raise
+
+    # ---- events ----
+
+    def on_event(self, callback: _Callback) -> Callable[[], None]:
+        """Calls ``callback`` with each event, in order, on one thread of their own. Returns a function that ends it.
+
+        An exception in it is logged.
+        """
+        self._session.check_open()
+        return self._receiver.events.subscribe(callback)
+
+    def events(self) -> EventStream:
+        """The events from now on, one after another; ends with the connector."""
+        self._session.check_open()
+        return self._receiver.events.stream(self._session.check_open)
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session.state() not in (CLOSED, FAILED):
+            try:
+                self.disconnect()
+            except InvalidStateError:
+                pass
