@@ -58,6 +58,7 @@ class Answers:
     def _hand_over(self, dispatch_id: str, result: Any, capability: str) -> None:
         """One answer of a batch that was refused as a whole, perhaps because of this one."""
         try:
+            _json.dumps(result)  # alone, so that an error says where in the result it is
             if self._mesh.answer_batch(_json.dumps([{"dispatch_id": dispatch_id, "result": result}])):
                 return
             why = "its text is not UTF-8, or it is nested too deep"
@@ -76,7 +77,7 @@ class Answers:
             fields = {"message": printable(error.message)}
             if error.code is not None:
                 fields["code"] = error.code
-            _log().warning("capability %s, dispatch %s: %s", capability, dispatch_id, error)
+            _log().info("capability %s, dispatch %s: %s", capability, dispatch_id, error)
         elif self._redact:
             import uuid
 

@@ -13,9 +13,13 @@ _EAGER = sys.version_info >= (3, 12)  # a handler that awaits nothing is done be
 
 
 class Coroutines:
-    """Runs coroutine handlers on one loop; what is answered in one turn leaves together. For that loop's thread."""
+    """Runs coroutine handlers on one loop; what is answered in one turn leaves together. For that loop's thread.
 
-    def __init__(self, serving: Serving, loop: asyncio.AbstractEventLoop) -> None:
+    ``foreign``: dispatches are cancelled by another thread.
+    """
+
+    def __init__(self, serving: Serving, loop: asyncio.AbstractEventLoop, foreign: bool = False) -> None:
+        self._foreign = foreign
         self._serving = serving
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
@@ -42,14 +46,17 @@ class Coroutines:
             tasks.add(task)  # the loop holds tasks weakly
             running[dispatch_id] = self._canceller(task, running.get(dispatch_id))
 
-    @staticmethod
-    def _canceller(task: asyncio.Task[None], context_cancel: Callable[[], object] | None) -> Callable[[], object]:
-        if context_cancel is None:
+    def _canceller(self, task: asyncio.Task[None], context: Callable[[], object] | None) -> Callable[[], object]:
+        if context is None and not self._foreign:
             return task.cancel
 
         def cancel() -> None:
-            context_cancel()
-            task.cancel()
+            if context is not None:
+                context()
+            if self._foreign:
+                self._loop.call_soon_threadsafe(task.cancel)
+            else:
+                task.cancel()
 
         return cancel
 
@@ -64,8 +71,8 @@ class Coroutines:
                 result = await served.handler(**self._arguments(item, served))
             answers.add((dispatch_id, result, served.name))
         except asyncio.CancelledError:
-            # Cancelled by the mesh, which knows; or by the handler itself, for which this is the answer.
-            answers.fail(dispatch_id, served.name, _WasCancelled("the handler was cancelled"))
+            if dispatch_id not in serving.stopped:  # not by the mesh, which would know, but by the handler itself
+                answers.fail(dispatch_id, served.name, _WasCancelled("the handler was cancelled"))
         except Exception as error:
             answers.fail(dispatch_id, served.name, error)
         except BaseException as error:
@@ -74,7 +81,7 @@ class Coroutines:
             raise
         finally:
             if serving.running:
-                serving.running.pop(dispatch_id, None)
+                serving.ended(dispatch_id)
             if self._tasks:
                 task = asyncio.current_task()
                 if task is not None:
@@ -121,7 +128,7 @@ class LoopThread:
 
     def __init__(self, serving: Serving) -> None:
         self._loop = asyncio.new_event_loop()
-        self._coroutines = Coroutines(serving, self._loop)
+        self._coroutines = Coroutines(serving, self._loop, foreign=True)
         threading.Thread(target=self._run, name="svantic-loop", daemon=True).start()
 
     def _run(self) -> None:
@@ -134,10 +141,6 @@ class LoopThread:
     def give(self, items: list[dict[str, Any]]) -> None:
         """Starts these dispatches on the loop. Any thread."""
         self._loop.call_soon_threadsafe(self._coroutines.start, items)
-
-    def cancel(self, cancel: Callable[[], object]) -> None:
-        """Runs a cancellation on the loop. Any thread."""
-        self._loop.call_soon_threadsafe(cancel)
 
     def end(self) -> None:
         """Cancels what still runs, and ends the thread. Any thread."""

@@ -213,14 +213,17 @@ def _forgotten(session: Session, name: str) -> None:
     if state in (CLOSED, FAILED):
         session.abandoned = True  # whoever takes the last item frees it
         return
-    if state != 0:
-        warnings.warn(
-            f"the connector of agent {name!r} was never disconnected; use it in a with block, or call close()",
-            ResourceWarning,
-            stacklevel=2,
-        )
+    if state == 0:
+        session.free()  # nothing is open, so there is no farewell to wait for
+        return
+    warnings.warn(
+        f"the connector of agent {name!r} was never disconnected; use it in a with block, or call close()",
+        ResourceWarning,
+        stacklevel=2,
+    )
     session.abandoned = True
     try:
         session.mesh.disconnect(0, 0)
     except SvanticError:
-        session.free()
+        pass  # it is ending already
+    session.on_abandoned()

@@ -42,7 +42,7 @@ def check(status: int) -> None:
 class Mesh:
     """A handle of ``svantic_create``, in pull delivery. Any thread; a call on a freed one raises ClosedError."""
 
-    __slots__ = ("_answer_holding", "_answer_releasing", "_library", "handle")
+    __slots__ = ("_answer_holding", "_answer_releasing", "_library", "_next_holding", "_string_free", "handle")
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._library = lib = library()
@@ -54,6 +54,10 @@ class Mesh:
         self._answer_holding = ctypes.PYFUNCTYPE(
             ctypes.c_int32, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p
         )(("svantic_answer_batch", lib))
+        self._next_holding = ctypes.PYFUNCTYPE(
+            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p
+        )(("svantic_next_batch", lib))
+        self._string_free = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("svantic_string_free", lib))
 
     def define_capability(self, spec: Mapping[str, Any]) -> None:
         """Adds a capability; the mesh learns of it with connect or re_register."""
@@ -101,14 +105,19 @@ class Mesh:
 
     def next_batch(self, timeout_ms: int) -> bytes | None:
         """The next items as a JSON array; ``b""`` when there is none in time, ``None`` when there will be none again."""
+        return self._items(self._library.svantic_next_batch, timeout_ms)
+
+    def take_batch(self) -> bytes | None:
+        """:meth:`next_batch` that does not wait."""
+        return self._items(self._next_holding, 0)
+
+    def _items(self, next_batch: Any, timeout_ms: int) -> bytes | None:
         text, length = ctypes.c_void_p(), ctypes.c_size_t()
-        status = self._library.svantic_next_batch(
-            self.handle, MAX_ITEMS, timeout_ms, ctypes.byref(text), ctypes.byref(length)
-        )
+        status = next_batch(self.handle, MAX_ITEMS, timeout_ms, ctypes.byref(text), ctypes.byref(length))
         if status == _OK:
             address = text.value
             items = ctypes.string_at(address, length.value)
-            self._library.svantic_string_free(address)
+            self._string_free(address)
             return items
         if status == _TIMEOUT:
             return b""

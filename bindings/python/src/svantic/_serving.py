@@ -34,16 +34,19 @@ class Served:
 
 
 class Serving:
-    """What is running: contexts and tasks by dispatch id, and what was cancelled before it started."""
+    """What is running, by dispatch id, and what the mesh no longer wants."""
 
-    __slots__ = ("answers", "cancelled", "received", "running", "served")
+    __slots__ = ("answers", "cancelled", "running", "served", "stopped")
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
         self.served: dict[str, Served] = {}
         self.running: dict[str, Callable[[], object]] = {}
+        """How to cancel what runs with a context or as a task."""
         self.cancelled: set[str] = set()
-        self.received = 0.0
+        """Cancelled while it may still have waited for a thread."""
+        self.stopped: set[str] = set()
+        """Cancelled while it ran."""
 
     def arguments(self, item: dict[str, Any], served: Served) -> dict[str, Any]:
         """The keyword arguments for a handler that is not ``plain``. Raises what building them raises."""
@@ -62,7 +65,14 @@ class Serving:
         if cancel is None:
             self.cancelled.add(dispatch_id)  # it may still wait for a thread
         else:
+            self.stopped.add(dispatch_id)
             cancel()
+
+    def ended(self, dispatch_id: str) -> None:
+        """A handler with a context, or a task, has ended."""
+        self.running.pop(dispatch_id, None)
+        if self.stopped:
+            self.stopped.discard(dispatch_id)
 
     def run(self, item: dict[str, Any], served: Served) -> None:
         """Runs a plain function and adds its answer. An exception that ends a thread is answered and raised again."""
@@ -81,4 +91,4 @@ class Serving:
             raise
         finally:
             if served.context_name is not None:
-                self.running.pop(dispatch_id, None)
+                self.ended(dispatch_id)

@@ -42,6 +42,7 @@ class Session:
         self.freed_state: int | None = None
         self.on_event: Callable[[Event], None] = lambda event: None
         self.on_end: Callable[[], None] = lambda: None
+        self.on_abandoned: Callable[[], None] = lambda: None
         self.give: Callable[[list[dict[str, Any]]], None] = lambda items: None
         """Takes dispatches whose handlers may block or are coroutines."""
         self._tags = itertools.count(1)
@@ -144,8 +145,8 @@ class Session:
         pending, self._pending = self._pending, {}
         for settle in pending.values():
             settle(None, OperationCancelledError("the connector has ended", code="CLOSED"))
-        for cancel in list(self.serving.running.values()):
-            cancel()
+        for dispatch_id in list(self.serving.running):
+            self.serving.cancel(dispatch_id)
         if self.abandoned:
             self.free()
         self.on_end()

@@ -27,6 +27,8 @@ __all__ = ["ConnectorState", "Health", "MeshConnector", "WsTransport"]
 _Callback = TypeVar("_Callback", bound=Callable[[Event], object])
 
 _PULL_MS = 60_000
+_LAST_ITEMS_SECONDS = 5.0
+"""How long close() lets the last events and completions be taken, which are there already."""
 
 
 class _Outcome:
@@ -63,7 +65,7 @@ class _Receiver:
         self._loop_thread: LoopThread | None = None
         self._gates: list[_thread.LockType] = []
         self._guard = threading.Lock()
-        self._started = False
+        self.started = False
         session.give = self._give
         session.on_event = self._on_event
         session.on_end = self._on_end
@@ -71,9 +73,9 @@ class _Receiver:
     def start(self) -> None:
         """Starts to take items, once."""
         with self._guard:
-            if self._started:
+            if self.started:
                 return
-            self._started = True
+            self.started = True
         threading.Thread(target=self._receive, name="svantic-receive", daemon=True).start()
 
     def _receive(self) -> None:
@@ -243,6 +245,7 @@ class MeshConnector(Face):
             except InvalidStateError:
                 pass  # it has ended meanwhile
         self._finalizer.detach()
+        self._receiver.finished.wait(_LAST_ITEMS_SECONDS if self._receiver.started else 0)
         session.free()
 
     def wait_closed(self, timeout: float | None = None) -> None:
@@ -269,6 +272,18 @@ class MeshConnector(Face):
         except BaseException:
             session.give_up(tag)  # Ctrl-C; nothing is pending after an error
             raise
+
+    def _begin_connect(self, done: Callable[[], None]) -> Callable[[], Any]:
+        """Starts to connect and calls ``done`` when that is over; then the function returned has the outcome."""
+        outcome = _Outcome()
+
+        def settle(result: Any, error: SvanticError | None) -> None:
+            outcome.settle(result, error)
+            done()
+
+        self._receiver.start()
+        self._session.begin(lambda tag: self._session.mesh.connect(0, tag), settle)
+        return outcome.wait
 
     # ---- events ----
 

@@ -1,0 +1,126 @@
+"""``agent.run()``: an agent as a whole program."""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Mapping
+
+from ._session import CLOSED, FAILED
+from .errors import InvalidStateError
+
+if TYPE_CHECKING:
+    from ._face import Face
+    from .agent import Agent
+
+_log = logging.getLogger("svantic")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(agent: Agent, options: Mapping[str, Any]) -> None:
+    """See ``Agent.run``."""
+    if not logging.getLogger().handlers and not _log.handlers:
+        logging.basicConfig(level=logging.INFO)
+    if any(capability.signature.is_coroutine for capability in agent.capabilities.values()):
+        import asyncio
+
+        asyncio.run(_serve_async(agent, options))
+    else:
+        _serve(agent, options)
+
+
+def _serve(agent: Agent, options: Mapping[str, Any]) -> None:
+    from .connector import MeshConnector, release
+
+    # A lock and no Event: its release is safe inside a signal handler that interrupts the very wait for it.
+    gate = _thread.allocate_lock()
+    gate.acquire()
+    mesh = MeshConnector(agent, **options)  # type: ignore[misc]
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+        release(gate)
+
+    restore = _catch_signals(stop)
+    try:
+        connecting = mesh._begin_connect(lambda: release(gate))
+        gate.acquire()
+        if not asked:
+            connecting()  # raises what it failed with
+            _say_connected(mesh)
+            mesh._receiver.release_at_end(gate)
+            gate.acquire()
+        if asked and mesh.state not in (CLOSED, FAILED):
+            _say_leaving()
+            try:
+                mesh.disconnect()
+            except InvalidStateError:
+                pass
+        mesh.wait_closed()
+    finally:
+        restore()
+    mesh.close()
+
+
+async def _serve_async(agent: Agent, options: Mapping[str, Any]) -> None:
+    import asyncio
+
+    from .aio import MeshConnector
+
+    loop = asyncio.get_running_loop()
+    mesh = MeshConnector(agent, **options)  # type: ignore[misc]
+    stopping = asyncio.Event()
+    # The handler runs between two byte codes of the loop's thread, and wakes it through the loop's own pipe.
+    restore = _catch_signals(lambda: loop.call_soon_threadsafe(stopping.set))
+    stop = asyncio.ensure_future(stopping.wait())
+    try:
+        connecting = asyncio.ensure_future(mesh.connect())
+        await asyncio.wait({connecting, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done():
+            connecting.result()
+            _say_connected(mesh)
+            closed = asyncio.ensure_future(mesh.wait_closed())
+            await asyncio.wait({closed, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not closed.done():
+                _say_leaving()
+                await mesh.disconnect()
+            await closed
+        else:
+            connecting.cancel()
+            await asyncio.wait({connecting})
+    finally:
+        restore()
+        stop.cancel()
+    await mesh.close()
+
+
+def _catch_signals(stop: Callable[[], object]) -> Callable[[], None]:
+    """The first SIGINT or SIGTERM calls ``stop``; the next has the effect that it had before."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None  # signals are the main thread's, and whoever runs that stops this one otherwise
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def caught(number: int, frame: object) -> None:
+        restore()
+        stop()
+
+    for number in _SIGNALS:
+        signal.signal(number, caught)
+    return restore
+
+
+def _say_connected(mesh: Face) -> None:
+    names = ", ".join(mesh.agent.capabilities) or "no capabilities"
+    _log.info("agent %s is connected to %s as %s: %s", mesh.agent.name, mesh.svantic_url, mesh.instance_id, names)
+
+
+def _say_leaving() -> None:
+    _log.info("leaving the mesh; running calls may finish, and a second signal ends at once")
