@@ -9,9 +9,6 @@ use super::signals;
 use super::status::svantic_status;
 use crate::error::{Error, ErrorKind};
 
-/// The largest document of settings that is accepted: a configuration, a capability, options.
-const MAX_SPEC_BYTES: usize = 1 << 20;
-
 thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
@@ -144,6 +141,9 @@ pub(super) fn check_out<T>(pointer: *mut T, name: &str) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// The largest document of settings that is accepted: a configuration, a capability, options.
+const MAX_SPEC_BYTES: usize = 1 << 20;
 
 /// Refuses a document of settings that is too large.
 pub(super) fn check_size(json: &str, name: &str) -> Result<(), Error> {
