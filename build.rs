@@ -130,10 +130,12 @@ const MANUAL: &str = "\
  *            or later. What is not answered within its deadline is answered by the library with an error.
  * Waiting    Every function that waits takes timeout_ms. 0 means the configured default for the operations,
  *            and \"do not wait\" for svantic_next(), svantic_next_batch() and svantic_shutdown(). Nothing waits
- *            for ever, but svantic_free() for a callback that does not return.
+ *            for ever, but svantic_free() for a callback that does not return. svantic_cancel() ends an _async
+ *            operation before its time.
  * Errors     Fallible functions return svantic_status and write out parameters only on SVANTIC_STATUS_OK.
- *            svantic_last_error() explains this thread's last failure; the outcome of an _async operation
- *            carries its own explanation. No secret is ever in an error or an event.
+ *            svantic_last_error() explains this thread's last failure, svantic_last_error_json() as an object;
+ *            the outcome of an _async operation carries its own explanation. No secret is ever in an error or an
+ *            event.
  * fork       The library cannot be used in a child that did not exec once svantic_create() has been called:
  *            SVANTIC_STATUS_FORKED. svantic_free() there forgets and touches nothing. What parses text works there.
  * Limits     Configuration and capability specs 1 MiB; frames \"max_frame_bytes\"; ids of dispatches 128 bytes.

@@ -33,10 +33,12 @@
  *            or later. What is not answered within its deadline is answered by the library with an error.
  * Waiting    Every function that waits takes timeout_ms. 0 means the configured default for the operations,
  *            and "do not wait" for svantic_next(), svantic_next_batch() and svantic_shutdown(). Nothing waits
- *            for ever, but svantic_free() for a callback that does not return.
+ *            for ever, but svantic_free() for a callback that does not return. svantic_cancel() ends an _async
+ *            operation before its time.
  * Errors     Fallible functions return svantic_status and write out parameters only on SVANTIC_STATUS_OK.
- *            svantic_last_error() explains this thread's last failure; the outcome of an _async operation
- *            carries its own explanation. No secret is ever in an error or an event.
+ *            svantic_last_error() explains this thread's last failure, svantic_last_error_json() as an object;
+ *            the outcome of an _async operation carries its own explanation. No secret is ever in an error or an
+ *            event.
  * fork       The library cannot be used in a child that did not exec once svantic_create() has been called:
  *            SVANTIC_STATUS_FORKED. svantic_free() there forgets and touches nothing. What parses text works there.
  * Limits     Configuration and capability specs 1 MiB; frames "max_frame_bytes"; ids of dispatches 128 bytes.
@@ -103,7 +105,7 @@ enum svantic_status
      */
     SVANTIC_STATUS_TIMEOUT = 20,
     /**
-     * Ended by svantic_disconnect(), svantic_free() or svantic_shutdown().
+     * Ended by svantic_cancel(), svantic_disconnect(), svantic_free() or svantic_shutdown().
      */
     SVANTIC_STATUS_CANCELLED = 21,
     /**
@@ -377,6 +379,15 @@ const char *svantic_status_name(int32_t status);
 const char *svantic_last_error(void);
 
 /**
+ * svantic_last_error() as the JSON object of svantic_done_fn, for programs that act on its parts:
+ * {"status","code","message","hint","http_status","retryable"}. "" if no call of this thread has failed. Never holds a
+ * secret.
+ *
+ * The library's: valid until the next failing call on this thread; copy it to keep it. Any thread; never blocks.
+ */
+const char *svantic_last_error_json(void);
+
+/**
  * Frees a string that the library handed out through an out parameter. NULL is ignored.
  *
  * Call it once per string and on nothing else. Any thread; never blocks.
@@ -520,12 +531,34 @@ svantic_status svantic_connect(svantic_mesh *mesh, uint32_t timeout_ms);
  *
  * `done` is called exactly once with the outcome if this returns OK, otherwise never. It may be NULL. With
  * "delivery":"pull" it must be NULL, and the outcome comes from svantic_next() with `user_data` as an integer
- * in "tag". This holds for every _async function.
+ * in "tag". svantic_cancel() with the same `user_data` ends it early. This holds for every _async function.
  */
 svantic_status svantic_connect_async(svantic_mesh *mesh,
                                      uint32_t timeout_ms,
                                      svantic_done_fn done,
                                      void *user_data);
+
+/**
+ * Ends the pending _async operations of this agent that were started with this `user_data` (its "tag" with
+ * "delivery":"pull"), each with CANCELLED. Their completions come as always, exactly once, on a delivery thread or from
+ * svantic_next(). NULL matches those that were started with NULL.
+ *
+ * connect: the attempt is over and nothing of it goes on; the agent is IDLE, and svantic_connect() may be called again.
+ * disconnect: is not taken back, but running dispatches are no longer waited for: they are answered with
+ * AGENT_SHUTDOWN, and the rest of the farewell takes place in the background until the agent is CLOSED.
+ * create_session: a session that the mesh opens all the same is closed again in the background.
+ * close_session: the session is closed in the background. re_register and refresh_token: only the wait ends; what the
+ * mesh was told stands, and a token that comes is used.
+ *
+ * An operation whose outcome is on its way is not pending any more, and ends with that outcome. The blocking forms
+ * cannot be cancelled: they end by `timeout_ms`, svantic_free() and svantic_shutdown().
+ *
+ * Any thread, inside callbacks too; never blocks.
+ *
+ * Returns OK if at least one was pending, otherwise NOT_FOUND; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_cancel(svantic_mesh *mesh,
+                              void *user_data);
 
 /**
  * Leaves the mesh: takes no new dispatches (they are answered with AGENT_SHUTDOWN), lets running ones finish

@@ -30,12 +30,17 @@ namespace svantic {
 // Why a call failed: what() explains, status() is the number to act on.
 class Error : public std::runtime_error {
 public:
-    Error(svantic_status status, const std::string &what) : std::runtime_error(what), status_(status) {}
+    Error(svantic_status status, const std::string &what, std::string json = {})
+        : std::runtime_error(what), status_(status), json_(std::move(json)) {}
 
     svantic_status status() const noexcept { return status_; }
 
+    // The failure as a JSON object, see svantic_last_error_json(); "" for what this header refuses by itself.
+    const std::string &json() const noexcept { return json_; }
+
 private:
     svantic_status status_;
+    std::string json_;
 };
 
 // 0 is the configured default, as in svantic.h.
@@ -44,7 +49,7 @@ using Timeout = std::chrono::milliseconds;
 namespace detail {
 
 inline void check(svantic_status status) {
-    if (status != SVANTIC_STATUS_OK) throw Error(status, svantic_last_error());
+    if (status != SVANTIC_STATUS_OK) throw Error(status, svantic_last_error(), svantic_last_error_json());
 }
 
 inline std::uint32_t milliseconds(Timeout timeout) {
@@ -181,6 +186,14 @@ public:
 
     void close_session(const std::string &session_id, Timeout timeout = {}) {
         detail::check(svantic_close_session(mesh_.get(), session_id.c_str(), detail::milliseconds(timeout)));
+    }
+
+    // Ends what was begun with an _async function of svantic.h on handle() and this user_data; whether anything was
+    // pending. Never blocks.
+    bool cancel(void *user_data) {
+        const svantic_status status = svantic_cancel(mesh_.get(), user_data);
+        if (status != SVANTIC_STATUS_NOT_FOUND) detail::check(status);
+        return status == SVANTIC_STATUS_OK;
     }
 
     // The network may be another: probes the connection, or makes it again at once. Never blocks.

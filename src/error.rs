@@ -26,7 +26,7 @@ pub enum ErrorKind {
     NotFound = 7,
     /// Not finished in time.
     Timeout = 20,
-    /// Ended by disconnect, free or shutdown.
+    /// Ended by cancel, disconnect, free or shutdown.
     Cancelled = 21,
     /// DNS, TCP or WebSocket failure.
     Network = 22,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use svantic::agent::Capability;
 use svantic::config::Config;
-use svantic::connector::{Delivery, Haste, MeshConnector, Sink};
+use svantic::connector::{Completion, Delivery, Haste, MeshConnector, Sink};
 use svantic::error::Error;
 use svantic::machine::action::Output;
 use svantic_gateway::{ConnectUrl, Gateway};
@@ -193,10 +193,10 @@ impl Agent {
     /// When it does not end within twice the guard time: the library has forgotten it.
     pub fn operate(
         &self,
-        operation: impl FnOnce(&MeshConnector, svantic::connector::Completion),
+        operation: impl FnOnce(&MeshConnector, Completion),
     ) -> Result<Output, Error> {
         let (sender, outcome) = mpsc::channel();
-        let done = Box::new(move |result| {
+        let done = Completion::new(move |result| {
             // An error means that the one who waits has given up.
             let _ = sender.send(result);
         });

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use svantic::agent::Capability;
 use svantic::config::Config;
-use svantic::connector::{Delivery, Haste, MeshConnector, Sink};
+use svantic::connector::{Completion, Delivery, Haste, MeshConnector, Sink};
 use svantic::machine::action::DispatchId;
 use svantic_rig::GUARD;
 use svantic_rig::dice::from_environment;
@@ -138,7 +138,7 @@ impl Application {
             }
         });
         let (sender, outcome) = mpsc::channel();
-        let done = Box::new(move |result| drop(sender.send(result)));
+        let done = Completion::new(move |result| drop(sender.send(result)));
         connector.connect(Some(GUARD), done);
         let outcome = outcome.recv_timeout(2 * GUARD).expect("an outcome");
         outcome.expect("the application to connect");

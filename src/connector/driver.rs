@@ -86,8 +86,23 @@ impl Shared {
         self.pump_without_driver();
         let completions = std::mem::take(&mut self.lock().completions);
         for done in completions.into_values() {
-            done(Err(error.clone()));
+            done.call(Err(error.clone()));
         }
+    }
+}
+
+/// A request under way.
+struct Exchange {
+    id: RequestId,
+    reply: BoxFuture<'static, Reply>,
+}
+
+impl Future for Exchange {
+    type Output = (RequestId, Reply);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let id = self.id;
+        self.reply.as_mut().poll(cx).map(|reply| (id, reply))
     }
 }
 
@@ -96,7 +111,7 @@ struct Driver {
     transport: Transport,
     /// Held so that suspensions are noticed while this runs.
     _sleep_watch: Option<Arc<SleepWatch>>,
-    requests: FuturesUnordered<BoxFuture<'static, (RequestId, Reply)>>,
+    requests: FuturesUnordered<Exchange>,
     dial: Option<(ConnectionNo, BoxFuture<'static, Result<Socket, Dialed>>)>,
     link: Option<Link>,
     timer: Pin<Box<Sleep>>,
@@ -210,8 +225,13 @@ impl Driver {
         for action in actions.drain(..) {
             match action {
                 Action::Request(request) => {
-                    let exchange = self.transport.request(request, &mut self.batch);
-                    self.requests.push(exchange);
+                    let id = request.id;
+                    let reply = self.transport.request(request, &mut self.batch);
+                    self.requests.push(Exchange { id, reply });
+                }
+                Action::AbortRequest(id) => {
+                    let requests = std::mem::take(&mut self.requests).into_iter();
+                    self.requests = requests.filter(|exchange| exchange.id != id).collect();
                 }
                 Action::Dial(dial) => {
                     self.link = None;
@@ -242,7 +262,7 @@ impl Driver {
                     self.shared.sink.deliver(&mut self.batch);
                     let done = self.shared.lock().completions.remove(&id);
                     if let Some(done) = done {
-                        done(result);
+                        done.call(result);
                     }
                 }
                 Action::Finished => finished = true,

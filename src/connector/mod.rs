@@ -62,8 +62,30 @@ pub trait Sink: Send + Sync {
     fn closed(&self);
 }
 
-/// Called exactly once with the outcome of an operation, on the I/O thread or the caller's.
-pub type Completion = Box<dyn FnOnce(Result<Output, Error>) + Send>;
+/// What is called exactly once with the outcome of an operation, on the I/O thread or the caller's.
+pub struct Completion {
+    /// By which [`MeshConnector::cancel`] finds the operation.
+    tag: Option<usize>,
+    done: Box<dyn FnOnce(Result<Output, Error>) + Send>,
+}
+
+impl Completion {
+    /// Calls `done`. The operation cannot be cancelled.
+    pub fn new(done: impl FnOnce(Result<Output, Error>) + Send + 'static) -> Self {
+        let done = Box::new(done);
+        Self { tag: None, done }
+    }
+
+    /// Calls `done`. The operation can be cancelled by this tag, which several may share.
+    pub fn tagged(tag: usize, done: impl FnOnce(Result<Output, Error>) + Send + 'static) -> Self {
+        let (tag, done) = (Some(tag), Box::new(done));
+        Self { tag, done }
+    }
+
+    fn call(self, result: Result<Output, Error>) {
+        (self.done)(result);
+    }
+}
 
 /// How soon an answer leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +222,25 @@ impl MeshConnector {
         self.operate(done, |machine, now, id| {
             machine.close_session(now, id, session_id, timeout);
         });
+    }
+
+    /// Ends the pending operations with this tag, each with `Cancelled`; whether there were any. One whose outcome is on
+    /// its way is not pending. Never blocks.
+    pub fn cancel(&self, tag: usize) -> bool {
+        let now = self.shared.now();
+        let mut core = self.shared.lock();
+        let tagged = core
+            .completions
+            .iter()
+            .filter(|(_, done)| done.tag == Some(tag));
+        let mut ids: Vec<_> = tagged.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let any = core.machine.cancel(now, &ids);
+        drop(core);
+        if any {
+            self.shared.waker.wake();
+        }
+        any
     }
 
     /// Answers a dispatch with a result, any JSON value.
@@ -354,7 +395,7 @@ impl MeshConnector {
         if driver_gone && !core.machine.link().is_final() {
             drop(core);
             let text = "the library was shut down, or a bug has ended this connector";
-            return done(Err(Error::new(ErrorKind::Cancelled, "CANCELLED", text)));
+            return done.call(Err(Error::new(ErrorKind::Cancelled, "CANCELLED", text)));
         }
         // Before the command: if there is no thread to carry it out, the machine never hears of it.
         if core.driver == DriverState::NotStarted {
@@ -362,7 +403,7 @@ impl MeshConnector {
                 Ok(ready) => start = Some(ready),
                 Err(error) => {
                     drop(core);
-                    return done(Err(error));
+                    return done.call(Err(error));
                 }
             }
             core.driver = DriverState::Running;

@@ -95,7 +95,7 @@ impl Shared {
                     drop(core);
                     if let Some(done) = done {
                         self.sink.deliver(&mut batch);
-                        done(result);
+                        done.call(result);
                     }
                 }
                 _ => {}

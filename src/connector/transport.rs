@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use super::Delivery;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
-use crate::machine::action::{Dial, Dialed, NetFailure, Reply, Request, RequestId};
+use crate::machine::action::{Dial, Dialed, NetFailure, Reply, Request};
 use crate::machine::event::Event;
 use crate::net::tls::TlsSetup;
 use crate::net::{self, Socket};
@@ -39,12 +39,11 @@ impl Transport {
         &mut self,
         request: Request,
         batch: &mut Vec<Delivery>,
-    ) -> BoxFuture<'static, (RequestId, Reply)> {
+    ) -> BoxFuture<'static, Reply> {
         self.refresh(batch);
         let url = self.shared.base.endpoint(request.path);
         let (client, proxy) = (Arc::clone(&self.client), self.shared.base_proxy.clone());
-        let id = request.id;
-        async move { (id, net::http::send(&client, proxy, url, request).await) }.boxed()
+        async move { net::http::send(&client, proxy, url, request).await }.boxed()
     }
 
     /// Opens a WebSocket, likewise.

@@ -1,6 +1,6 @@
 //! The border between C and Rust: no panic crosses it, every argument is checked, every failure is explained.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -9,15 +9,22 @@ use super::signals;
 use super::status::svantic_status;
 use crate::error::{Error, ErrorKind};
 
-thread_local! {
-    static LAST_ERROR: RefCell<CString> = RefCell::default();
+/// A failure, and its texts from when they are asked for: most are only looked at for their status.
+struct LastError {
+    error: Error,
+    text: OnceCell<CString>,
+    json: OnceCell<CString>,
 }
 
-/// Runs the body of an exported function: refuses in a forked child, contains panics, keeps the failure's
-/// text for this thread.
+thread_local! {
+    static LAST_ERROR: RefCell<Option<LastError>> = const { RefCell::new(None) };
+}
+
+/// Runs the body of an exported function: refuses in a forked child, contains panics, keeps the failure for
+/// this thread.
 pub(super) fn guard(body: impl FnOnce() -> Result<(), Error>) -> svantic_status {
     if signals::forked() {
-        return failed(&forked());
+        return failed(forked());
     }
     guard_in_any_process(body)
 }
@@ -26,9 +33,9 @@ pub(super) fn guard(body: impl FnOnce() -> Result<(), Error>) -> svantic_status 
 pub(super) fn guard_in_any_process(body: impl FnOnce() -> Result<(), Error>) -> svantic_status {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => svantic_status::Ok,
-        Ok(Err(error)) => failed(&error),
+        Ok(Err(error)) => failed(error),
         Err(_) => failed(
-            &Error::new(
+            Error::new(
                 ErrorKind::Internal,
                 "PANIC",
                 "a bug in libsvantic: a panic was contained at its border",
@@ -47,22 +54,44 @@ fn forked() -> Error {
     .hint("create the agent after the fork, or start the child with exec")
 }
 
-fn failed(error: &Error) -> svantic_status {
-    let text = error.to_string().replace('\0', "\u{fffd}");
-    // The thread may be on its way out and its storage gone: then there is nobody to ask for the text.
+fn failed(error: Error) -> svantic_status {
+    let status = error.kind().into();
+    // The thread may be on its way out and its storage gone: then there is nobody to ask for the failure.
     let _ = LAST_ERROR.try_with(|last| {
-        if let (Ok(text), Ok(mut last)) = (CString::new(text), last.try_borrow_mut()) {
-            *last = text;
-        }
+        last.replace(Some(LastError {
+            error,
+            text: OnceCell::new(),
+            json: OnceCell::new(),
+        }))
     });
-    error.kind().into()
+    status
 }
 
-/// This thread's last failure. The pointer is good until its next failing call.
+/// This thread's last failure as a text. The pointer is good until its next failing call.
 pub(super) fn last_error() -> *const c_char {
+    of_last_error(|last| last.text.get_or_init(|| c_text(&last.error.to_string())))
+}
+
+/// This thread's last failure as a JSON object, likewise.
+pub(super) fn last_error_json() -> *const c_char {
+    of_last_error(|last| {
+        last.json
+            .get_or_init(|| c_text(&last.error.to_json().to_string()))
+    })
+}
+
+fn of_last_error(text: impl FnOnce(&LastError) -> &CString) -> *const c_char {
     LAST_ERROR
-        .try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr()))
+        .try_with(|last| {
+            let last = last.borrow();
+            last.as_ref()
+                .map_or(c"".as_ptr(), |last| text(last).as_ptr())
+        })
         .unwrap_or(c"".as_ptr())
+}
+
+fn c_text(text: &str) -> CString {
+    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }
 
 /// A string argument that must be there.

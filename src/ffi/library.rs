@@ -53,6 +53,16 @@ pub extern "C" fn svantic_last_error() -> *const c_char {
     boundary::last_error()
 }
 
+/// svantic_last_error() as the JSON object of svantic_done_fn, for programs that act on its parts:
+/// {"status","code","message","hint","http_status","retryable"}. "" if no call of this thread has failed. Never holds a
+/// secret.
+///
+/// The library's: valid until the next failing call on this thread; copy it to keep it. Any thread; never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn svantic_last_error_json() -> *const c_char {
+    boundary::last_error_json()
+}
+
 /// Frees a string that the library handed out through an out parameter. NULL is ignored.
 ///
 /// Call it once per string and on nothing else. Any thread; never blocks.

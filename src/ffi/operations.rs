@@ -29,7 +29,7 @@ fn block(
 ) -> Result<Output, Error> {
     let (sender, receiver) = sync_channel(1);
     let limit = timeout(timeout_ms);
-    let done = Box::new(move |result| {
+    let done = Completion::new(move |result| {
         // Nobody waits any more if the sender outlives the wait.
         let _ = sender.send(result);
     });
@@ -66,7 +66,7 @@ fn begin(
         Notify::Callback(done, UserData(user_data))
     };
     let queue = Arc::clone(&mesh.queue);
-    let completion = Box::new(move |result| {
+    let completion = Completion::tagged(user_data.addr(), move |result| {
         queue.push(Control::Done(Done { notify, result }));
     });
     start(mesh, timeout(timeout_ms), completion)
@@ -102,7 +102,7 @@ pub extern "C" fn svantic_connect(mesh: *mut svantic_mesh, timeout_ms: u32) -> s
 ///
 /// `done` is called exactly once with the outcome if this returns OK, otherwise never. It may be NULL. With
 /// "delivery":"pull" it must be NULL, and the outcome comes from svantic_next() with `user_data` as an integer
-/// in "tag". This holds for every _async function.
+/// in "tag". svantic_cancel() with the same `user_data` ends it early. This holds for every _async function.
 #[unsafe(no_mangle)]
 pub extern "C" fn svantic_connect_async(
     mesh: *mut svantic_mesh,
@@ -116,6 +116,39 @@ pub extern "C" fn svantic_connect_async(
             mesh.connector.connect(limit, done);
             Ok(())
         })
+    })
+}
+
+/// Ends the pending _async operations of this agent that were started with this `user_data` (its "tag" with
+/// "delivery":"pull"), each with CANCELLED. Their completions come as always, exactly once, on a delivery thread or from
+/// svantic_next(). NULL matches those that were started with NULL.
+///
+/// connect: the attempt is over and nothing of it goes on; the agent is IDLE, and svantic_connect() may be called again.
+/// disconnect: is not taken back, but running dispatches are no longer waited for: they are answered with
+/// AGENT_SHUTDOWN, and the rest of the farewell takes place in the background until the agent is CLOSED.
+/// create_session: a session that the mesh opens all the same is closed again in the background.
+/// close_session: the session is closed in the background. re_register and refresh_token: only the wait ends; what the
+/// mesh was told stands, and a token that comes is used.
+///
+/// An operation whose outcome is on its way is not pending any more, and ends with that outcome. The blocking forms
+/// cannot be cancelled: they end by `timeout_ms`, svantic_free() and svantic_shutdown().
+///
+/// Any thread, inside callbacks too; never blocks.
+///
+/// Returns OK if at least one was pending, otherwise NOT_FOUND; INVALID_HANDLE; FORKED.
+#[unsafe(no_mangle)]
+pub extern "C" fn svantic_cancel(
+    mesh: *mut svantic_mesh,
+    user_data: *mut c_void,
+) -> svantic_status {
+    guard(|| {
+        let mesh = handles::get(mesh)?;
+        if mesh.connector.cancel(user_data.addr()) {
+            return Ok(());
+        }
+        let text = "no operation that was started with this user_data is pending";
+        Err(Error::new(ErrorKind::NotFound, "NOT_PENDING", text)
+            .hint("its outcome has been delivered or is on its way"))
     })
 }
 

@@ -24,7 +24,7 @@ pub enum svantic_status {
     NotFound = 7,
     /// Not finished within timeout_ms.
     Timeout = 20,
-    /// Ended by svantic_disconnect(), svantic_free() or svantic_shutdown().
+    /// Ended by svantic_cancel(), svantic_disconnect(), svantic_free() or svantic_shutdown().
     Cancelled = 21,
     /// DNS, TCP or WebSocket failure.
     Network = 22,

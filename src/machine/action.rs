@@ -26,6 +26,8 @@ pub type DispatchId = Arc<str>;
 pub enum Action {
     /// Send a request; report with `handle_reply`.
     Request(Request),
+    /// Drop this request. Nothing is reported, but a reply that was there already.
+    AbortRequest(RequestId),
     /// Open a WebSocket; report with `handle_dialed`.
     Dial(Dial),
     /// Write a text message.

@@ -155,11 +155,7 @@ impl Machine {
         if let Err(error) = self.require_registration("close_session") {
             return self.refuse(operation, error);
         }
-        let kind = Kind::CloseSession {
-            session_id: session_id.to_owned(),
-            body: json!({"session_id": session_id}).to_string(),
-        };
-        self.begin(now, operation, kind, timeout);
+        self.begin(now, operation, Kind::close_session(session_id), timeout);
         self.send_operation(now, operation);
     }
 
@@ -211,20 +207,28 @@ impl Machine {
 
     /// Ends an operation. Ends it only once: late news find nothing.
     pub(super) fn complete(&mut self, id: OperationId, result: Result<Output, Error>) {
-        if self.operations.remove(id).is_some() {
+        let Some(operation) = self.operations.remove(id) else {
+            return;
+        };
+        if operation.abandoned {
+            self.ended_in_the_background(&operation, &result);
+        } else {
             self.actions.push_back(Action::Complete(id, result));
-            match self.operations.next_deadline() {
-                Some(deadline) => self.timers.set(Timer::Operation, deadline),
-                None => self.timers.stop(Timer::Operation),
-            }
+        }
+        self.watch_deadlines();
+    }
+
+    /// Wakes up for the operation that is due first.
+    pub(super) fn watch_deadlines(&mut self) {
+        match self.operations.next_deadline() {
+            Some(deadline) => self.timers.set(Timer::Operation, deadline),
+            None => self.timers.stop(Timer::Operation),
         }
     }
 
     fn begin(&mut self, now: Now, id: OperationId, kind: Kind, timeout: Duration) {
         self.operations.insert(id, kind, now.mono, timeout);
-        if let Some(deadline) = self.operations.next_deadline() {
-            self.timers.set(Timer::Operation, deadline);
-        }
+        self.watch_deadlines();
     }
 
     fn refuse(&mut self, id: OperationId, error: Error) {

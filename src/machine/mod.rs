@@ -22,6 +22,7 @@ pub mod action;
 mod admission;
 mod answers;
 pub mod backoff;
+mod cancel;
 mod commands;
 mod counters;
 mod drain;

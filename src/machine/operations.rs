@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::action::OperationId;
 
 /// What is waited for.
@@ -23,6 +25,13 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    pub(super) fn close_session(session_id: &str) -> Self {
+        Self::CloseSession {
+            session_id: session_id.to_owned(),
+            body: json!({"session_id": session_id}).to_string(),
+        }
+    }
+
     /// The name of the operation, as the platform's SDK has it.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -47,6 +56,8 @@ pub(super) struct Operation {
     pub(super) wants_token: bool,
     /// Whether it has been repeated with a fresh token after a 401.
     pub(super) retried: bool,
+    /// Whether it goes on in the background: whoever waited for it has been told that it was cancelled.
+    pub(super) abandoned: bool,
 }
 
 /// The operations in progress, in the order in which they began.
@@ -62,8 +73,13 @@ impl Operations {
             deadline,
             wants_token: false,
             retried: false,
+            abandoned: false,
         };
         self.0.insert(id, operation);
+    }
+
+    pub(super) fn get(&self, id: OperationId) -> Option<&Operation> {
+        self.0.get(&id)
     }
 
     pub(super) fn get_mut(&mut self, id: OperationId) -> Option<&mut Operation> {

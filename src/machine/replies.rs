@@ -233,6 +233,9 @@ impl Machine {
             self.counters.stale_inputs += 1;
             return;
         };
+        if operation.abandoned && matches!(operation.kind, Kind::CreateSession { .. }) {
+            return self.close_unwanted(now, id, reply);
+        }
         let closing = match &operation.kind {
             Kind::CloseSession { session_id, .. } => Some(session_id.clone()),
             _ => None,
@@ -324,7 +327,7 @@ fn success(reply: &Reply) -> Option<Result<RegisterReply, String>> {
     }
 }
 
-fn session(body: &[u8]) -> Option<Output> {
+pub(super) fn session(body: &[u8]) -> Option<Output> {
     let reply: SessionReply = serde_json::from_slice(body).ok()?;
     Some(Output::Session {
         session_id: reply.session_id,

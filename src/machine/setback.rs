@@ -8,6 +8,7 @@ use super::action::Action;
 use super::backoff::Cause;
 use super::event::EventKind;
 use super::failure::{Class, Failure};
+use super::operations::Kind;
 use super::time::{Now, Timer};
 use super::{Desired, LinkState, Machine, Purpose, Transition};
 use crate::error::{Error, ErrorKind};
@@ -168,15 +169,37 @@ impl Machine {
         for timer in [Timer::Retry, Timer::Welcome, Timer::Silence, Timer::Stable] {
             self.timers.stop(timer);
         }
-        // A reply that comes after all is not the next attempt's.
-        self.requests
-            .retain(|_, purpose| !matches!(purpose, Purpose::Register(_)));
+        self.drop_requests_of_the_attempt();
         self.desired = Desired::Stopped;
         self.backoff.reset();
         self.go(Transition::T51, LinkState::Idle);
         if let Some((id, _)) = self.operations.connect() {
             self.complete(id, Err(error));
         }
+    }
+
+    /// A reply that comes after all is not the next attempt's, and what is stuck does not hold it up.
+    fn drop_requests_of_the_attempt(&mut self) {
+        let others = self
+            .operations
+            .ids(|op| op.kind == Kind::RefreshToken || op.wants_token);
+        let drops_token = others.is_empty();
+        if drops_token {
+            self.auth.fetching = None;
+            self.timers.stop(Timer::Provider);
+        }
+        let mut dropped: Vec<_> = self
+            .requests
+            .extract_if(|_, purpose| match purpose {
+                Purpose::Register(_) => true,
+                Purpose::Token => drops_token,
+                _ => false,
+            })
+            .map(|(id, _)| id)
+            .collect();
+        dropped.sort_unstable();
+        let aborts = dropped.into_iter().map(Action::AbortRequest);
+        self.actions.extend(aborts);
     }
 
     /// The credentials are refused: only new ones, or time, can help.

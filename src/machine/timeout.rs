@@ -1,6 +1,6 @@
 //! Timers that ran out.
 
-use super::operations::Kind;
+use super::operations::{Kind, Operation};
 use super::time::{Now, Timer};
 use super::{LinkState, Machine, Step, Transition};
 use crate::error::{Error, ErrorKind};
@@ -50,7 +50,7 @@ impl Machine {
             .operations
             .ids(|op| op.deadline.is_some_and(|deadline| deadline <= now.mono));
         for id in overdue {
-            let Some(operation) = self.operations.get_mut(id) else {
+            let Some(operation) = self.operations.get(id) else {
                 continue;
             };
             if operation.kind == Kind::Connect {
@@ -59,30 +59,29 @@ impl Machine {
                 continue;
             }
             let (name, limit) = (operation.kind.name(), operation.timeout.as_millis());
-            let up = matches!(
-                self.link,
-                LinkState::Ready | LinkState::Suspect | LinkState::Hosted
-            );
-            let step = match &operation.kind {
-                _ if operation.wants_token => Some((Step::Token, "/auth/get_token")),
-                Kind::RefreshToken => Some((Step::Token, "/auth/get_token")),
-                Kind::CreateSession { .. } => Some((Step::CreateSession, "/sessions/init")),
-                Kind::CloseSession { .. } => Some((Step::CloseSession, "/sessions/close")),
-                Kind::ReRegister(_) if up => Some((Step::Register, "/agents/register")),
-                Kind::ReRegister(_) | Kind::Connect | Kind::Disconnect => None,
-            };
-            let waited_for = match step {
-                Some((step, path)) => {
-                    format!("no answer while {} at {}", step.doing(), self.target(path))
-                }
-                None => self.current_step(),
-            };
+            let waited_for = self.waited_for(operation);
             let text = format!("{name} timed out after {limit} ms: {waited_for}");
             let error = Error::new(ErrorKind::Timeout, "TIMEOUT", text).retryable(true);
             self.complete(id, Err(error));
         }
-        if let Some(next) = self.operations.next_deadline() {
-            self.timers.set(Timer::Operation, next);
+        self.watch_deadlines();
+    }
+
+    /// What an operation that has not ended waits for.
+    pub(super) fn waited_for(&self, operation: &Operation) -> String {
+        let step = match &operation.kind {
+            _ if operation.wants_token => Some((Step::Token, "/auth/get_token")),
+            Kind::RefreshToken => Some((Step::Token, "/auth/get_token")),
+            Kind::CreateSession { .. } => Some((Step::CreateSession, "/sessions/init")),
+            Kind::CloseSession { .. } => Some((Step::CloseSession, "/sessions/close")),
+            Kind::ReRegister(_) if self.is_up() => Some((Step::Register, "/agents/register")),
+            Kind::ReRegister(_) | Kind::Connect | Kind::Disconnect => None,
+        };
+        match step {
+            Some((step, path)) => {
+                format!("no answer while {} at {}", step.doing(), self.target(path))
+            }
+            None => self.current_step(),
         }
     }
 }

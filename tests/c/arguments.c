@@ -231,9 +231,39 @@ static void wrong_delivery(void) {
     svantic_free(pulling);
 }
 
+static void last_error_json_has_the_parts(void) {
+    svantic_mesh *mesh = create(""), *unused = NULL;
+    const char *json;
+    char before[512];
+    CHECK_SAME(svantic_last_error_json(), "");
+    CHECK_STATUS(svantic_connect(NULL, 0), INVALID_HANDLE);
+    json = svantic_last_error_json();
+    CHECK_HOLDS(json, "\"status\":2");
+    CHECK_HOLDS(json, "\"code\":\"INVALID_HANDLE\"");
+    CHECK_HOLDS(json, "\"message\":\"the mesh handle is NULL\"");
+    CHECK_HOLDS(json, "\"hint\":\"");
+    CHECK_HOLDS(json, "\"http_status\":null");
+    CHECK_HOLDS(json, "\"retryable\":false");
+    CHECK(json == svantic_last_error_json()); /* good until the next failure */
+    CHECK_HOLDS(svantic_last_error(), "[INVALID_HANDLE]");
+    snprintf(before, sizeof before, "%s", json);
+    CHECK(state_of(mesh) == SVANTIC_STATE_IDLE); /* a success leaves it as it was */
+    CHECK_SAME(svantic_last_error_json(), before);
+    CHECK_STATUS(svantic_cancel(mesh, NULL), NOT_FOUND);
+    CHECK_HOLDS(svantic_last_error_json(), "\"status\":7");
+    CHECK_HOLDS(svantic_last_error_json(), "\"code\":\"NOT_PENDING\"");
+    CHECK_HOLDS(svantic_last_error_json(), "\"hint\":\"");
+    CHECK_STATUS(svantic_create("{\"name\":\"n\",\"description\":\"d\",\"a\\\"b\":1}", &unused), INVALID_ARGUMENT);
+    CHECK_HOLDS(svantic_last_error(), "a\"b");
+    CHECK_HOLDS(svantic_last_error_json(), "a\\\"b"); /* JSON, whatever it quotes */
+    svantic_free(mesh);
+}
+
 static void *fail_in_another_way(void *barrier) {
     CHECK_SAME(svantic_last_error(), "");
+    CHECK_SAME(svantic_last_error_json(), "");
     CHECK_STATUS(svantic_create("[]", (svantic_mesh **)barrier), INVALID_JSON);
+    CHECK_HOLDS(svantic_last_error_json(), "\"status\":3");
     CHECK_HOLDS(svantic_last_error(), "not an object");
     return NULL;
 }
@@ -257,4 +287,4 @@ static void last_error_is_each_threads_own(void) {
 
 CASES(CASE(null_handle), CASE(garbage_handles), CASE(use_after_free), CASE(double_free), CASE(stale_after_shutdown),
       CASE(null_pointers), CASE(misaligned_pointers), CASE(invalid_utf8), CASE(out_of_range), CASE(wrong_delivery),
-      CASE(last_error_is_each_threads_own))
+      CASE(last_error_is_each_threads_own), CASE(last_error_json_has_the_parts))

@@ -29,7 +29,7 @@ static inline void never_free(void *user_data) {
         svantic_status got_ = (call);                                                                \
         if (got_ != expected)                                                                        \
             FAIL("%s is %s and not %s", #call, svantic_status_name(got_), svantic_status_name(expected)); \
-        CHECK(*svantic_last_error() != '\0');                                                        \
+        CHECK(*svantic_last_error() != '\0' && *svantic_last_error_json() == '{');                                                        \
     } while (0)
 
 /* Each refuses with `expected`, writes nothing and calls nothing back. */
@@ -56,6 +56,7 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     REFUSED(svantic_create_session_async(mesh, "{}", 0, never_done, NULL));
     REFUSED(svantic_close_session(mesh, "s", 0));
     REFUSED(svantic_close_session_async(mesh, "s", 0, never_done, NULL));
+    REFUSED(svantic_cancel(mesh, NULL));
     REFUSED(svantic_network_changed(mesh));
     REFUSED(svantic_get_state(mesh, &state));
     REFUSED(svantic_get_connected(mesh, &connected));

@@ -175,5 +175,116 @@ static void items_of_every_operation(void) {
     CHECK_OK(svantic_shutdown(5000));
 }
 
+/* The mesh reads registrations and opened sessions, and keeps silent about them. */
+static void cancel_ends_callbacks(void) {
+    static struct outcome connect = OUTCOME, again = OUTCOME, open = OUTCOME, other = OUTCOME, register_ = OUTCOME;
+    svantic_mesh *mesh = create("");
+    CHECK_STATUS(svantic_cancel(mesh, &connect), NOT_FOUND);
+    CHECK_HOLDS(svantic_last_error(), "[NOT_PENDING]");
+    CHECK_OK(svantic_connect_async(mesh, 0, keep_outcome, &connect));
+    await_line("cancel connect");
+    CHECK_STATUS(svantic_cancel(mesh, NULL), NOT_FOUND); /* which is another one's */
+    CHECK_OK(svantic_cancel(mesh, &connect));
+    CHECK_STATUS(svantic_cancel(mesh, &connect), NOT_FOUND);
+    check_outcome(&connect, SVANTIC_STATUS_CANCELLED, "connect was cancelled");
+    CHECK(state_of(mesh) == SVANTIC_STATE_IDLE);
+    tell("cancelled");
+    await_line("connect");
+    CHECK_OK(svantic_connect_async(mesh, 0, keep_outcome, &again));
+    check_outcome(&again, SVANTIC_STATUS_OK, "null");
+    CHECK_STATUS(svantic_cancel(mesh, &again), NOT_FOUND); /* it has ended */
+    tell("connected");
+    await_line("cancel the rest");
+    CHECK_OK(svantic_create_session_async(mesh, NULL, 0, keep_outcome, &open));
+    CHECK_OK(svantic_create_session_async(mesh, NULL, 0, keep_outcome, &other));
+    CHECK_OK(svantic_create_session_async(mesh, NULL, 0, count_end, NULL));
+    CHECK_OK(svantic_create_session_async(mesh, NULL, 0, NULL, NULL));
+    CHECK_OK(svantic_cancel(mesh, &open));
+    CHECK_OK(svantic_cancel(mesh, NULL));
+    CHECK_STATUS(svantic_cancel(mesh, NULL), NOT_FOUND);
+    check_outcome(&open, SVANTIC_STATUS_CANCELLED, "\"code\":\"CANCELLED\"");
+    gate_wait(&ended, 1);
+    tell("cancelled");
+    await_line("cancel an announcement");
+    CHECK_OK(svantic_re_register_async(mesh, 0, keep_outcome, &register_));
+    CHECK_OK(svantic_cancel(mesh, &register_));
+    check_outcome(&register_, SVANTIC_STATUS_CANCELLED, "re_register was cancelled");
+    CHECK(other.done.count == 0 && state_of(mesh) == SVANTIC_STATE_CONNECTED);
+    svantic_free(mesh);
+    CHECK_STATUS(svantic_cancel(mesh, &other), INVALID_HANDLE);
+    CHECK(connect.done.count == 1 && again.done.count == 1 && open.done.count == 1 && other.done.count == 1 &&
+          register_.done.count == 1 && gate_count(&ended) == 1);
+    CHECK_OK(svantic_shutdown(5000));
+}
+
+/* From another thread and inside completions: whoever wins, each completion comes once. */
+static void *cancel_a_lot(void *mesh) {
+    int round;
+    for (round = 0; round < 2000; round++) (void)svantic_cancel(mesh, TAG(7));
+    return NULL;
+}
+
+static struct gate raced = GATE;
+static svantic_mesh *raced_mesh;
+
+static void count_any_end(void *user_data, int32_t status, const char *json, size_t length) {
+    (void)json, (void)length;
+    CHECK(user_data == TAG(7));
+    CHECK(status == SVANTIC_STATUS_OK || status == SVANTIC_STATUS_CANCELLED);
+    (void)svantic_cancel(raced_mesh, TAG(7));
+    gate_pass(&raced);
+}
+
+static void cancel_races_with_the_outcome(void) {
+    enum { ROUNDS = 200 };
+    svantic_mesh *mesh = create("");
+    pthread_t thread;
+    int round;
+    raced_mesh = mesh;
+    CHECK_OK(svantic_connect(mesh, 0));
+    CHECK(pthread_create(&thread, NULL, cancel_a_lot, mesh) == 0);
+    for (round = 0; round < ROUNDS; round++) {
+        CHECK_OK(svantic_create_session_async(mesh, NULL, 0, count_any_end, TAG(7)));
+        CHECK_OK(svantic_refresh_token_async(mesh, NULL, 0, count_any_end, TAG(7)));
+        gate_wait(&raced, 2 * (round + 1));
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    svantic_free(mesh);
+    CHECK(gate_count(&raced) == 2 * ROUNDS);
+    CHECK_OK(svantic_shutdown(5000));
+}
+
+static void cancel_ends_items(void) {
+    svantic_mesh *mesh = create_pulling();
+    CHECK_OK(svantic_connect_async(mesh, 0, NULL, TAG(8)));
+    await_line("cancel connect");
+    CHECK_STATUS(svantic_cancel(mesh, TAG(9)), NOT_FOUND);
+    CHECK_OK(svantic_cancel(mesh, TAG(8)));
+    expect_done(mesh, 8, "\"status\":21,\"error\":{\"code\":\"CANCELLED\"");
+    tell("cancelled");
+    await_line("connect");
+    CHECK_OK(svantic_connect_async(mesh, 0, NULL, NULL));
+    expect_done(mesh, 0, "\"status\":0,");
+    tell("connected");
+    await_line("cancel the rest");
+    CHECK_OK(svantic_create_session_async(mesh, NULL, 0, NULL, TAG(9)));
+    CHECK_OK(svantic_create_session_async(mesh, NULL, 0, NULL, TAG(9)));
+    CHECK_OK(svantic_create_session_async(mesh, NULL, 0, NULL, NULL));
+    CHECK_OK(svantic_cancel(mesh, NULL)); /* a tag of 0 */
+    expect_done(mesh, 0, "\"status\":21,");
+    CHECK_OK(svantic_cancel(mesh, TAG(9))); /* all that have it */
+    expect_done(mesh, 9, "\"status\":21,");
+    expect_done(mesh, 9, "\"status\":21,");
+    CHECK_STATUS(svantic_cancel(mesh, TAG(9)), NOT_FOUND);
+    tell("cancelled");
+    await_line("cancel an announcement");
+    CHECK_OK(svantic_re_register_async(mesh, 0, NULL, TAG(10)));
+    CHECK_OK(svantic_cancel(mesh, TAG(10)));
+    expect_done(mesh, 10, "re_register was cancelled");
+    svantic_free(mesh);
+    CHECK_OK(svantic_shutdown(5000));
+}
+
 CASES(CASE(callbacks_of_every_operation), CASE(free_cancels), CASE(free_ends_a_blocking_call),
-      CASE(shutdown_cancels), CASE(shutdown_at_the_start), CASE(items_of_every_operation))
+      CASE(shutdown_cancels), CASE(shutdown_at_the_start), CASE(items_of_every_operation), CASE(cancel_ends_callbacks),
+      CASE(cancel_races_with_the_outcome), CASE(cancel_ends_items))

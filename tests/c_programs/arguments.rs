@@ -29,6 +29,7 @@ cases!("arguments":
     out_of_range,
     wrong_delivery,
     last_error_is_each_threads_own,
+    last_error_json_has_the_parts,
 );
 
 cases!("documents":

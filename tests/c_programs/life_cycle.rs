@@ -170,6 +170,40 @@ fn free_cancels() {
     free_cancels_under(Under::Nothing);
 }
 
+/// A connect that is stuck, then sessions and an announcement that are.
+fn cancels(case: &str) {
+    let gateway = gateway();
+    gateway.set_faults(stalled(Stage::Register));
+    let mut case = start(&gateway, "operations", case);
+    wait_for_request(&gateway, "/agents/register");
+    case.tell("cancel connect");
+    case.says("cancelled");
+    gateway.set_faults(Faults::default());
+    case.tell("connect");
+    case.says("connected");
+    gateway.set_faults(stalled(Stage::SessionInit));
+    case.tell("cancel the rest");
+    case.says("cancelled");
+    gateway.set_faults(stalled(Stage::Register));
+    case.tell("cancel an announcement");
+    case.succeeds();
+}
+
+#[test]
+fn cancel_ends_callbacks() {
+    cancels("cancel_ends_callbacks");
+}
+
+#[test]
+fn cancel_ends_items() {
+    cancels("cancel_ends_items");
+}
+
+#[test]
+fn whatever_a_cancel_races_with_each_completion_comes_once() {
+    run("operations", "cancel_races_with_the_outcome");
+}
+
 #[test]
 fn free_ends_a_blocking_call() {
     let gateway = gateway();

@@ -30,6 +30,9 @@ void throws(svantic_status expected, Call call) {
     } catch (const svantic::Error &error) {
         require(error.status() == expected, error.what());
         require(*error.what() != '\0', "an error explains itself");
+        const std::string status = "\"status\":" + std::to_string(static_cast<std::int32_t>(expected));
+        const auto has = [&](const std::string &part) { return error.json().find(part) != std::string::npos; };
+        require(error.json().empty() || has(status + ",") || has(status + "}"), error.json().c_str());
         return;
     }
     require(false, "it does not throw");
@@ -87,6 +90,7 @@ void live(Later &later, std::thread &answering) {
     require(mesh.token() == token, "the token that was given");
     mesh.re_register();
     mesh.network_changed();
+    require(!mesh.cancel(nullptr), "nothing is pending");
     const std::string session = mesh.create_session(R"({"user_id":"u1"})");
     mesh.close_session(session);
     throws(SVANTIC_STATUS_NOT_FOUND, [&] { mesh.close_session("no-such-session"); });

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use svantic::agent::Capability;
 use svantic::config::Config;
-use svantic::connector::{Delivery, Haste, MeshConnector, Sink};
+use svantic::connector::{Completion, Delivery, Haste, MeshConnector, Sink};
 use svantic_gateway::{DispatchRequest, Faults, Gateway, Options};
 
 use super::topology::Topology;
@@ -223,7 +223,7 @@ fn be_agent(config: &Value) {
     connector
         .define_capability(Capability::parse(spec).expect("ours"))
         .expect("ours");
-    connector.connect(None, Box::new(|result| {
+    connector.connect(None, Completion::new(|result| {
         tell(&json!({"done": "connect", "ok": result.is_ok(), "error": result.err().map(|e| e.to_string())}));
     }));
     let (ended, wait) = channel();
@@ -240,7 +240,7 @@ fn be_agent(config: &Value) {
         let ended = ended.clone();
         connector.disconnect(
             Some(Duration::ZERO),
-            Box::new(move |_| {
+            Completion::new(move |_| {
                 let _ = ended.send(());
             }),
         );

@@ -4,6 +4,7 @@
 mod abi;
 
 mod amnesia;
+mod cancel;
 mod connect_refused;
 mod connect_retried;
 mod connect_url;

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use svantic::config::Config;
-use svantic::connector::{Delivery, MeshConnector, Sink};
+use svantic::connector::{Completion, Delivery, MeshConnector, Sink};
 use svantic::ffi::status::{svantic_state as State, svantic_status as Status};
 use svantic_gateway::{Faults, Gateway, Options, Override};
 
@@ -304,7 +304,7 @@ fn the_environments_proxy_serves_http_and_websocket() {
     let config = Config::parse(&config.to_string(), &environment).unwrap();
     let connector = MeshConnector::new(config, Arc::new(Nobody), "").unwrap();
     let (done, outcome) = mpsc::channel();
-    connector.connect(None, Box::new(move |result| drop(done.send(result))));
+    connector.connect(None, Completion::new(move |result| drop(done.send(result))));
     outcome.recv_timeout(GUARD).unwrap().unwrap();
     assert!(proxy.count("POST") >= 1, "{:?}", proxy.asked());
     assert_eq!(proxy.count("CONNECT"), 1);

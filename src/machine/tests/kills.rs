@@ -411,7 +411,11 @@ impl Play {
                     let time = self.handler_time();
                     self.after(time, Happening::HandlerDone(n));
                 }
-                Action::Close(..) | Action::Event(_) | Action::Complete(..) | Action::Finished => {}
+                Action::Close(..)
+                | Action::AbortRequest(_)
+                | Action::Event(_)
+                | Action::Complete(..)
+                | Action::Finished => {}
             }
         }
     }

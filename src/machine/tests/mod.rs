@@ -3,6 +3,7 @@
 #![allow(clippy::unchecked_time_subtraction)]
 
 mod auth_loop;
+mod cancel;
 mod connecting;
 mod coverage;
 mod crossings;

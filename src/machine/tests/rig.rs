@@ -204,6 +204,10 @@ impl Rig {
                     }
                     what
                 }
+                Action::AbortRequest(id) => {
+                    self.requests.retain(|request| request.id != id);
+                    "abort request".to_owned()
+                }
                 Action::Dial(dial) => {
                     self.conn = dial.conn;
                     self.dials.push(dial);

@@ -34,6 +34,14 @@ impl Rig {
         id
     }
 
+    /// Whether it was pending; then it has ended at once.
+    pub(super) fn cancel(&mut self, id: OperationId) -> bool {
+        let pending = self.machine.cancel(self.now(), &[id]);
+        self.collect();
+        assert!(!pending || self.is_done(id), "{id} was to end at once");
+        pending
+    }
+
     pub(super) fn network_changed(&mut self) {
         self.machine.network_changed(self.now());
         self.collect();

@@ -12,6 +12,7 @@ use super::mesh::Mesh;
 use super::rig::{millis, parsed, remember_transitions, seconds};
 use super::trial::{Without, seeded};
 use super::wire::Wire;
+use crate::error::ErrorKind;
 use crate::machine::action::{
     Action, Answer, ConnectionNo, Dialed, LinkEnd, OperationId, Reply, RequestId,
 };
@@ -39,6 +40,8 @@ pub(super) enum Happening {
     /// The application answers a wish for a token.
     Token,
     Leave,
+    /// The application waits for this operation no longer.
+    Cancel(OperationId),
     /// A misfortune beside those that come all the time.
     Strike,
     /// The mesh answers again.
@@ -54,7 +57,7 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) slept: Duration,
     pub(super) rng: Rng,
-    queue: BTreeMap<(Duration, u64), Happening>,
+    pub(super) queue: BTreeMap<(Duration, u64), Happening>,
     scheduled: u64,
     pub(super) wire: Option<Wire>,
     started: HashSet<String>,
@@ -62,6 +65,10 @@ pub(super) struct World {
     pub(super) operations: HashMap<OperationId, Option<usize>>,
     next_operation: OperationId,
     pub(super) connecting: Option<OperationId>,
+    /// The operation that is just being cancelled.
+    pub(super) cancelled: Option<OperationId>,
+    /// How many were pending when they were cancelled.
+    pub(super) cancellations: usize,
     pub(super) leaving: bool,
     /// Until when answers may be sent one by one, for what the last connections ended on.
     pub(super) suspicious_until: Duration,
@@ -71,7 +78,7 @@ pub(super) struct World {
     stops_at: Option<u64>,
     /// Whether the application believes that there is a link.
     pub(super) up: bool,
-    token_requests: u32,
+    pub(super) token_requests: u32,
     hasher: DefaultHasher,
     steps: u32,
 }
@@ -134,6 +141,8 @@ impl World {
             operations: HashMap::new(),
             next_operation: 1,
             connecting: None,
+            cancelled: None,
+            cancellations: 0,
             leaving: false,
             suspicious_until: Duration::ZERO,
             finished: false,
@@ -174,6 +183,10 @@ impl World {
         let id = self.next_operation;
         self.next_operation += 1;
         self.operations.insert(id, announces);
+        if self.rng.u8(0..4) == 0 {
+            let patience = millis(self.rng.u64(0..3000));
+            self.after(patience, Happening::Cancel(id));
+        }
         id
     }
 
@@ -271,6 +284,7 @@ impl World {
             Happening::Application => self.application(),
             Happening::Token => self.give_token(),
             Happening::Leave => self.leave(),
+            Happening::Cancel(id) => self.cancel(id),
             Happening::Strike => self.strike(),
             Happening::Speaks(conn) => self.speaks_again(conn),
             // What was on its way when the connection died.
@@ -295,6 +309,10 @@ impl World {
                     }
                     let (delay, reply) = self.mesh.reply(self.now, &mut self.rng, &request);
                     self.after(delay, Happening::Reply(request.id, request.path, reply));
+                }
+                Action::AbortRequest(id) => {
+                    self.note("abort request");
+                    self.drop_reply(id);
                 }
                 Action::Dial(dial) => {
                     self.note("dial");
@@ -360,6 +378,10 @@ impl World {
                             self.mesh.tools >= capabilities,
                             "announced, but the mesh does not know"
                         );
+                    }
+                    if self.cancelled == Some(id) {
+                        let kind = result.map_err(|error| error.kind());
+                        assert_eq!(kind, Err(ErrorKind::Cancelled), "cancelled");
                     }
                     if self.connecting == Some(id) {
                         self.connecting = None;

@@ -153,6 +153,27 @@ impl Agent {
         .expect("it starts");
     }
 
+    pub(crate) fn re_register_async(&self, tag: usize) {
+        let tag: *mut c_void = ptr::without_provenance_mut(tag);
+        let status = operations::svantic_re_register_async(self.mesh(), 0, None, tag);
+        outcome(status).expect("it starts");
+    }
+
+    pub(crate) fn create_session_async(&self, tag: usize) {
+        let tag: *mut c_void = ptr::without_provenance_mut(tag);
+        // SAFETY: NULL options.
+        let status = unsafe {
+            operations::svantic_create_session_async(self.mesh(), ptr::null(), 0, None, tag)
+        };
+        outcome(status).expect("it starts");
+    }
+
+    /// Ends what was begun with this tag.
+    pub(crate) fn cancel(&self, tag: usize) -> Result<(), Failure> {
+        let tag: *mut c_void = ptr::without_provenance_mut(tag);
+        outcome(operations::svantic_cancel(self.mesh(), tag))
+    }
+
     pub(crate) fn refresh_token(&self, jwt: Option<&str>) -> Result<(), Failure> {
         let jwt = jwt.map(c);
         let jwt = jwt.as_ref().map_or(ptr::null(), |jwt| jwt.as_ptr());
