@@ -5,6 +5,7 @@
 //! the lock held.
 
 mod clock;
+mod completion;
 mod driver;
 mod link;
 mod observed;
@@ -27,7 +28,7 @@ use crate::agent::{Agent, Capability};
 use crate::config::{Config, DeploymentMode, is_secret};
 use crate::error::{Error, ErrorKind};
 use crate::kernel;
-use crate::machine::action::{Answer, Dispatch, OperationId, Output};
+use crate::machine::action::{Answer, Dispatch, OperationId};
 use crate::machine::event::Event;
 use crate::machine::time::Now;
 use crate::machine::{Machine, Settings, State};
@@ -36,6 +37,7 @@ use crate::net::tls::Trust;
 use crate::protocol::json_shape::{self, ShapeError};
 use crate::protocol::limits::MAX_JSON_DEPTH;
 use clock::Clock;
+pub use completion::Completion;
 use shared::{Core, DriverState, Shared};
 
 /// What reaches the application.
@@ -60,31 +62,6 @@ pub trait Sink: Send + Sync {
 
     /// Nothing more will be delivered.
     fn closed(&self);
-}
-
-/// What is called exactly once with the outcome of an operation, on the I/O thread or the caller's.
-pub struct Completion {
-    /// By which [`MeshConnector::cancel`] finds the operation.
-    tag: Option<usize>,
-    done: Box<dyn FnOnce(Result<Output, Error>) + Send>,
-}
-
-impl Completion {
-    /// Calls `done`. The operation cannot be cancelled.
-    pub fn new(done: impl FnOnce(Result<Output, Error>) + Send + 'static) -> Self {
-        let done = Box::new(done);
-        Self { tag: None, done }
-    }
-
-    /// Calls `done`. The operation can be cancelled by this tag, which several may share.
-    pub fn tagged(tag: usize, done: impl FnOnce(Result<Output, Error>) + Send + 'static) -> Self {
-        let (tag, done) = (Some(tag), Box::new(done));
-        Self { tag, done }
-    }
-
-    fn call(self, result: Result<Output, Error>) {
-        (self.done)(result);
-    }
 }
 
 /// How soon an answer leaves.
