@@ -6,8 +6,8 @@
 ...     "Says where an order is."
 ...     return {"order_id": order_id, "state": "shipped"}
 
-``agent.run()`` then serves until Ctrl-C. :class:`MeshConnector` gives more control, ``svantic.aio.MeshConnector`` the
-same to programs with an event loop.
+``agent.run()`` then serves until Ctrl-C. :class:`MeshConnector` gives more control,
+``svantic.aio.MeshConnector`` the same to programs with an event loop.
 """
 
 from __future__ import annotations

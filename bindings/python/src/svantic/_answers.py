@@ -17,8 +17,8 @@ REDACTED = "the handler failed"
 class Answers:
     """What has been answered and not been handed over yet. Any thread.
 
-    ``add`` takes a dispatch's id, its result and the capability's name as one tuple; it is the list's own ``append``,
-    for speed. :meth:`fail` adds a failure. :meth:`flush` hands everything over.
+    ``add`` takes a dispatch's id, its result and the capability's name as one tuple; it is the list's own
+    ``append``, for speed. :meth:`fail` adds a failure. :meth:`flush` hands everything over.
     """
 
     __slots__ = ("_failures", "_guard", "_mesh", "_redact", "add", "waiting")

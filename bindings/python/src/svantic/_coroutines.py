@@ -13,7 +13,8 @@ _EAGER = sys.version_info >= (3, 12)  # a handler that awaits nothing is done be
 
 
 class Coroutines:
-    """Runs coroutine handlers on one loop; what is answered in one turn leaves together. For that loop's thread.
+    """Runs coroutine handlers on one loop; what is answered in one turn leaves together. For that loop's
+    thread.
 
     ``foreign``: dispatches are cancelled by another thread.
     """
@@ -28,6 +29,7 @@ class Coroutines:
     def start(self, items: list[dict[str, Any]]) -> None:
         """Starts a task for each dispatch."""
         serving, loop, tasks = self._serving, self._loop, self._tasks
+        make: Any = asyncio.Task  # its type knows no eager_start for the oldest version that is supported
         table, running, cancelled, serve = serving.served, serving.running, serving.cancelled, self._serve
         for item in items:
             served = table[item["skill_id"]]
@@ -36,7 +38,7 @@ class Coroutines:
                 cancelled.discard(dispatch_id)
                 continue
             if _EAGER:
-                task = asyncio.Task(serve(item, served), loop=loop, eager_start=True)  # type: ignore[call-arg]
+                task: asyncio.Task[None] = make(serve(item, served), loop=loop, eager_start=True)
                 if task.done():
                     if not task.cancelled() and task.exception() is not None:
                         task.result()
@@ -46,7 +48,9 @@ class Coroutines:
             tasks.add(task)  # the loop holds tasks weakly
             running[dispatch_id] = self._canceller(task, running.get(dispatch_id))
 
-    def _canceller(self, task: asyncio.Task[None], context: Callable[[], object] | None) -> Callable[[], object]:
+    def _canceller(
+        self, task: asyncio.Task[None], context: Callable[[], object] | None
+    ) -> Callable[[], object]:
         if context is None and not self._foreign:
             return task.cancel
 
@@ -71,7 +75,9 @@ class Coroutines:
                 result = await served.handler(**self._arguments(item, served))
             answers.add((dispatch_id, result, served.name))
         except asyncio.CancelledError:
-            if dispatch_id not in serving.stopped:  # not by the mesh, which would know, but by the handler itself
+            if (
+                dispatch_id not in serving.stopped
+            ):  # not by the mesh, which would know, but by the handler itself
                 answers.fail(dispatch_id, served.name, _WasCancelled("the handler was cancelled"))
         except Exception as error:
             answers.fail(dispatch_id, served.name, error)
@@ -91,7 +97,8 @@ class Coroutines:
                 self._loop.call_soon(self.flush)
 
     def _arguments(self, item: dict[str, Any], served: Served) -> dict[str, Any]:
-        # The task is noted before it runs (but for an eager one), and the context takes its place: cancel both.
+        # The task is noted before it runs (but for an eager one), and the context takes its place: cancel
+        # both.
         running, dispatch_id = self._serving.running, item["dispatch_id"]
         noted = running.get(dispatch_id)
         arguments = self._serving.arguments(item, served)

@@ -7,9 +7,12 @@ import os
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._serving import SLOW_SECONDS, Serving
+
+if TYPE_CHECKING:
+    from _thread import LockType
 
 LOOK_AGAIN_SECONDS = 0.005
 """How long work may wait behind a handler that was expected to be quick, and answers for company."""
@@ -19,21 +22,23 @@ _FLUSH_SECONDS = 0.002
 class Crew:
     """Up to ``size`` daemon threads that share one queue of dispatches.
 
-    A thread costs a wake-up, which costs more than a quick handler, so one is woken at a time. Others follow where a
-    handler is known to be slow (the thread that takes one wakes the next), and where those awake make no progress
-    (:meth:`look_again`, which the receiving thread calls while :attr:`busy`).
+    A thread costs a wake-up, which costs more than a quick handler, so one is woken at a time. Others follow
+    where a handler is known to be slow (the thread that takes one wakes the next), and where those awake make
+    no progress (:meth:`look_again`, which the receiving thread calls while :attr:`busy`).
     """
 
     def __init__(self, serving: Serving, size: int | None) -> None:
         self._serving = serving
         self._size = size if size is not None else min(32, (os.cpu_count() or 1) + 4)
         self._work: deque[dict[str, Any]] = deque()
-        self._idle: list[_thread.LockType] = []
+        self._idle: list[LockType] = []
         self._threads = 0
         self._awake = 0
         self._progress = 0
         self._seen = -1
-        self._guard = threading.Lock()  # of _threads and _awake, which change when a thread wakes, sleeps or ends
+        self._guard = (
+            threading.Lock()
+        )  # of _threads and _awake, which change when a thread wakes, sleeps or ends
         self._ended = False
 
     @property
@@ -48,7 +53,8 @@ class Crew:
             self._wake()
 
     def look_again(self) -> None:
-        """Wakes one more thread, and hands over what was answered, if nothing has moved since the last call."""
+        """Wakes one more thread, and hands over what was answered, if nothing has moved since the last
+        call."""
         progress = self._progress
         if progress != self._seen:
             self._seen = progress
@@ -91,7 +97,7 @@ class Crew:
             if self._work:  # a handler has ended this thread by SystemExit or the like
                 self._wake()
 
-    def _sleep(self, lock: _thread.LockType) -> bool:
+    def _sleep(self, lock: LockType) -> bool:
         """Sleeps until woken; ``False`` when it is over."""
         lock.acquire()
         with self._guard:

@@ -39,7 +39,8 @@ def report(event: Event, error: BaseException) -> None:
 
 
 class EventThread:
-    """Fans events out. The thread starts with the first event that somebody wants, and ends with the session."""
+    """Fans events out. The thread starts with the first event that somebody wants, and ends with the
+    session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from . import _json
 from ._options import Options
@@ -92,8 +93,8 @@ class Health:
 
 
 class Face:
-    """The part of a connector that never waits. Any thread. After ``close()`` all but ``state``, ``connected`` and
-    ``agent`` raise ClosedError; in a forked child everything raises ForkedError."""
+    """The part of a connector that never waits. Any thread. After ``close()`` all but ``state``,
+    ``connected`` and ``agent`` raise ClosedError; in a forked child everything raises ForkedError."""
 
     def __init__(self, agent: Agent, options: Mapping[str, Any]) -> None:
         chosen = Options(agent, options)
@@ -175,11 +176,13 @@ class Face:
         return WsTransport(self.snapshot())
 
     def snapshot(self) -> dict[str, Any]:
-        """What is worth knowing when looking for a fault, without secrets. The keys may grow; the header lists them."""
+        """What is worth knowing when looking for a fault, without secrets. The keys may grow; the header
+        lists them."""
         return self._object("snapshot")
 
     def network_changed(self) -> None:
-        """Says that the network may be another, such as after a VPN came up. Never needed: it only saves time."""
+        """Says that the network may be another, such as after a VPN came up. Never needed: it only saves
+        time."""
         self._session.check_open()
         self._session.mesh.network_changed()
 

@@ -14,15 +14,18 @@ _FILE_NAMES = {"darwin": "libsvantic.dylib", "win32": "svantic.dll"}
 
 
 def _refuse_subinterpreters() -> None:
-    """The library's state, its exit handler and its daemon threads belong to the process, not to one interpreter."""
-    interpreters: Any
-    try:
-        import _interpreters as interpreters  # type: ignore[import-not-found]  # 3.13 and later
-    except ImportError:
+    """The library's state, its exit handler and its daemon threads belong to the process, not to one
+    interpreter."""
+    from importlib import import_module
+
+    for name in ("_interpreters", "_xxsubinterpreters"):  # the first from 3.13 on
         try:
-            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+            interpreters: Any = import_module(name)
+            break
         except ImportError:
-            return
+            pass
+    else:
+        return
     if interpreters.get_current() != interpreters.get_main():
         raise ImportError(
             "svantic cannot be used in a subinterpreter: its library has one state for the process. "
@@ -137,7 +140,9 @@ def declare(loaded: ctypes.CDLL) -> None:
     """Sets argument and result types, without which ctypes would cut pointers to 32 bits."""
     for name, (result, arguments) in _PROTOTYPES.items():
         function = getattr(loaded, name, None)
-        if function is not None:  # one that an older library of this ABI lacks is an AttributeError where it is called
+        if (
+            function is not None
+        ):  # one that an older library of this ABI lacks is an AttributeError where it is called
             function.restype, function.argtypes = result, arguments
 
 

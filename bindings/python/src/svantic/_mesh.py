@@ -1,21 +1,25 @@
-"""One native handle: JSON and bytes in and out, a status becomes an exception. Knows no threads and no waiting."""
+"""One native handle: JSON and bytes in and out, a status becomes an exception. Knows no threads and no
+waiting."""
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from . import _json
 from ._library import library
 from .errors import SvanticError, closed, from_fields, from_status
 
 MAX_ITEMS = 256
-"""The most items that one batch takes: enough to spread the cost of a crossing, few enough to answer early."""
+"""The most items that one batch takes: enough to spread the cost of a crossing, few enough to answer
+early."""
 
 _OK, _INVALID_HANDLE, _TIMEOUT, _CANCELLED = 0, 2, 20, 21
 
-# With the GIL held: for calls that never block. The library's threads never take the GIL (nothing calls back into
-# Python), so whoever holds a lock of the library cannot be waiting for this thread, and gives it up in microseconds.
+# With the GIL held: for calls that never block. The library's threads never take the GIL (nothing calls back
+# into Python), so whoever holds a lock of the library cannot be waiting for this thread, and gives it up in
+# microseconds.
 _HOLD_GIL_BELOW_BYTES = 64 << 10
 
 
@@ -40,9 +44,17 @@ def check(status: int) -> None:
 
 
 class Mesh:
-    """A handle of ``svantic_create``, in pull delivery. Any thread; a call on a freed one raises ClosedError."""
+    """A handle of ``svantic_create``, in pull delivery. Any thread; a call on a freed one raises
+    ClosedError."""
 
-    __slots__ = ("_answer_holding", "_answer_releasing", "_library", "_next_holding", "_string_free", "handle")
+    __slots__ = (
+        "_answer_holding",
+        "_answer_releasing",
+        "_library",
+        "_next_holding",
+        "_string_free",
+        "handle",
+    )
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._library = lib = library()
@@ -55,7 +67,12 @@ class Mesh:
             ctypes.c_int32, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p
         )(("svantic_answer_batch", lib))
         self._next_holding = ctypes.PYFUNCTYPE(
-            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p
+            ctypes.c_int32,
+            ctypes.c_void_p,
+            ctypes.c_uint32,
+            ctypes.c_uint32,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
         )(("svantic_next_batch", lib))
         self._string_free = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("svantic_string_free", lib))
 
@@ -104,7 +121,8 @@ class Mesh:
         check(self._library.svantic_network_changed(self.handle))
 
     def next_batch(self, timeout_ms: int) -> bytes | None:
-        """The next items as a JSON array; ``b""`` when there is none in time, ``None`` when there will be none again."""
+        """The next items as a JSON array; ``b""`` when there is none in time, ``None`` when there will be
+        none again."""
         return self._items(self._library.svantic_next_batch, timeout_ms)
 
     def take_batch(self) -> bytes | None:
@@ -115,7 +133,7 @@ class Mesh:
         text, length = ctypes.c_void_p(), ctypes.c_size_t()
         status = next_batch(self.handle, MAX_ITEMS, timeout_ms, ctypes.byref(text), ctypes.byref(length))
         if status == _OK:
-            address = text.value
+            address = text.value or 0
             items = ctypes.string_at(address, length.value)
             self._string_free(address)
             return items
@@ -162,6 +180,7 @@ class Mesh:
             self._library.svantic_string_free(address)
 
     def free(self) -> None:
-        """Ends the agent, if it has not ended, and frees the handle. May wait up to 7 s for one that has not."""
+        """Ends the agent, if it has not ended, and frees the handle. May wait up to 7 s for one that has
+        not."""
         handle, self.handle = self.handle, None
         self._library.svantic_free(handle)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Mapping, Sequence, TypedDict, Union
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, TypedDict
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -21,7 +22,7 @@ class ConnectorOptions(TypedDict, total=False):
     """Shown when the mesh refuses ``client_secret``: a secret is rotated without a restart."""
     token: str
     """A JWT issued elsewhere, instead of the credentials. Default: ``SVANTIC_TOKEN``."""
-    token_provider: Callable[[], Union[str, Awaitable[str]]]
+    token_provider: Callable[[], str | Awaitable[str]]
     """Issues each token. Runs on a thread of its own; for ``svantic.aio`` it may be a coroutine function."""
     token_provider_timeout_ms: int
     """How long it has. Default 10,000."""
@@ -99,8 +100,8 @@ class Options:
             if not callable(self.token_provider):
                 raise TypeError("token_provider must be a function that returns a token")
             given["token_provider"] = True
-        # Done here, where the error id is known that the log line repeats. The library would replace the message of a
-        # CapabilityError too, since it cannot tell one from another failure.
+        # Done here, where the error id is known that the log line repeats. The library would replace the
+        # message of a CapabilityError too, since it cannot tell one from another failure.
         self.redact = bool(given.pop("redact_handler_errors", False))
         self.max_workers: int | None = given.pop("max_workers", None)
         workers = self.max_workers

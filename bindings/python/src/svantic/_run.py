@@ -6,7 +6,8 @@ import _thread
 import logging
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable
 
 from ._session import CLOSED, FAILED
 from .errors import InvalidStateError
@@ -37,7 +38,7 @@ def _serve(agent: Agent, options: Mapping[str, Any]) -> None:
     # A lock and no Event: its release is safe inside a signal handler that interrupts the very wait for it.
     gate = _thread.allocate_lock()
     gate.acquire()
-    mesh = MeshConnector(agent, **options)  # type: ignore[misc]
+    mesh = MeshConnector(agent, **options)
     asked = False
 
     def stop() -> None:
@@ -72,7 +73,7 @@ async def _serve_async(agent: Agent, options: Mapping[str, Any]) -> None:
     from .aio import MeshConnector
 
     loop = asyncio.get_running_loop()
-    mesh = MeshConnector(agent, **options)  # type: ignore[misc]
+    mesh = MeshConnector(agent, **options)
     stopping = asyncio.Event()
     # The handler runs between two byte codes of the loop's thread, and wakes it through the loop's own pipe.
     restore = _catch_signals(lambda: loop.call_soon_threadsafe(stopping.set))
@@ -119,7 +120,9 @@ def _catch_signals(stop: Callable[[], object]) -> Callable[[], None]:
 
 def _say_connected(mesh: Face) -> None:
     names = ", ".join(mesh.agent.capabilities) or "no capabilities"
-    _log.info("agent %s is connected to %s as %s: %s", mesh.agent.name, mesh.svantic_url, mesh.instance_id, names)
+    _log.info(
+        "agent %s is connected to %s as %s: %s", mesh.agent.name, mesh.svantic_url, mesh.instance_id, names
+    )
 
 
 def _say_leaving() -> None:

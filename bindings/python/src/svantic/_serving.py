@@ -75,7 +75,8 @@ class Serving:
             self.stopped.discard(dispatch_id)
 
     def run(self, item: dict[str, Any], served: Served) -> None:
-        """Runs a plain function and adds its answer. An exception that ends a thread is answered and raised again."""
+        """Runs a plain function and adds its answer. An exception that ends a thread is answered and raised
+        again."""
         dispatch_id = item["dispatch_id"]
         try:
             if served.plain:

@@ -1,6 +1,7 @@
 """What both faces share of a connector: its handle, its pending operations, and where each item goes.
 
-It holds no reference to the connector, so that a forgotten one can be collected while the threads here still run.
+It holds no reference to the connector, so that a forgotten one can be collected while the threads here still
+run.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable
 
 from . import _json
 from ._answers import Answers
@@ -74,7 +76,8 @@ class Session:
         self.mesh.state()
 
     def begin(self, start: Callable[[int], None], settle: Settle) -> int:
-        """Starts an operation with a fresh tag; ``settle`` is called once, with its outcome, unless this raises."""
+        """Starts an operation with a fresh tag; ``settle`` is called once, with its outcome, unless this
+        raises."""
         tag = next(self._tags)
         self._pending[tag] = settle
         try:
@@ -95,18 +98,23 @@ class Session:
         """Routes one batch."""
         items = _json.loads(text)
         if self.simple and items[0]["type"] == "dispatch" == items[-1]["type"]:
-            # Control items come first, so these are dispatches all through; the queue takes them in one piece.
+            # Control items come first, so these are dispatches all through; the queue takes them in one
+            # piece.
             self.give(items)
             return
         work = []
         serving = self.serving
         now = time.monotonic()
+        ending: BaseException | None = None
         for item in items:
             kind = item["type"]
             if kind == "dispatch":
                 served = serving.served[item["skill_id"]]
                 if served.inline:
-                    serving.run(item, served)
+                    try:
+                        serving.run(item, served)
+                    except BaseException as error:  # SystemExit and its like: what came with it goes first
+                        ending = error
                     continue
                 item["received"] = now
                 work.append(item)
@@ -120,6 +128,8 @@ class Session:
             self.give(work)
         if serving.answers:
             serving.answers.flush()
+        if ending is not None:
+            raise ending
 
     def _done(self, item: dict[str, Any]) -> None:
         settle = self._pending.pop(item["tag"], None)
@@ -138,7 +148,8 @@ class Session:
     # ---- the end ----
 
     def end(self) -> None:
-        """Nothing more comes: whoever waits is told. The handle goes with the connector, or now if that is gone."""
+        """Nothing more comes: whoever waits is told. The handle goes with the connector, or now if that is
+        gone."""
         if self.ended:
             return
         self.ended = True

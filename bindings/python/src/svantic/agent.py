@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import weakref
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ._signature import Signature, signature_of
 
@@ -55,9 +56,13 @@ class Capability:
         if not callable(handler):
             raise TypeError(f"the handler of capability {name!r} is {handler!r}, and must be a function")
         if not isinstance(description, str) or not description:
-            raise ValueError(f"capability {name!r} has no description: give its function a docstring, or description=")
+            raise ValueError(
+                f"capability {name!r} has no description: give its function a docstring, or description="
+            )
         if isinstance(tags, str):
-            raise TypeError(f"the tags of capability {name!r} are the string {tags!r}, and must be a list of strings")
+            raise TypeError(
+                f"the tags of capability {name!r} are the string {tags!r}, and must be a list of strings"
+            )
         self.name = name
         self.description = description
         self.tags = tuple(tags)
@@ -88,10 +93,10 @@ class Capability:
 class Agent:
     """Who the agent is and what it can do. Holds no connection: several connectors may serve one.
 
-    ``name`` and ``description`` are for people and for the mesh; ``agent_type`` (default: the name) is the type under
-    which the mesh knows it, ``instance_id`` (default: ``SVANTIC_INSTANCE_ID``, else host name and process) tells this
-    process from others of its type. ``context``, ``learning`` and ``mcp_servers`` go to the mesh as they are.
-    Any thread.
+    ``name`` and ``description`` are for people and for the mesh; ``agent_type`` (default: the name) is the
+    type under which the mesh knows it, ``instance_id`` (default: ``SVANTIC_INSTANCE_ID``, else host name and
+    process) tells this process from others of its type. ``context``, ``learning`` and ``mcp_servers`` go to
+    the mesh as they are. Any thread.
     """
 
     def __init__(
@@ -175,8 +180,9 @@ class Agent:
         """Makes a function something the agent can do. Returns the function unchanged.
 
         Without arguments, the name is the function's, the description its docstring's first paragraph and the
-        parameters its type hints'. ``inline=True`` promises that a plain function returns at once: it then runs on
-        the receiving thread (or the loop), which saves a hand-over, and while it runs nothing else is received.
+        parameters its type hints'. ``inline=True`` promises that a plain function returns at once: it then
+        runs on the receiving thread (or the loop), which saves a hand-over, and while it runs nothing else is
+        received.
         """
 
         def define(function: _Handler) -> _Handler:
@@ -204,8 +210,8 @@ class Agent:
     ) -> Capability:
         """Adds a capability. ``parameters`` is a JSON Schema (default: from the handler's type hints).
 
-        Live connectors get it too, and announce it with ``re_register()``. Raises ValueError or TypeError for what
-        cannot work, such as a name that is taken, or a handler that cannot take a required property.
+        Live connectors get it too, and announce it with ``re_register()``. Raises ValueError or TypeError for
+        what cannot work, such as a name that is taken, or a handler that cannot take a required property.
         """
         if description is None:
             description = (inspect.getdoc(handler) or "").strip().split("\n\n")[0].replace("\n", " ")
@@ -219,11 +225,12 @@ class Agent:
         return capability
 
     def run(self, **options: Unpack[ConnectorOptions]) -> None:
-        """Connects, serves until SIGINT or SIGTERM (which let running dispatches finish; a second one ends at once),
-        and returns when the agent has left the mesh.
+        """Connects, serves until SIGINT or SIGTERM (which let running dispatches finish; a second one ends at
+        once), and returns when the agent has left the mesh.
 
-        For the main thread of a program that does nothing else. Raises what :meth:`MeshConnector.connect` raises, and
-        what ended the connector if it gave up. With coroutine handlers it is ``asyncio.run`` of the asyncio connector.
+        For the main thread of a program that does nothing else. Raises what :meth:`MeshConnector.connect`
+        raises, and what ended the connector if it gave up. With coroutine handlers it is ``asyncio.run`` of
+        the asyncio connector.
         """
         from ._run import run
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ._coroutines import Coroutines
 from ._crew import LOOK_AGAIN_SECONDS, Crew
@@ -67,7 +69,9 @@ class EventStream:
 class _Receiver:
     """What takes the items of one session on one loop, and runs what they ask for. For that loop's thread."""
 
-    def __init__(self, session: Session, token_provider: Callable[[], Any] | None, max_workers: int | None) -> None:
+    def __init__(
+        self, session: Session, token_provider: Callable[[], Any] | None, max_workers: int | None
+    ) -> None:
         self.session = session
         self.crew = Crew(session.serving, max_workers)
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -153,7 +157,7 @@ class _Receiver:
         for (callback,) in self.callbacks:
             outcome = call(callback, event)
             if inspect.isawaitable(outcome):
-                self._keep(asyncio.ensure_future(outcome), lambda error, event=event: report(event, error))
+                self._keep(asyncio.ensure_future(outcome), functools.partial(report, event))
 
     def _want_token(self, provider: Callable[[], Any]) -> None:
         if inspect.iscoroutinefunction(provider):
@@ -218,9 +222,10 @@ class _Receiver:
 class MeshConnector(Face):
     """Connects an agent to the mesh and runs its coroutine handlers on the event loop, plain ones on threads.
 
-    Options are those of :class:`svantic.ConnectorOptions`; ``token_provider`` may be a coroutine function. The
-    connector belongs to the loop of its first awaited call; use from another raises RuntimeError. All methods are for
-    that loop's thread, properties for any. Use it in an ``async with`` block, which connects and disconnects.
+    Options are those of :class:`svantic.ConnectorOptions`; ``token_provider`` may be a coroutine function.
+    The connector belongs to the loop of its first awaited call; use from another raises RuntimeError. All
+    methods are for that loop's thread, properties for any. Use it in an ``async with`` block, which connects
+    and disconnects.
 
     Cancelling an awaited call ends that operation.
     """
@@ -233,17 +238,19 @@ class MeshConnector(Face):
     # ---- operations ----
 
     async def connect(self, timeout: float | None = None) -> None:
-        """Gets a token, registers the agent and opens the WebSocket; a lost connection then comes back by itself.
+        """Gets a token, registers the agent and opens the WebSocket; a lost connection then comes back by
+        itself.
 
-        ``timeout``: seconds; None is the option ``timeout_ms``. Raises AuthError, RejectedError, NetworkError,
-        TlsError, TimeoutError, ProtocolError, InvalidStateError when already connected or closed.
+        ``timeout``: seconds; None is the option ``timeout_ms``. Raises AuthError, RejectedError,
+        NetworkError, TlsError, TimeoutError, ProtocolError, InvalidStateError when already connected or
+        closed.
         """
         limit = milliseconds(timeout)
         await self._run(lambda tag: self._session.mesh.connect(limit, tag))
 
     async def disconnect(self, timeout: float | None = None) -> None:
-        """Lets running dispatches finish for ``timeout`` seconds (None: the option ``drain_timeout_ms``), answers the
-        rest with AGENT_SHUTDOWN, and leaves the mesh. Final.
+        """Lets running dispatches finish for ``timeout`` seconds (None: the option ``drain_timeout_ms``),
+        answers the rest with AGENT_SHUTDOWN, and leaves the mesh. Final.
 
         Raises InvalidStateError when closed or failed.
         """
@@ -270,7 +277,8 @@ class MeshConnector(Face):
     async def create_session(
         self, options: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> str:
-        """Opens a session with the mesh and returns its id. ``options`` are sent along, such as ``{"user_id": "u1"}``."""
+        """Opens a session with the mesh and returns its id. ``options`` are sent along, such as ``{"user_id":
+        "u1"}``."""
         limit = milliseconds(timeout)
         reply = await self._run(lambda tag: self._session.mesh.create_session(options, limit, tag))
         return str(reply["session_id"])
@@ -347,7 +355,8 @@ class MeshConnector(Face):
         Returns a function that ends it. An exception in it is logged.
         """
         self._session.check_open()
-        receiver, entry = self._receiver, [callback]
+        receiver = self._receiver
+        entry: list[Callable[[Event], Any]] = [callback]
         receiver.callbacks = [*receiver.callbacks, entry]
 
         def unsubscribe() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import _thread
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ._crew import LOOK_AGAIN_SECONDS, Crew
 from ._event_thread import EventThread
@@ -14,6 +15,7 @@ from .errors import InvalidStateError, SvanticError, TimeoutError
 from .events import Event, EventName, EventStream
 
 if TYPE_CHECKING:
+    from _thread import LockType
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -32,7 +34,8 @@ _LAST_ITEMS_SECONDS = 5.0
 
 
 class _Outcome:
-    """The outcome of one operation. Waits on a lock, which Ctrl-C interrupts and a signal handler cannot deadlock."""
+    """The outcome of one operation. Waits on a lock, which Ctrl-C interrupts and a signal handler cannot
+    deadlock."""
 
     __slots__ = ("_gate", "error", "result")
 
@@ -54,16 +57,19 @@ class _Outcome:
 
 
 class _Receiver:
-    """The threads behind one session: the one that takes items, the crew, the event thread, the loop thread."""
+    """The threads behind one session: the one that takes items, the crew, the event thread, the loop
+    thread."""
 
-    def __init__(self, session: Session, token_provider: Callable[[], str] | None, max_workers: int | None) -> None:
+    def __init__(
+        self, session: Session, token_provider: Callable[[], str] | None, max_workers: int | None
+    ) -> None:
         self.session = session
         self.crew = Crew(session.serving, max_workers)
         self.events = EventThread(session)
         self.finished = threading.Event()
         self._token_provider = token_provider
         self._loop_thread: LoopThread | None = None
-        self._gates: list[_thread.LockType] = []
+        self._gates: list[LockType] = []
         self._guard = threading.Lock()
         self.started = False
         session.give = self._give
@@ -103,7 +109,9 @@ class _Receiver:
 
     def _give(self, items: list[dict[str, Any]]) -> None:
         served = self.session.serving.served
-        coroutines = [item for item in items if served[item["skill_id"]].is_coroutine] if self._async() else []
+        coroutines = (
+            [item for item in items if served[item["skill_id"]].is_coroutine] if self._async() else []
+        )
         if coroutines:
             if self._loop_thread is None:
                 from ._coroutines import LoopThread
@@ -134,7 +142,7 @@ class _Receiver:
         for gate in gates:
             release(gate)
 
-    def release_at_end(self, gate: _thread.LockType) -> None:
+    def release_at_end(self, gate: LockType) -> None:
         """Releases the lock when the session has ended."""
         with self._guard:
             if not self.finished.is_set():
@@ -143,7 +151,7 @@ class _Receiver:
         release(gate)
 
 
-def release(gate: _thread.LockType) -> None:
+def release(gate: LockType) -> None:
     """Opens a gate, which may be open. Safe in a signal handler."""
     try:
         gate.release()
@@ -152,7 +160,8 @@ def release(gate: _thread.LockType) -> None:
 
 
 def give_token(session: Session, provider: Callable[[], str]) -> None:
-    """Asks the application for a token and hands it over. What goes wrong is logged; the library asks again."""
+    """Asks the application for a token and hands it over. What goes wrong is logged; the library asks
+    again."""
     try:
         token = provider()
         if session.mesh.handle is not None:
@@ -176,8 +185,8 @@ class MeshConnector(Face):
     Options are those of :class:`ConnectorOptions`. A wrong one fails here: TypeError for an unknown name,
     InvalidArgumentError for a wrong value. Opens nothing before :meth:`connect`.
 
-    Any thread may call any method; those that wait can be interrupted by Ctrl-C. Use it in a ``with`` block, which
-    connects and disconnects.
+    Any thread may call any method; those that wait can be interrupted by Ctrl-C. Use it in a ``with`` block,
+    which connects and disconnects.
     """
 
     def __init__(self, agent: Agent, **options: Unpack[ConnectorOptions]) -> None:
@@ -188,17 +197,19 @@ class MeshConnector(Face):
     # ---- operations ----
 
     def connect(self, timeout: float | None = None) -> None:
-        """Gets a token, registers the agent and opens the WebSocket; a lost connection then comes back by itself.
+        """Gets a token, registers the agent and opens the WebSocket; a lost connection then comes back by
+        itself.
 
-        ``timeout``: seconds; None is the option ``timeout_ms``. Raises AuthError, RejectedError, NetworkError,
-        TlsError, TimeoutError, ProtocolError, InvalidStateError when already connected or closed.
+        ``timeout``: seconds; None is the option ``timeout_ms``. Raises AuthError, RejectedError,
+        NetworkError, TlsError, TimeoutError, ProtocolError, InvalidStateError when already connected or
+        closed.
         """
         limit = milliseconds(timeout)
         self._run(lambda tag: self._session.mesh.connect(limit, tag))
 
     def disconnect(self, timeout: float | None = None) -> None:
-        """Lets running dispatches finish for ``timeout`` seconds (None: the option ``drain_timeout_ms``), answers the
-        rest with AGENT_SHUTDOWN, and leaves the mesh. Final.
+        """Lets running dispatches finish for ``timeout`` seconds (None: the option ``drain_timeout_ms``),
+        answers the rest with AGENT_SHUTDOWN, and leaves the mesh. Final.
 
         Raises InvalidStateError when closed or failed.
         """
@@ -222,8 +233,11 @@ class MeshConnector(Face):
         else:
             self._run(lambda tag: self._session.mesh.refresh_token(limit, tag))
 
-    def create_session(self, options: Mapping[str, Any] | None = None, *, timeout: float | None = None) -> str:
-        """Opens a session with the mesh and returns its id. ``options`` are sent along, such as ``{"user_id": "u1"}``."""
+    def create_session(
+        self, options: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> str:
+        """Opens a session with the mesh and returns its id. ``options`` are sent along, such as ``{"user_id":
+        "u1"}``."""
         limit = milliseconds(timeout)
         reply = self._run(lambda tag: self._session.mesh.create_session(options, limit, tag))
         return str(reply["session_id"])
@@ -274,7 +288,8 @@ class MeshConnector(Face):
             raise
 
     def _begin_connect(self, done: Callable[[], None]) -> Callable[[], Any]:
-        """Starts to connect and calls ``done`` when that is over; then the function returned has the outcome."""
+        """Starts to connect and calls ``done`` when that is over; then the function returned has the
+        outcome."""
         outcome = _Outcome()
 
         def settle(result: Any, error: SvanticError | None) -> None:
@@ -288,7 +303,8 @@ class MeshConnector(Face):
     # ---- events ----
 
     def on_event(self, callback: _Callback) -> Callable[[], None]:
-        """Calls ``callback`` with each event, in order, on one thread of their own. Returns a function that ends it.
+        """Calls ``callback`` with each event, in order, on one thread of their own. Returns a function that
+        ends it.
 
         An exception in it is logged.
         """

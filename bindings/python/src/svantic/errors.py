@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 
 class SvanticError(Exception):
@@ -157,8 +158,9 @@ class DispatchAuthVerifyError(AuthError):
 class CapabilityError(Exception):
     """Raise it in a handler to tell the mesh what went wrong, in words meant for the caller.
 
-    ``message`` reaches the mesh, also with ``redact_handler_errors``. ``code`` is the code on the wire: 1 to 128
-    characters without control characters; ``None`` is ``"HANDLER_ERROR"``. Keep secrets and paths out of both.
+    ``message`` reaches the mesh, also with ``redact_handler_errors``. ``code`` is the code on the wire: 1 to
+    128 characters without control characters; ``None`` is ``"HANDLER_ERROR"``. Keep secrets and paths out of
+    both.
     """
 
     message: str
@@ -166,7 +168,9 @@ class CapabilityError(Exception):
 
     def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
-        if code is not None and (not 1 <= len(code.encode("utf-8", "replace")) <= 128 or not code.isprintable()):
+        if code is not None and (
+            not 1 <= len(code.encode("utf-8", "replace")) <= 128 or not code.isprintable()
+        ):
             raise ValueError(f"code {code!r} must have 1 to 128 bytes and no control characters")
         self.message = message
         self.code = code

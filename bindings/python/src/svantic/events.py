@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Callable, Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Callable, NamedTuple
 
 MAX_WAITING = 1024
 """So many events wait for one reader; what comes then is counted in a ``missed`` event."""
@@ -50,7 +51,8 @@ class EventName:
 
 
 class EventQueue:
-    """Events that wait for one reader: bounded, in order, with an end. ``wake`` is called when there is news."""
+    """Events that wait for one reader: bounded, in order, with an end. ``wake`` is called when there is
+    news."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._waiting: deque[Event] = deque()
