@@ -1,0 +1,90 @@
+"""The asyncio connector against a real gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from gateway import Gateway
+
+from svantic import Agent, aio
+
+
+def make_agent() -> Agent:
+    agent = Agent(name="desk", description="A desk", instance_id="desk-1")
+
+    @agent.capability
+    async def at_once(n: int) -> int:
+        """Awaits nothing."""
+        return n
+
+    @agent.capability
+    async def later(n: int) -> int:
+        """Awaits a turn of the loop."""
+        await asyncio.sleep(0)
+        return n
+
+    @agent.capability
+    def plain(n: int) -> int:
+        """Runs on a thread."""
+        return n
+
+    return agent
+
+
+def options(gateway: Gateway) -> dict[str, Any]:
+    environment = gateway.environment
+    return {
+        "svantic_url": environment["SVANTIC_URL"],
+        "client_id": environment["SVANTIC_CLIENT_ID"],
+        "client_secret": environment["SVANTIC_CLIENT_SECRET"],
+    }
+
+
+def test_every_kind_of_handler_answers_on_one_loop_after_another(gateway: Gateway) -> None:
+    agent = make_agent()
+
+    async def main() -> None:
+        async with aio.MeshConnector(agent, **options(gateway)) as mesh:
+            loop = asyncio.get_running_loop()
+            for name in ("at_once", "later", "plain"):
+                answer = await loop.run_in_executor(None, lambda name=name: gateway.dispatch(name, {"n": 4}))
+                assert answer.result == 4
+            await mesh.close_session(await mesh.create_session())
+            names = []
+            mesh.on_event(lambda event: names.append(event.name))
+            stream = mesh.events()
+        await mesh.wait_closed()
+        assert [event.name async for event in stream] == names
+        assert names[-1] == "state"
+        await mesh.close()
+
+    asyncio.run(main())
+    asyncio.run(main())
+
+
+def test_another_loop_is_refused(gateway: Gateway) -> None:
+    mesh = aio.MeshConnector(make_agent(), **options(gateway))
+
+    async def main() -> None:
+        await mesh.connect()
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await asyncio.get_running_loop().run_in_executor(None, lambda: asyncio.run(mesh.re_register()))
+        await mesh.close()
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_operation_raises_and_leaves_the_connector_usable(gateway: Gateway) -> None:
+    async def main() -> None:
+        async with aio.MeshConnector(make_agent(), **options(gateway)) as mesh:
+            operation = asyncio.ensure_future(mesh.re_register())
+            await asyncio.sleep(0)
+            operation.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await operation
+            await mesh.re_register()
+            await mesh.close()
+
+    asyncio.run(main())

@@ -1,0 +1,245 @@
+"""The synchronous connector against a real gateway."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+from gateway import Gateway
+
+import svantic
+from svantic import Agent, CapabilityError, Context, MeshConnector
+
+GUARD_S = 60
+
+
+@pytest.fixture
+def agent() -> Agent:
+    agent = Agent(name="desk", description="A desk", instance_id="desk-1")
+
+    @agent.capability
+    def echo(**args: Any) -> dict[str, Any]:
+        """Gives back its arguments."""
+        return args
+
+    return agent
+
+
+@pytest.fixture
+def options(gateway: Gateway) -> dict[str, Any]:
+    environment = gateway.environment
+    return {
+        "svantic_url": environment["SVANTIC_URL"],
+        "client_id": environment["SVANTIC_CLIENT_ID"],
+        "client_secret": environment["SVANTIC_CLIENT_SECRET"],
+    }
+
+
+def test_a_dispatch_is_answered_and_a_disconnect_is_final(
+    agent: Agent, gateway: Gateway, options: dict[str, Any]
+) -> None:
+    with MeshConnector(agent, **options) as mesh:
+        assert mesh.connected and mesh.state is svantic.ConnectorState.connected
+        assert mesh.ws_transport.state == "ready" and mesh.health.ready
+        assert mesh.instance_id == "desk-1"
+        assert gateway.dispatch("echo", {"n": 1}).result == {"n": 1}
+        assert mesh.stats["answered"] == 1
+    assert mesh.state.name == "closed"
+    with pytest.raises(svantic.InvalidStateError):
+        mesh.disconnect()
+    mesh.close()
+    mesh.close()
+    assert not mesh.connected and mesh.state.name == "closed"
+    with pytest.raises(svantic.ClosedError):
+        mesh.snapshot()
+
+
+def test_a_result_that_is_not_json_names_the_capability_and_spoils_no_other(
+    agent: Agent, gateway: Gateway, options: dict[str, Any]
+) -> None:
+    agent.define_capability(
+        name="odd", description="Odd", handler=lambda: object(), parameters={"type": "object"}
+    )
+    with MeshConnector(agent, **options) as mesh:
+        odd = gateway.dispatch("odd", {})
+        assert odd.code == "INVALID_RESULT" and "odd" in odd.message and "object" in odd.message
+        assert gateway.dispatch("echo", {}).result == {}
+        mesh.close()
+
+
+def test_redaction_keeps_the_words_of_a_declared_error_only(
+    agent: Agent, gateway: Gateway, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    @agent.capability
+    def declared() -> None:
+        """Fails in words meant for the caller."""
+        raise CapabilityError("no such order")
+
+    @agent.capability
+    def coded() -> None:
+        """Fails with a code."""
+        raise CapabilityError("come back later", "BUSY")
+
+    @agent.capability
+    def undeclared() -> None:
+        """Fails by accident."""
+        raise RuntimeError("canary")
+
+    with (
+        MeshConnector(agent, redact_handler_errors=True, **options) as mesh,
+        caplog.at_level(logging.INFO, "svantic"),
+    ):
+        answer = gateway.dispatch("declared", {})
+        assert (answer.code, answer.message) == (
+            "HANDLER_ERROR",
+            'capability "declared" failed: no such order',
+        )
+        answer = gateway.dispatch("coded", {})
+        assert (answer.code, answer.message) == ("BUSY", "come back later")
+        answer = gateway.dispatch("undeclared", {})
+        assert answer.code == "HANDLER_ERROR" and "canary" not in answer.message
+        mesh.close()
+    error_id = answer.message.split("error id ")[1].rstrip(")")
+    assert any(error_id in record.getMessage() and record.exc_info for record in caplog.records)
+
+
+def test_slow_handlers_run_side_by_side_and_hold_no_quick_answer(
+    agent: Agent, gateway: Gateway, options: dict[str, Any]
+) -> None:
+    together = threading.Barrier(3)
+
+    @agent.capability
+    def meet() -> int:
+        """Waits for two others."""
+        return together.wait(GUARD_S)
+
+    with MeshConnector(agent, max_workers=3, **options) as mesh:
+        answers: list[Any] = []
+        callers = [
+            threading.Thread(target=lambda: answers.append(gateway.dispatch("meet", {}))) for _ in range(3)
+        ]
+        for caller in callers[:2]:
+            caller.start()
+        assert gateway.dispatch("echo", {"n": 2}).result == {"n": 2}  # while two handlers block
+        callers[2].start()
+        for caller in callers:
+            caller.join(GUARD_S)
+        assert sorted(answer.result for answer in answers) == [0, 1, 2]
+        mesh.close()
+
+
+def test_a_deadline_cancels_the_context_and_ends_a_coroutine(
+    agent: Agent, gateway: Gateway, options: dict[str, Any]
+) -> None:
+    plain_ended, coroutine_ended = threading.Event(), threading.Event()
+
+    @agent.capability
+    def plain(context: Context) -> None:
+        """Waits to be cancelled."""
+        if context.wait_cancelled(GUARD_S) and context.is_cancelled:
+            plain_ended.set()
+
+    @agent.capability
+    async def coroutine(context: Context) -> None:
+        """Waits for ever."""
+        import asyncio
+
+        try:
+            await asyncio.sleep(GUARD_S)
+        except asyncio.CancelledError:
+            if context.is_cancelled:
+                coroutine_ended.set()
+            raise
+
+    with MeshConnector(agent, dispatch_timeout_ms=100, **options) as mesh:
+        assert "100 ms" in gateway.dispatch("plain", {}).message
+        assert "100 ms" in gateway.dispatch("coroutine", {}).message
+        assert plain_ended.wait(GUARD_S) and coroutine_ended.wait(GUARD_S)
+        mesh.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_ends_a_thread_is_answered_and_work_goes_on(
+    agent: Agent, gateway: Gateway, options: dict[str, Any]
+) -> None:
+    for name, inline in (("leaves", False), ("leaves_inline", True)):
+
+        @agent.capability(name=name, inline=inline)
+        def leaves() -> None:
+            """Ends its thread."""
+            raise SystemExit("gone")
+
+    with MeshConnector(agent, max_workers=1, **options) as mesh:
+        for name in ("leaves", "leaves_inline", "leaves"):
+            assert "gone" in gateway.dispatch(name, {}).message
+            assert gateway.dispatch("echo", {"n": 3}).result == {"n": 3}
+        mesh.close()
+
+
+def test_a_capability_defined_while_connected_is_announced_by_re_register(
+    agent: Agent, gateway: Gateway, options: dict[str, Any]
+) -> None:
+    with MeshConnector(agent, **options) as mesh:
+        agent.define_capability(
+            name="late", description="Late", handler=lambda: 7, parameters={"type": "object"}
+        )
+        mesh.re_register()
+        assert gateway.dispatch("late", {}).result == 7
+        mesh.close()
+
+
+def test_events_come_in_order_to_callbacks_and_streams_and_end_with_the_connector(
+    agent: Agent, options: dict[str, Any]
+) -> None:
+    mesh = MeshConnector(agent, **options)
+    seen: list[str] = []
+
+    def fails(event: svantic.Event) -> None:
+        raise RuntimeError(event.name)
+
+    mesh.on_event(fails)
+    unsubscribe = mesh.on_event(lambda event: seen.append(event.name))
+    mesh.on_event(lambda event: unsubscribe() if event.name == "connected" else None)
+    stream = mesh.events()
+    with mesh:
+        pass
+    names = [event.name for event in stream]
+    assert names[0] == "state" and names[-1] == "state" and "connected" in names and "disconnected" in names
+    assert seen == names[: names.index("connected") + 1]
+    mesh.close()
+
+
+def test_a_final_refusal_is_raised_by_wait_closed(
+    agent: Agent, gateway: Gateway, options: dict[str, Any]
+) -> None:
+    with MeshConnector(agent, auto_reconnect=False, **options) as mesh:
+        gateway.close("desk-1", 4003)
+        with pytest.raises(svantic.NetworkError):
+            mesh.wait_closed(GUARD_S)
+        assert mesh.state.name == "failed"
+    mesh.close()
+
+
+def test_a_token_provider_issues_the_token(agent: Agent, gateway: Gateway, options: dict[str, Any]) -> None:
+    given = gateway.issue_token("desk")
+    with MeshConnector(agent, svantic_url=options["svantic_url"], token_provider=lambda: given) as mesh:
+        assert mesh.token == given
+        mesh.close()
+
+
+def test_an_unknown_option_names_the_one_that_was_meant(agent: Agent) -> None:
+    with pytest.raises(TypeError, match="'max_workers' was probably meant"):
+        MeshConnector(agent, max_wrokers=2)  # type: ignore[call-arg]
+    with pytest.raises(svantic.InvalidArgumentError):
+        MeshConnector(agent, token="a.b.c", timeout_ms=1)
+
+
+def test_sessions_are_opened_and_closed(agent: Agent, options: dict[str, Any]) -> None:
+    with MeshConnector(agent, **options) as mesh:
+        mesh.close_session(mesh.create_session({"user_id": "u1"}))
+        with pytest.raises(svantic.NotFoundError) as caught:
+            mesh.close_session("never-opened")
+        assert caught.value.code == "SESSION_NOT_FOUND" and caught.value.http_status == 404
+        mesh.close()
