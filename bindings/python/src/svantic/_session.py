@@ -16,7 +16,7 @@ from . import _json
 from ._answers import Answers
 from ._mesh import Mesh
 from ._serving import Served, Serving
-from .errors import OperationCancelledError, SvanticError, closed, from_fields
+from .errors import InvalidStateError, OperationCancelledError, SvanticError, closed, from_fields
 from .events import Event, EventName
 
 if TYPE_CHECKING:
@@ -85,6 +85,9 @@ class Session:
         except BaseException:
             self._pending.pop(tag, None)
             raise
+        # Asked after it was noted: behind the last item nobody takes outcomes any more.
+        if self.ended and self._pending.pop(tag, None) is not None:
+            raise InvalidStateError("the connector has ended", code="CLOSED", hint="make a new MeshConnector")
         return tag
 
     def give_up(self, tag: int) -> None:
