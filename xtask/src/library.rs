@@ -12,18 +12,26 @@ fn file_name() -> String {
     format!("{prefix}svantic{suffix}")
 }
 
-/// Builds with the dev profile, which compiles fastest, and returns the folder of the library.
-pub(crate) fn build_for_development(here: &Checkout) -> Result<PathBuf, Failure> {
+/// A shared library that has been built.
+pub(crate) struct Built {
+    /// The folder, for linkers.
+    pub(crate) folder: PathBuf,
+    /// The library itself, for those that load it.
+    pub(crate) file: PathBuf,
+}
+
+/// Builds with the dev profile, which compiles fastest.
+pub(crate) fn build_for_development(here: &Checkout) -> Result<Built, Failure> {
     here.cargo(&["build", "-p", "svantic", "--lib"])?;
     let folder = here.target.join("debug");
-    let library = folder.join(file_name());
-    for file in [&library, &here.root.join(HEADER)] {
-        if !file.is_file() {
-            let file = here.shown(file);
-            return Err(Failure::new(format!("the build left no {file}")));
+    let file = folder.join(file_name());
+    for needed in [&file, &here.root.join(HEADER)] {
+        if !needed.is_file() {
+            let needed = here.shown(needed);
+            return Err(Failure::new(format!("the build left no {needed}")));
         }
     }
-    Ok(folder)
+    Ok(Built { folder, file })
 }
 
 /// `cargo xtask build`

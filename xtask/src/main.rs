@@ -18,7 +18,7 @@ use terminal::say;
 const HELP: &str = "\
 The repository's commands:
 
-  cargo xtask demo           An agent in C joins the local gateway, works and leaves; under a minute after the build
+  cargo xtask demo           Agents in C and Python join the local gateway, work and leave; seconds after the build
   cargo xtask test [ARGS]    Every test there is; ARGS go to `cargo test` (for instance a test's name)
   cargo xtask soak [ARGS]    Mixed faults for ten minutes (--minutes N), then a table of the invariants; --full: every fault
                              test in its full size before

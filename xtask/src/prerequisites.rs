@@ -5,6 +5,7 @@ use std::{env, path::Path};
 use crate::failure::Failure;
 
 /// A program that is needed, under any of its names.
+#[derive(Clone, Copy)]
 pub(crate) struct Needed {
     names: &'static [&'static str],
     what_for: &'static str,
@@ -16,6 +17,11 @@ pub(crate) const C_COMPILER: Needed = Needed {
     names: &["cc", "gcc", "clang"],
     what_for: "compiles the programs in C",
     packages: "gcc libc6-dev",
+};
+pub(crate) const PYTHON: Needed = Needed {
+    names: &["python3"],
+    what_for: "runs the agent in Python; 3.9 or newer",
+    packages: "python3",
 };
 pub(crate) const GCC: Needed = Needed {
     names: &["gcc"],

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -29,22 +28,25 @@ pub(super) struct AgentProcess {
 }
 
 impl AgentProcess {
-    /// Starts the program with the gateway's URL and credentials in its environment.
+    /// Starts the program with the gateway's URL and credentials in its environment; `name` stands before its lines.
     pub(super) fn start(
-        program: &Path,
+        mut command: Command,
+        name: &str,
         gateway: &Gateway,
         screen: Terminal,
     ) -> Result<Self, Failure> {
-        let mut command = Command::new(program);
-        // What the caller's shell says about another mesh or a proxy has no place here.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy().to_ascii_uppercase();
-            if text.starts_with("SVANTIC_") || text.ends_with("_PROXY") {
-                command.env_remove(&name);
+        // What the caller's shell says about another mesh or a proxy has no place here; what the command was given has.
+        let given: Vec<_> = command.get_envs().map(|(key, _)| key.to_owned()).collect();
+        for (variable, _) in std::env::vars_os() {
+            let text = variable.to_string_lossy().to_ascii_uppercase();
+            let foreign = text.starts_with("SVANTIC_") || text.ends_with("_PROXY");
+            if foreign && !given.contains(&variable) {
+                command.env_remove(&variable);
             }
         }
-        // `cargo run` sets it for us; the agent is to find the library by its rpath, as it will without cargo.
+        // `cargo run` sets it for us; the agent is to find the library as it will without cargo.
         command.env_remove("LD_LIBRARY_PATH");
+        let program = command.get_program().display().to_string();
         let mut child = command
             .env("SVANTIC_URL", gateway.url())
             .env("SVANTIC_CLIENT_ID", gateway.client_id())
@@ -53,13 +55,12 @@ impl AgentProcess {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| {
-                Failure::new(format!("cannot start {}: {error}", program.display()))
-            })?;
+            .map_err(|error| Failure::new(format!("cannot start {program}: {error}")))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut readers = Vec::new();
-        readers.extend(stdout.map(|stdout| show_lines(stdout, screen)));
-        readers.extend(stderr.map(|stderr| show_lines(stderr, screen)));
+        let prefix = screen.paint(Colour::Agent, &format!("  {name} |"));
+        readers.extend(stdout.map(|stdout| show_lines(stdout, prefix.clone())));
+        readers.extend(stderr.map(|stderr| show_lines(stderr, prefix)));
         Ok(Self {
             child,
             ended: None,
@@ -149,9 +150,8 @@ impl Drop for AgentProcess {
     }
 }
 
-fn show_lines(pipe: impl Read + Send + 'static, screen: Terminal) -> JoinHandle<()> {
+fn show_lines(pipe: impl Read + Send + 'static, prefix: String) -> JoinHandle<()> {
     thread::spawn(move || {
-        let prefix = screen.paint(Colour::Agent, "  agent |");
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
         // An error ends the reading like the end of the pipe does.
@@ -168,7 +168,11 @@ fn show_lines(pipe: impl Read + Send + 'static, screen: Terminal) -> JoinHandle<
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt,
+        path::{Path, PathBuf},
+    };
 
     use svantic_gateway::Options;
 
@@ -183,7 +187,9 @@ mod tests {
 
     fn start(program: &Path) -> (Gateway, AgentProcess) {
         let gateway = Gateway::start(Options::default()).unwrap();
-        let agent = AgentProcess::start(program, &gateway, Terminal::for_stdout()).unwrap();
+        let command = Command::new(program);
+        let screen = Terminal::for_stdout();
+        let agent = AgentProcess::start(command, "a script", &gateway, screen).unwrap();
         (gateway, agent)
     }
 
@@ -198,6 +204,19 @@ mod tests {
         assert!(text.contains("exit status: 3"), "{text}");
         assert!(began.elapsed() < minute / 2);
         assert!(agent.signal(Signal::HUP).is_err());
+        fs::remove_file(program).unwrap();
+    }
+
+    #[test]
+    fn what_the_command_was_given_reaches_the_agent() {
+        let program = script("given", "[ \"$SVANTIC_LIBRARY\" = here ] && exit 7");
+        let gateway = Gateway::start(Options::default()).unwrap();
+        let mut command = Command::new(&program);
+        command.env("SVANTIC_LIBRARY", "here");
+        let screen = Terminal::for_stdout();
+        let mut agent = AgentProcess::start(command, "a script", &gateway, screen).unwrap();
+        let ended = agent.wait_for_exit(Duration::from_mins(1)).unwrap();
+        assert_eq!(ended.code(), Some(7));
         fs::remove_file(program).unwrap();
     }
 

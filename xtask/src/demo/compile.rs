@@ -1,37 +1,32 @@
 //! Compiles `examples/c/agent.c` the way the README tells people to.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, process::Command};
 
+use super::{languages::Language, stage::Stage};
 use crate::{
-    checkout::Checkout,
     failure::Failure,
-    terminal::{Colour, Terminal, say},
+    terminal::{Colour, say},
 };
 
-/// Compiles and links the example and returns the program.
-pub(super) fn agent(
-    here: &Checkout,
+/// Compiles and links the example; the command is the program.
+pub(super) fn c(
+    stage: &Stage<'_>,
+    language: &Language,
     compiler: &str,
-    library_folder: &Path,
-    screen: Terminal,
-) -> Result<PathBuf, Failure> {
-    let folder = here.target.join("demo");
+) -> Result<Command, Failure> {
+    let folder = stage.here.target.join("demo");
     fs::create_dir_all(&folder).map_err(|error| {
-        let folder = here.shown(&folder);
+        let folder = stage.here.shown(&folder);
         Failure::new(format!("cannot make the folder {folder}: {error}"))
     })?;
     let program = folder.join("agent");
-    let library_folder = library_folder.display().to_string();
+    let library_folder = stage.library.folder.display().to_string();
     let mut arguments: Vec<String> = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
         .map(str::to_owned)
         .to_vec();
     arguments.extend([
         "-Iinclude".to_owned(),
-        "examples/c/agent.c".to_owned(),
+        language.example.to_owned(),
         "-o".to_owned(),
         program.display().to_string(),
         format!("-L{library_folder}"),
@@ -39,21 +34,20 @@ pub(super) fn agent(
         // So that the program finds the library without an installation or an environment variable.
         format!("-Wl,-rpath,{library_folder}"),
     ]);
-    // Short on the screen: paths as seen from the repository's root.
-    let root = format!("{}/", here.root.display());
-    let shown = arguments.join(" ").replace(&root, "");
-    say(&screen.paint(Colour::Quiet, &format!("  {compiler} {shown}")));
+    let shown = format!("  {compiler} {}", stage.shown(&arguments));
+    say(&stage.screen.paint(Colour::Quiet, &shown));
     let ended = Command::new(compiler)
         .args(&arguments)
-        .current_dir(&here.root)
+        .current_dir(&stage.here.root)
         .status()
         .map_err(|error| Failure::new(format!("cannot run {compiler}: {error}")))?;
     if ended.success() {
-        Ok(program)
+        Ok(Command::new(program))
     } else {
-        Err(Failure::new(format!(
-            "{compiler} did not compile examples/c/agent.c ({ended})"
-        ))
-        .hint("Its own messages above say why."))
+        let example = language.example;
+        Err(
+            Failure::new(format!("{compiler} did not compile {example} ({ended})"))
+                .hint("Its own messages above say why."),
+        )
     }
 }

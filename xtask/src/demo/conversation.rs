@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use svantic_gateway::{Answer, DispatchRequest, Gateway};
 
+use super::{joined::Joined, stage::Stage};
 use crate::{
     failure::Failure,
-    terminal::{Colour, Column, Terminal},
+    terminal::{Colour, Column},
 };
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
@@ -42,14 +43,40 @@ impl Expected {
     }
 }
 
-/// Sends one call after the other and shows each with its answer.
-pub(super) fn hold(
-    gateway: &Gateway,
-    instance: &str,
-    screen: Terminal,
-    calls: &[Call],
-) -> Result<(), Failure> {
-    let table = screen.table([
+/// What every agent is asked.
+pub(super) fn first_calls() -> [Call; 4] {
+    [
+        Call {
+            what: "a result",
+            skill: "find_order",
+            args: r#"{"order_id":"A17"}"#,
+            expected: Expected::Result(r#"{"order_id":"A17","state":"shipped"}"#),
+        },
+        Call {
+            what: "a schema violation",
+            skill: "find_order",
+            args: r#"{"order_id":17}"#,
+            expected: Expected::Error("INVALID_ARGS", "order_id"),
+        },
+        Call {
+            what: "a handler that fails",
+            skill: "find_order",
+            args: r#"{"order_id":"Z99"}"#,
+            expected: Expected::Error("HANDLER_ERROR", "no such order"),
+        },
+        Call {
+            what: "an unknown skill",
+            skill: "cancel_order",
+            args: r#"{"order_id":"A17"}"#,
+            expected: Expected::Error("UNKNOWN_SKILL", "cancel_order"),
+        },
+    ]
+}
+
+/// Sends one call after the other to each of the agents and shows their answers below each other.
+pub(super) fn hold(stage: &Stage<'_>, agents: &[Joined], calls: &[Call]) -> Result<(), Failure> {
+    let gateway = stage.gateway;
+    let table = stage.screen.table([
         Column {
             title: "TO SHOW",
             width: 20,
@@ -59,36 +86,51 @@ pub(super) fn hold(
             width: 31,
         },
         Column {
+            title: "AGENT",
+            width: 6,
+        },
+        Column {
             title: "ANSWER",
-            width: 58,
+            width: 61,
         },
     ]);
     for call in calls {
-        let request = DispatchRequest::new(call.skill, value(call.args))
-            .to(instance)
-            .within(ANSWERED_WITHIN);
-        let answer = gateway.dispatch(request).map_err(|error| {
-            Failure::new(format!("the dispatch of {} was lost: {error}", call.skill))
-        })?;
-        let (text, colour) = match &answer {
-            Answer::Result(result) => (result.to_string(), Colour::Good),
-            Answer::Error { code, message } => (format!("{code}: {message}"), Colour::Refused),
-        };
-        table.row([
-            (call.what.to_owned(), Colour::Quiet),
-            (format!("{} {}", call.skill, call.args), Colour::Plain),
-            (text, colour),
-        ]);
-        if !call.expected.is_met_by(&answer) {
-            let text = format!("that answer is not what {} must bring", call.what);
-            return Err(Failure::new(text)
-                .hint("Either examples/c/agent.c has been changed, or the library has a bug."));
+        let (mut what, mut dispatch) = (
+            call.what.to_owned(),
+            format!("{} {}", call.skill, call.args),
+        );
+        for agent in agents {
+            let request = DispatchRequest::new(call.skill, value(call.args))
+                .to(&agent.instance)
+                .within(ANSWERED_WITHIN);
+            let answer = gateway.dispatch(request).map_err(|error| {
+                Failure::new(format!("the dispatch of {} was lost: {error}", call.skill))
+            })?;
+            let (text, colour) = match &answer {
+                Answer::Result(result) => (result.to_string(), Colour::Good),
+                Answer::Error { code, message } => (format!("{code}: {message}"), Colour::Refused),
+            };
+            table.row([
+                // Said once for all of them.
+                (std::mem::take(&mut what), Colour::Quiet),
+                (std::mem::take(&mut dispatch), Colour::Plain),
+                (agent.language.name.to_owned(), Colour::Agent),
+                (text, colour),
+            ]);
+            if !call.expected.is_met_by(&answer) {
+                let example = agent.language.example;
+                let text = format!("that answer is not what {} must bring", call.what);
+                return Err(Failure::new(text).hint(format!(
+                    "Either {example} has been changed, or the library has a bug."
+                )));
+            }
         }
     }
     exactly_one_answer_each(gateway)
 }
 
-fn exactly_one_answer_each(gateway: &Gateway) -> Result<(), Failure> {
+/// Fails when a dispatch has no answer, or more than one.
+pub(super) fn exactly_one_answer_each(gateway: &Gateway) -> Result<(), Failure> {
     let ledger = gateway.ledger();
     match ledger
         .entries()
