@@ -10,12 +10,13 @@ use hyper::body::{Frame, Incoming};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded};
 
 use crate::{
     dispatch::{Answer, DispatchError, DispatchRequest},
     faults::Faults,
     options::Options,
+    records::FrameRecord,
     redact,
     reply::{Body, Reply},
     script::Script,
@@ -73,6 +74,7 @@ pub(crate) async fn handle(
             let entries = s.ledger.ledger().entries();
             json!({"entries": entries, "violations": s.violations})
         })),
+        ("GET", "frames") => frames(shared, head.uri.query()),
         ("GET", "totals") => shown(shared.read(|s| json!(s.totals))),
         ("GET", "script") => shown(shared.read(|s| json!(s.script.status))),
         ("GET", "assumptions") => shown(assumptions(&shared.options)),
@@ -112,6 +114,19 @@ fn host_is_local(headers: &HeaderMap) -> bool {
 
 fn shown(value: Value) -> Reply {
     Reply::ok(&redact::value(value))
+}
+
+/// The frames of one instance, pings and pongs among them, as `watch` shows them.
+fn frames(shared: &Shared, query: Option<&str>) -> Reply {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let Some((_, instance_id)) = pairs.find(|(key, _)| key == "instance_id") else {
+        return Reply::bad_request("say whose frames: frames?instance_id=ID");
+    };
+    let frames = shared.read(|state| {
+        let frames = state.frames.of(&instance_id);
+        frames.map(FrameRecord::shown).collect::<Vec<_>>()
+    });
+    Reply::ok(&json!(frames))
 }
 
 fn set_faults(shared: &Shared, body: &[u8]) -> Reply {

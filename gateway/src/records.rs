@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::redact;
 
 /// One instance that has registered (protocol.md 3).
 #[derive(Debug, Clone, Serialize)]
@@ -192,6 +194,15 @@ impl FrameRecord {
     /// The text as JSON.
     pub fn json(&self) -> Option<Value> {
         serde_json::from_str(&self.text).ok()
+    }
+
+    /// As the control face shows it, secrets removed.
+    pub(crate) fn shown(&self) -> Value {
+        json!({
+            "kind": "frame", "at": self.at.as_secs_f64(), "direction": self.direction, "frame": self.kind,
+            "instance_id": self.instance_id, "connection": self.connection,
+            "content": redact::text_as_value(&self.text),
+        })
     }
 
     /// The envelope's `type`.

@@ -138,22 +138,16 @@ impl State {
         kind: FrameKind,
         text: &str,
     ) {
-        let at = self.started.elapsed();
-        self.watch(|| {
-            json!({
-                "kind": "frame", "at": at.as_secs_f64(), "direction": direction, "frame": kind,
-                "instance_id": link.instance_id, "connection": link.connection,
-                "content": redact::text_as_value(text),
-            })
-        });
-        self.frames.push(FrameRecord {
+        let frame = FrameRecord {
             instance_id: link.instance_id.clone(),
             connection: link.connection,
             direction,
             kind,
             text: text.to_owned(),
-            at,
-        });
+            at: self.started.elapsed(),
+        };
+        self.watch(|| frame.shown());
+        self.frames.push(frame);
     }
 
     pub(crate) fn record_request(&mut self, mut request: RequestRecord) -> u64 {

@@ -67,6 +67,40 @@ async fn dispatch_answers_with_result_error_no_agent_or_timeout() {
 }
 
 #[tokio::test]
+async fn frames_are_read_by_instance() {
+    let gateway = start();
+    let mut agent = Agent::join(&gateway, "a").await;
+    let status = json!({
+        "instance_id": "a", "status": "available", "current_sessions": 0,
+        "max_concurrent_sessions": 0, "consecutive_failures": 0,
+    });
+    agent.say("heartbeat", &status, None).await;
+    assert!(gateway.wait_until(SOON, |seen| seen.totals().heartbeats == 1));
+    let frames = get(&gateway, "frames?instance_id=%61").await;
+    let frames = frames.as_array().unwrap();
+    let seen: Vec<_> = frames
+        .iter()
+        .map(|frame| {
+            (
+                frame["direction"].as_str(),
+                frame["content"]["type"].as_str(),
+            )
+        })
+        .collect();
+    let wanted = [
+        (Some("from_agent"), Some("hello")),
+        (Some("to_agent"), Some("welcome")),
+        (Some("from_agent"), Some("heartbeat")),
+    ];
+    assert_eq!(seen, wanted);
+    assert!(frames.iter().all(|frame| frame["at"].as_f64() > Some(0.0)));
+    assert_eq!(frames[2]["frame"], "text");
+    assert_eq!(get(&gateway, "frames?instance_id=b").await, json!([]));
+    let unnamed = http(&gateway, "GET", "/_gateway/frames", &[], "").await;
+    assert_eq!(unnamed.status, 400);
+}
+
+#[tokio::test]
 async fn what_is_known_can_be_read_and_sockets_be_closed() {
     let gateway = start();
     let mut agent = Agent::join(&gateway, "a").await;
