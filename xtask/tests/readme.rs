@@ -7,17 +7,32 @@ fn text_of(file: &str) -> String {
     fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-#[test]
-fn the_first_listing_is_the_agent_that_the_demo_runs() {
-    let agent = text_of("examples/c/agent.c");
-    let listing = format!("```c\n{agent}```\n");
+fn assert_shown(language: &str, example: &str, shorter_than: usize) {
+    let agent = text_of(example);
+    let listing = format!("```{language}\n{agent}```\n");
     assert!(
         text_of("README.md").contains(&listing),
-        "README.md does not hold examples/c/agent.c verbatim: copy the file into its first ```c block"
+        "README.md does not hold {example} verbatim: copy the file into its first ```{language} block"
     );
     assert!(
-        agent.lines().count() < 60,
-        "examples/c/agent.c has grown to 60 lines or more"
+        agent.lines().count() < shorter_than,
+        "{example} has grown to {shorter_than} lines or more"
+    );
+}
+
+#[test]
+fn the_listings_are_the_agents_that_the_demo_runs() {
+    assert_shown("c", "examples/c/agent.c", 60);
+    assert_shown("python", "examples/python/agent.py", 21);
+}
+
+#[test]
+fn the_front_page_of_the_python_package_shows_the_same_agent() {
+    let agent = text_of("examples/python/agent.py");
+    let page = text_of("bindings/python/README.md");
+    assert!(
+        page.contains(&format!("```python\n{agent}```\n")),
+        "bindings/python/README.md does not hold examples/python/agent.py verbatim"
     );
 }
 

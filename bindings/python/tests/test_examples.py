@@ -1,0 +1,242 @@
+"""Every example of `examples/python` as a process of its own against a gateway, doing what its comments say."""
+
+from __future__ import annotations
+
+import ast
+import http.client
+import json
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from conftest import RunPython, StartGateway
+from gateway import GUARD_S, REPOSITORY, Gateway, wait_for
+from interpreters import interpreters
+
+EXAMPLES = REPOSITORY / "examples" / "python"
+
+#: Uvicorn with a socket of ours: port 0 has no race, and the first request waits in it until the agents are there.
+SERVE = """
+import socket, sys, uvicorn
+sys.path.insert(0, sys.argv[1])
+listener = socket.create_server(("127.0.0.1", 0))
+print("port", listener.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config("fastapi_app:app", log_level="warning")).run(sockets=[listener])
+"""
+
+
+def ask(url: str, method: str, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
+    """One HTTP request; the status and the JSON of the reply."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=GUARD_S)
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read()
+        return response.status, json.loads(text) if text else None
+    finally:
+        connection.close()
+
+
+def user_token(gateway: Gateway, seconds: int) -> str:
+    """A JWT as an identity provider would issue it for a user."""
+    credentials = {"client_id": gateway.client_id, "client_secret": gateway.client_secret}
+    wanted = {**credentials, "agent_type": "assistant", "expires_in": seconds}
+    return str(ask(gateway.url, "POST", "/auth/get_token", wanted)[1]["token"])
+
+
+def is_refused(gateway: Gateway, instance_id: str, token: str) -> bool:
+    """Whether the mesh no longer takes this token."""
+    body = {"instance_id": instance_id, "status": "available"}
+    return ask(gateway.url, "POST", "/agents/heartbeat", body, token)[0] == 401
+
+
+@pytest.mark.parametrize("version", list(interpreters()))
+def test_the_twenty_lines_answer_calls_and_say_goodbye_on_every_cpython(
+    version: str, gateway: Gateway, run_python: RunPython
+) -> None:
+    program = run_python(EXAMPLES / "agent.py", python=interpreters()[version], gateway=gateway)
+    instance = gateway.wait_ready()["instance_id"]
+    assert gateway.dispatch("find_order", {"order_id": "A17"}).result == {
+        "order_id": "A17",
+        "state": "shipped",
+    }
+    unknown = gateway.dispatch("find_order", {"order_id": "Z99"})
+    assert (unknown.code, unknown.message) == (
+        "HANDLER_ERROR",
+        'capability "find_order" failed: no such order',
+    )
+    assert gateway.dispatch("find_order", {"order_id": 17}).code == "INVALID_ARGS"
+    assert gateway.dispatch("find_order", {}).code == "INVALID_ARGS"
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0, program.story()
+    assert gateway.wait_gone(instance)["deregistrations"] == 1
+    assert gateway.violations() == []
+    # It tells a person where it is connected, and nobody the secret.
+    assert gateway.url in program.stderr, program.story()
+    assert gateway.client_secret not in program.stdout + program.stderr
+
+
+def test_the_twenty_lines_are_told_the_mesh_as_they_are_written(
+    gateway: Gateway, run_python: RunPython
+) -> None:
+    run_python(EXAMPLES / "agent.py", gateway=gateway)
+    card = gateway.wait_ready()["agent_card"]
+    assert (card["name"], card["description"]) == ("order-desk", "Knows every order")
+    (skill,) = card["skills"]
+    assert (skill["id"], skill["description"]) == ("find_order", "Says where an order is.")
+    assert skill["parameters"]["properties"]["order_id"] == {"type": "string"}
+    assert skill["parameters"]["required"] == ["order_id"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_asyncio_agent_serves_coroutines_keeps_a_session_and_tells_its_events(
+    number: signal.Signals, gateway: Gateway, run_python: RunPython
+) -> None:
+    program = run_python(EXAMPLES / "async_agent.py", gateway=gateway)
+    session_id = program.wait_line("session ")
+    (session,) = gateway.sessions()
+    assert (session["session_id"], session["status"]) == (session_id, "active")
+
+    evening = gateway.dispatch(
+        "plan_evening",
+        {"city": "Rome", "mood": "lively", "guests": 4},
+        session_context={"session_id": session_id},
+    )
+    assert evening.result == {"table": "Da Enzo", "show": "a brass band", "guests": 4}, evening
+    assert program.wait_line("planned Rome for session ") == session_id
+    assert gateway.dispatch("plan_evening", {"city": "Rome"}).result["show"] == "chamber music"
+    assert gateway.dispatch("plan_evening", {"city": "Rome", "mood": "loud"}).code == "INVALID_ARGS"
+    full = gateway.dispatch("plan_evening", {"city": "Atlantis"})
+    assert full.code == "NO_TABLE" and "no table for 2 in Atlantis" in (full.message or "")
+    assert gateway.dispatch("print_menu", {"city": "Lisbon"}).result == "menu of Taberna"
+
+    program.signal(number)
+    assert program.wait() == 0, program.story()
+    assert [session["status"] for session in gateway.sessions()] == ["completed"]
+    told = [line.split()[1] for line in program.lines if line.startswith("event ")]
+    assert "registered" in told and "connected" in told and "disconnected" in told, told
+    gateway.wait_gone()
+    assert gateway.violations() == []
+
+
+def test_the_asyncio_agent_ends_with_the_reason_when_the_mesh_refuses_it_for_good(
+    gateway: Gateway, run_python: RunPython
+) -> None:
+    program = run_python(EXAMPLES / "async_agent.py", gateway=gateway)
+    program.wait_line("session ")
+    instance = gateway.wait_ready()["instance_id"]
+    gateway.set_faults(refuse=[{"endpoint": "connect", "status": 403, "code": "TENANT_MISMATCH"}])
+    gateway.abort(instance)
+    assert program.wait() == 1, program.story()
+    assert "TENANT_MISMATCH" in program.stderr, program.story()
+
+
+def test_a_handed_over_token_is_rotated_on_the_open_connection(
+    gateway: Gateway, run_python: RunPython, tmp_path: Path
+) -> None:
+    file, first = tmp_path / "jwt", user_token(gateway, 5)
+    file.write_text(first)
+    environment = {"SVANTIC_URL": gateway.url}
+    program = run_python(
+        EXAMPLES / "forward_token.py", environment=environment, arguments=["hand-over", str(file)]
+    )
+    instance = gateway.wait_ready()["instance_id"]
+    answer = gateway.dispatch("draft_reply", {"subject": "tea"}, session_context={"tenant_id": "t-7"})
+    assert answer.result == {"tenant_id": "t-7", "draft": "Thank you for writing about tea."}, answer
+
+    second = user_token(gateway, 3600)
+    file.write_text(second + "\n")
+    assert program.wait_line("token 2 is in use") == ""
+    assert gateway.agent(instance)["connections"] == 1, "the rotation must not need a new connection"
+    # The next dial shows the new token: the first one is of no use by then.
+    wait_for(lambda: is_refused(gateway, instance, first), "the end of the first token")
+    gateway.abort(instance)
+    gateway.wait_ready(instance, welcomes=2)
+    assert gateway.dispatch("draft_reply", {"subject": "ink"}).result["draft"].endswith("ink.")
+
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0, program.story()
+    gateway.wait_gone(instance)
+    assert gateway.violations() == []
+    for token in (first, second):
+        assert token not in program.stdout + program.stderr
+
+
+def test_a_token_provider_is_asked_whenever_a_token_is_needed(
+    gateway: Gateway, run_python: RunPython, tmp_path: Path
+) -> None:
+    file, first = tmp_path / "jwt", user_token(gateway, 5)
+    file.write_text(first)
+    environment = {"SVANTIC_URL": gateway.url}
+    program = run_python(
+        EXAMPLES / "forward_token.py", environment=environment, arguments=["on-demand", str(file)]
+    )
+    instance = gateway.wait_ready()["instance_id"]
+    file.write_text(user_token(gateway, 3600))
+    wait_for(lambda: is_refused(gateway, instance, first), "the end of the first token")
+    gateway.abort(instance)
+    gateway.wait_ready(instance, welcomes=2)
+    assert gateway.dispatch("draft_reply", {"subject": "ink"}).result["draft"].endswith("ink.")
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0, program.story()
+    gateway.wait_gone(instance)
+    asked = [request["path"] for request in gateway.requests() if request["path"] == "/auth/get_token"]
+    assert len(asked) == 2, "only this test asks for tokens; the agent has no credentials"
+
+
+def test_a_token_example_without_arguments_says_how_it_is_used(run_python: RunPython) -> None:
+    program = run_python(EXAMPLES / "forward_token.py")
+    assert program.wait() == 1
+    assert "forward_token.py hand-over FILE" in program.stderr
+
+
+def test_two_agents_in_a_fastapi_process_share_its_data_and_its_farewell(
+    gateway: Gateway, run_python: RunPython
+) -> None:
+    program = run_python(SERVE, gateway=gateway, arguments=[str(EXAMPLES)])
+    url = f"http://127.0.0.1:{program.wait_line('port ')}"
+    # Answered once the application has started, that is, with both agents there.
+    assert ask(url, "GET", "/ready") == (200, {"order-desk": "ready", "stock-desk": "ready"})
+    agents = {agent["agent_type"]: agent for agent in gateway.agents()}
+    assert sorted(agents) == ["order-desk", "stock-desk"]
+    assert all(agent["ready"] for agent in agents.values()), agents
+
+    desk = agents["order-desk"]["instance_id"]
+    shelf = agents["stock-desk"]["instance_id"]
+    assert gateway.dispatch("find_order", {"order_id": "B2"}, instance_id=desk).code == "HANDLER_ERROR"
+    assert ask(url, "PUT", "/orders/B2?state=packed")[0] == 200
+    found = gateway.dispatch("find_order", {"order_id": "B2"}, instance_id=desk)
+    assert found.result == {"order_id": "B2", "state": "packed"}, found
+    assert gateway.dispatch("count_items", {"item": "cup"}, instance_id=shelf).result == 3
+    assert gateway.dispatch("find_order", {"order_id": "B2"}, instance_id=shelf).code == "UNKNOWN_SKILL"
+
+    status, opened = ask(url, "POST", "/sessions?user_id=u1")
+    assert status == 201, opened
+    (session,) = gateway.sessions()
+    assert (session["session_id"], session["instance_id"]) == (opened["session_id"], desk)
+    assert ask(url, "DELETE", f"/sessions/{opened['session_id']}") == (204, None)
+    assert ask(url, "DELETE", "/sessions/never-there")[0] == 404
+
+    gateway.set_faults(refuse=[{"endpoint": "session_init", "status": 403, "code": "FORBIDDEN"}])
+    status, refusal = ask(url, "POST", "/sessions?user_id=u2")
+    assert status == 502, refusal
+
+    program.signal(signal.SIGTERM)
+    # Uvicorn ends the lifespan, and then itself by the signal that it was sent.
+    assert program.wait() == -signal.SIGTERM, program.story()
+    for instance in (desk, shelf):
+        gateway.wait_gone(instance)
+    assert gateway.violations() == []
+
+
+def test_every_example_is_run_here() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    for example in EXAMPLES.glob("*.py"):
+        assert example.stem in here, f"{example.name} has no test"
+        assert ast.get_docstring(ast.parse(example.read_text(encoding="utf-8"))), f"{example.name} says nothing"
