@@ -20,8 +20,8 @@ pub(crate) const C_COMPILER: Needed = Needed {
 };
 pub(crate) const PYTHON: Needed = Needed {
     names: &["python3"],
-    what_for: "runs the agent in Python; 3.9 or newer",
-    packages: "python3",
+    what_for: "runs what is written in Python; 3.9 or newer",
+    packages: "python3 python3-venv",
 };
 pub(crate) const GCC: Needed = Needed {
     names: &["gcc"],

@@ -21,7 +21,7 @@ const LIFE_SIGN: Duration = Duration::from_millis(100);
 const EXIT_RHYTHM: Duration = Duration::from_millis(10);
 
 /// A running agent; dropped, it is killed.
-pub(super) struct AgentProcess {
+pub(crate) struct AgentProcess {
     child: Child,
     ended: Option<ExitStatus>,
     readers: Vec<JoinHandle<()>>,
@@ -29,7 +29,7 @@ pub(super) struct AgentProcess {
 
 impl AgentProcess {
     /// Starts the program with the gateway's URL and credentials in its environment; `name` stands before its lines.
-    pub(super) fn start(
+    pub(crate) fn start(
         mut command: Command,
         name: &str,
         gateway: &Gateway,
@@ -68,7 +68,7 @@ impl AgentProcess {
         })
     }
 
-    pub(super) fn signal(&mut self, signal: Signal) -> Result<(), Failure> {
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), Failure> {
         // The number of a process that has been waited for may belong to another one.
         if let Some(ended) = self.poll()? {
             return Err(Failure::new(format!(
@@ -80,7 +80,7 @@ impl AgentProcess {
     }
 
     /// Waits until the gateway has seen what the agent is to do; `what` completes "the agent …".
-    pub(super) fn wait_until(
+    pub(crate) fn wait_until(
         &mut self,
         gateway: &Gateway,
         timeout: Duration,
@@ -103,7 +103,7 @@ impl AgentProcess {
         Ok(())
     }
 
-    pub(super) fn wait_for_exit(&mut self, timeout: Duration) -> Result<ExitStatus, Failure> {
+    pub(crate) fn wait_for_exit(&mut self, timeout: Duration) -> Result<ExitStatus, Failure> {
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(ended) = self.poll()? {

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: agents in several languages join one local gateway, work, change and leave, and each step is
 //! shown from the gateway's side: what is printed is what it recorded, not what was meant to happen.
 
-mod agent_process;
+pub(crate) mod agent_process;
 mod changes;
 mod comeback;
 mod compile;

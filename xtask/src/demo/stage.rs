@@ -1,6 +1,6 @@
 //! What every step of the demo works with.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use svantic_gateway::{AgentRecord, Gateway};
 
@@ -28,7 +28,8 @@ impl Stage<'_> {
         parts.join(" ").replace(&root, "")
     }
 
-    pub(super) fn path(&self, file: &str) -> std::path::PathBuf {
-        self.here.root.join(Path::new(file))
+    /// Where a file of the repository is.
+    pub(super) fn path(&self, file: &str) -> PathBuf {
+        self.here.root.join(file)
     }
 }
