@@ -37,8 +37,8 @@ class Evening:
 @agent.capability
 async def plan_evening(city: str, context: Context, mood: Mood = Mood.QUIET, guests: int = 2) -> Evening:
     """Plans an evening: a table and a show."""
-    # Both questions are asked at once, and the loop serves other calls meanwhile. A call that the mesh gives up (its
-    # deadline has passed, or we are leaving) has this task cancelled: what is awaited here ends as well.
+    # Both questions are asked at once, and the loop serves other calls meanwhile. When the mesh gives this
+    # one up (its deadline has passed, or we are leaving) the task is cancelled, and with it what it awaits.
     table, show = await asyncio.gather(find_table(city, guests), find_show(mood))
     print(f"planned {city} for session {context.session_id}", flush=True)
     return Evening(table, show, guests)
@@ -84,7 +84,7 @@ async def main() -> None:
     async with mesh:  # connects, and at the end lets running calls finish
         session_id = await mesh.create_session({"user_id": "u1"})
         print(f"session {session_id}", flush=True)
-        # A lost connection comes back by itself. What ends the wait is a signal, or a cause that no retry mends.
+        # A lost connection comes back by itself. What ends the wait is a signal, or what no retry mends.
         stopping = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(mesh.wait_closed())
         await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -3,9 +3,9 @@
     pip install svantic fastapi uvicorn
     uvicorn fastapi_app:app
 
-It takes SVANTIC_URL, SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET. With `--workers N` or a reload, uvicorn starts each
-worker as a new process, which connects for itself: nothing is connected when this module is imported, since a
-connection does not survive a fork.
+It takes SVANTIC_URL, SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET. Nothing is connected when this module is
+imported: a server that forks its workers would do it in the parent, and a connection does not survive a fork.
+With the lifespan each worker connects for itself, under an instance id of its own.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+
 from svantic import Agent, CapabilityError, NotFoundError, SvanticError
 from svantic.aio import MeshConnector
 
-# The default instance id is the host and the process: two agents of one process need ids of their own, or the second
-# would push the first out of the mesh.
+# The default instance id is the host and the process: two agents of one process need ids of their own, or the
+# second would push the first out of the mesh.
 PROCESS = f"{socket.gethostname()}-{os.getpid()}"
 orders = Agent(name="order-desk", description="Knows every order", instance_id=f"{PROCESS}-orders")
-stock = Agent(name="stock-desk", description="Knows what is on the shelves", instance_id=f"{PROCESS}-stock")
+stock = Agent(name="stock-desk", description="Knows the shelves", instance_id=f"{PROCESS}-stock")
 
 # What a database would hold. Coroutine handlers and routes run on one loop, so it needs no lock.
 ORDERS = {"A17": "shipped"}
@@ -45,7 +46,7 @@ async def count_items(item: str) -> int:
 
 
 @contextlib.asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     """Both agents are there before the first request, and leave after the last one."""
     async with contextlib.AsyncExitStack() as connected:
         app.state.order_desk = await connected.enter_async_context(MeshConnector(orders))
@@ -95,8 +96,10 @@ async def close_session(session_id: str, mesh: OrderDesk) -> None:
 
 @app.get("/ready")
 async def ready(request: Request, response: Response) -> dict[str, Any]:
-    """For a load balancer: whether calls from the mesh can arrive. An outage is over by itself, so it is no reason to
-    restart the process; a health check that kills should look at `live`."""
+    """For a load balancer: whether calls from the mesh can arrive.
+
+    An outage passes by itself and is no reason to restart: a check that kills should look at `health.live`.
+    """
     meshes: list[MeshConnector] = [request.app.state.order_desk, request.app.state.stock_desk]
     answer = {mesh.agent.name: mesh.health.reason or "ready" for mesh in meshes}
     if not all(mesh.health.ready for mesh in meshes):

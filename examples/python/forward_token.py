@@ -3,8 +3,9 @@
     python forward_token.py hand-over FILE    we hand the library each new token
     python forward_token.py on-demand FILE    the library asks for a token when it needs one
 
-FILE holds the user's JWT and is replaced when there is a new one, as a sidecar or an identity provider's client does
-it. No client secret is here: the mesh sees the user's rights, not the backend's. SVANTIC_URL says where the mesh is.
+FILE holds the user's JWT and is replaced when there is a new one, as a sidecar or an identity provider's
+client does it. No client secret is here: the mesh sees the user's rights, not the backend's. SVANTIC_URL says
+where the mesh is.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ def hand_over(file: Path) -> None:
     def rotate(event: Event) -> None:
         if event.name in ("token_expiring", "token_expired"):
             jwt = read(file)
-            # Taken over in place: the connection stays, and running calls go on. After `token_expired` the connector
-            # waits for this call; it does not knock with a token that it knows to be refused.
+            # Taken over in place: the connection stays, and running calls go on. After `token_expired` the
+            # connector waits for this call; it does not knock with a token that it knows to be refused.
             if jwt != mesh.token:
                 mesh.refresh_token(jwt)
         elif event.name == "token_refreshed":
             print(f"token {event.data['generation']} is in use", flush=True)
 
-    # A web backend would call mesh.refresh_token() wherever it learns of a new token, its login route for instance.
+    # A web backend calls mesh.refresh_token() where it learns of a new token, such as in its login route.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), mesh:
         mesh.wait_closed()
@@ -50,8 +51,8 @@ def hand_over(file: Path) -> None:
 def on_demand(file: Path) -> None:
     """`token_provider=`: asked at the start, before a token expires, and when the mesh has refused one.
 
-    It runs on a thread of its own and may take `token_provider_timeout_ms`. What it raises counts as "none yet": the
-    library asks again after a while.
+    It runs on a thread of its own and may take `token_provider_timeout_ms`. What it raises counts as "none
+    yet": the library asks again after a while.
     """
     agent.run(token_provider=lambda: read(file))
 

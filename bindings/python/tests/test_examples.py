@@ -1,4 +1,4 @@
-"""Every example of `examples/python` as a process of its own against a gateway, doing what its comments say."""
+"""Every example of `examples/python`, a process against a gateway, doing what its comments say."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import RunPython, StartGateway
+from conftest import RunPython
 from gateway import GUARD_S, REPOSITORY, Gateway, wait_for
 from interpreters import interpreters
 
 EXAMPLES = REPOSITORY / "examples" / "python"
 
-#: Uvicorn with a socket of ours: port 0 has no race, and the first request waits in it until the agents are there.
+#: With a socket of ours: port 0 has no race, and the first request waits in it until the agents are there.
 SERVE = """
 import socket, sys, uvicorn
 sys.path.insert(0, sys.argv[1])
@@ -239,4 +239,6 @@ def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):
         assert example.stem in here, f"{example.name} has no test"
-        assert ast.get_docstring(ast.parse(example.read_text(encoding="utf-8"))), f"{example.name} says nothing"
+        assert ast.get_docstring(ast.parse(example.read_text(encoding="utf-8"))), (
+            f"{example.name} says nothing"
+        )

@@ -8,6 +8,7 @@ import typing
 from pathlib import Path
 
 import pytest
+
 import svantic
 import svantic.aio
 from svantic import ConnectorOptions, ConnectorState, SvanticError, errors, events
@@ -36,8 +37,9 @@ def rows(title: str) -> list[list[str]]:
 
 
 def names_in(text: str) -> set[str]:
-    """What stands in code quotes, and each name at the beginning of a signature there."""
-    quoted = re.findall(r"`([^`]+)`", text)
+    """The names that stand in code quotes."""
+    # A fence is three quotes, after which inside and outside would be mixed up.
+    quoted = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
     return {name for part in quoted for name in re.findall(r"[A-Za-z_][A-Za-z0-9_]*", part)}
 
 
@@ -103,7 +105,9 @@ def test_every_event_has_its_row() -> None:
 
 def test_every_event_has_the_number_of_the_header() -> None:
     header = (Path(__file__).resolve().parents[3] / "include" / "svantic.h").read_text(encoding="utf-8")
-    numbers = {name.lower(): int(number) for name, number in re.findall(r"SVANTIC_EVENT_(\w+) = (\d+)", header)}
+    numbers = {
+        name.lower(): int(number) for name, number in re.findall(r"SVANTIC_EVENT_(\w+) = (\d+)", header)
+    }
     assert {row[0].strip("`"): int(row[1]) for row in rows("Events")} == numbers
 
 

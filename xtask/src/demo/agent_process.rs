@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -25,10 +26,17 @@ pub(crate) struct AgentProcess {
     child: Child,
     ended: Option<ExitStatus>,
     readers: Vec<JoinHandle<()>>,
+    said: Said,
 }
+
+/// The lines that the agent has written and nobody has shown yet.
+type Said = Arc<Mutex<Vec<String>>>;
 
 impl AgentProcess {
     /// Starts the program with the gateway's URL and credentials in its environment; `name` stands before its lines.
+    ///
+    /// They are kept for [`show_what_it_said`](Self::show_what_it_said), so that they do not come between the rows of a
+    /// table, and shown when it ends.
     pub(crate) fn start(
         mut command: Command,
         name: &str,
@@ -59,12 +67,14 @@ impl AgentProcess {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut readers = Vec::new();
         let prefix = screen.paint(Colour::Agent, &format!("  {name} |"));
-        readers.extend(stdout.map(|stdout| show_lines(stdout, prefix.clone())));
-        readers.extend(stderr.map(|stderr| show_lines(stderr, prefix)));
+        let said = Said::default();
+        readers.extend(stdout.map(|stdout| keep_lines(stdout, prefix.clone(), said.clone())));
+        readers.extend(stderr.map(|stderr| keep_lines(stderr, prefix, said.clone())));
         Ok(Self {
             child,
             ended: None,
             readers,
+            said,
         })
     }
 
@@ -120,6 +130,14 @@ impl AgentProcess {
         }
     }
 
+    /// Shows the lines that have come since the last time.
+    pub(crate) fn show_what_it_said(&self) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in said.drain(..) {
+            say(&line);
+        }
+    }
+
     fn poll(&mut self) -> Result<Option<ExitStatus>, Failure> {
         if self.ended.is_none() {
             self.ended = self
@@ -136,6 +154,7 @@ impl AgentProcess {
             // A reader that panicked has printed that itself.
             let _ = reader.join();
         }
+        self.show_what_it_said();
     }
 }
 
@@ -150,7 +169,7 @@ impl Drop for AgentProcess {
     }
 }
 
-fn show_lines(pipe: impl Read + Send + 'static, prefix: String) -> JoinHandle<()> {
+fn keep_lines(pipe: impl Read + Send + 'static, prefix: String, said: Said) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
@@ -160,7 +179,10 @@ fn show_lines(pipe: impl Read + Send + 'static, prefix: String) -> JoinHandle<()
             .is_ok_and(|length| length > 0)
         {
             let text = String::from_utf8_lossy(&line);
-            say(&format!("{prefix} {}", printable(text.trim_end())));
+            let text = format!("{prefix} {}", printable(text.trim_end()));
+            said.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(text);
             line.clear();
         }
     })

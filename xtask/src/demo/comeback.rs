@@ -51,8 +51,8 @@ pub(super) fn play(stage: &mut Stage<'_>, agent: &mut Joined) -> Result<(), Fail
     let answered = cut.elapsed().saturating_sub(back);
     conversation::exactly_one_answer_each(gateway)?;
     say(&format!(
-        "  connected again after {:.1} s, by itself; {CALLS} calls had come meanwhile, and each was answered\n  once, the \
-         last one {:.2} s later",
+        "  connected again after {:.1} s, by itself; each of the {CALLS} calls was answered once, the last one {:.2} s \
+         later",
         back.as_secs_f64(),
         answered.as_secs_f64(),
     ));

@@ -126,6 +126,9 @@ pub(super) fn hold(stage: &Stage<'_>, agents: &[Joined], calls: &[Call]) -> Resu
             }
         }
     }
+    for agent in agents {
+        agent.process.show_what_it_said();
+    }
     exactly_one_answer_each(gateway)
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     for (agent, number) in joined.iter_mut().zip(6..) {
         screen.step(number, STEPS, agent.language.shows.title);
         (agent.language.shows.play)(&mut stage, agent)?;
+        agent.process.show_what_it_said();
     }
 
     screen.step(
