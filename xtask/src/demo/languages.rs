@@ -15,6 +15,8 @@ pub(super) struct Language {
     /// From the repository's root.
     pub(super) example: &'static str,
     pub(super) needs: Needed,
+    /// Whether the program that was found will do.
+    pub(super) fits: fn(&str) -> Result<(), Failure>,
     /// Makes the command that starts the example with the program that [`needs`](Self::needs) has found.
     pub(super) prepare: fn(&Stage<'_>, &Language, &str) -> Result<Command, Failure>,
     pub(super) shows: Part,
@@ -31,6 +33,7 @@ pub(super) const LANGUAGES: &[Language] = &[
         name: "C",
         example: "examples/c/agent.c",
         needs: C_COMPILER,
+        fits: |_| Ok(()),
         prepare: compile::c,
         shows: Part {
             title: "C: SIGHUP brings a fresh token, one more capability and a session",
@@ -41,6 +44,7 @@ pub(super) const LANGUAGES: &[Language] = &[
         name: "Python",
         example: "examples/python/agent.py",
         needs: PYTHON,
+        fits: interpret::is_new_enough,
         prepare: interpret::python,
         shows: Part {
             title: "Python: the gateway cuts the connection and calls 1,000 times",

@@ -36,6 +36,9 @@ pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     screen.step(1, STEPS, &format!("Looking for what {agents} need"));
     let needed: Vec<_> = LANGUAGES.iter().map(|language| language.needs).collect();
     let programs = prerequisites::check(&needed)?;
+    for (language, program) in LANGUAGES.iter().zip(&programs) {
+        (language.fits)(program)?;
+    }
     say(&format!("  found {}", programs.join(", ")));
 
     screen.step(
