@@ -17,7 +17,6 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-
 from svantic import Agent, CapabilityError, NotFoundError, SvanticError
 from svantic.aio import MeshConnector
 

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import RunPython
-from gateway import GUARD_S, REPOSITORY, Gateway, wait_for
 from interpreters import interpreters
+
+from gateway import GUARD_S, REPOSITORY, Gateway, wait_for
 
 EXAMPLES = REPOSITORY / "examples" / "python"
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
-
 import svantic
 import svantic.aio
 from svantic import ConnectorOptions, ConnectorState, SvanticError, errors, events
+from svantic.agent import Capability
+from svantic.connector import Health, WsTransport
 
 REFERENCE = (Path(__file__).resolve().parents[1] / "docs" / "reference.md").read_text(encoding="utf-8")
+
+
+PAGE = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
@@ -87,6 +93,14 @@ def test_every_property_of_a_context_is_described() -> None:
     assert not missing, f"docs/reference.md has no row for Context.{sorted(missing)}"
 
 
+@pytest.mark.parametrize("cls", [Health, WsTransport, Capability])
+def test_every_field_of_what_a_property_returns_is_described(cls: type) -> None:
+    section_of = {Health: "MeshConnector", WsTransport: "MeshConnector", Capability: "Agent"}
+    described = names_in(section(section_of[cls]))
+    missing = ({cls.__name__} | public_members(cls)) - described
+    assert not missing, f"docs/reference.md does not describe {cls.__name__}.{sorted(missing)}"
+
+
 def test_every_option_has_a_row_and_every_row_is_an_option() -> None:
     options = set(typing.get_type_hints(ConnectorOptions))
     assert len(options) > 20
@@ -131,3 +145,18 @@ def test_every_error_class_has_its_row_with_its_status_and_its_bases() -> None:
 def test_every_attribute_of_an_error_is_described() -> None:
     attributes = {name for name in vars(SvanticError("x")) if not name.startswith("_")}
     assert attributes <= first_cells("Errors"), sorted(attributes - first_cells("Errors"))
+
+
+def test_the_code_of_the_front_page_is_python_and_its_handlers_are_capabilities() -> None:
+    listings = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert len(listings) >= 5
+    for listing in listings:
+        compile(listing, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    (handlers,) = [listing for listing in listings if "class Evening" in listing]
+    names: dict[str, Any] = {"__name__": "front_page"}
+    exec(compile(handlers, "README.md", "exec", dont_inherit=True), names)
+    capability = names["agent"].capabilities["plan_evening"]
+    assert (capability.description, capability.tags) == ("Plans an evening.", ("travel",))
+    mood = capability.parameters["properties"]["mood"]
+    assert (mood["enum"], mood["description"]) == (["quiet", "lively"], "How loud it may be.")
+    assert capability.parameters["required"] == ["city"]
