@@ -11,7 +11,7 @@ from ._crew import LOOK_AGAIN_SECONDS, Crew
 from ._event_thread import EventThread
 from ._face import ConnectorState, Face, Health, WsTransport
 from ._session import CLOSED, FAILED, Session, milliseconds
-from .errors import InvalidStateError, SvanticError, TimeoutError
+from .errors import InvalidStateError, SvanticError, TimeoutError, WouldDeadlockError
 from .events import Event, EventName, EventStream
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class _Receiver:
         self._gates: list[LockType] = []
         self._guard = threading.Lock()
         self.started = False
+        self._thread = 0
         session.give = self._give
         session.on_event = self._on_event
         session.on_end = self._on_end
@@ -84,7 +85,16 @@ class _Receiver:
             self.started = True
         threading.Thread(target=self._receive, name="svantic-receive", daemon=True).start()
 
+    def refuse_own_thread(self) -> None:
+        """Raises WouldDeadlockError on the thread that takes items: what is waited for there never comes."""
+        if _thread.get_ident() == self._thread:
+            raise WouldDeadlockError(
+                "an inline handler runs on the thread that receives, so it cannot wait for the connector",
+                hint="define the capability without inline=True",
+            )
+
     def _receive(self) -> None:
+        self._thread = _thread.get_ident()
         session, crew = self.session, self.crew
         take, next_batch = session.take, session.mesh.next_batch
         soon = round(LOOK_AGAIN_SECONDS * 1000)
@@ -269,6 +279,7 @@ class MeshConnector(Face):
         """
         if self._session.mesh.handle is not None:
             self._session.check_open()
+            self._receiver.refuse_own_thread()
             self._receiver.start()
             if not self._receiver.finished.wait(timeout):
                 raise TimeoutError(f"the connector has not ended within {timeout} s", retryable=True)
@@ -278,6 +289,7 @@ class MeshConnector(Face):
     def _run(self, start: Callable[[int], None]) -> Any:
         session = self._session
         session.check_open()
+        self._receiver.refuse_own_thread()
         self._receiver.start()
         outcome = _Outcome()
         tag = session.begin(start, outcome.settle)
