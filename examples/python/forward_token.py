@@ -15,7 +15,7 @@ import signal
 import sys
 from pathlib import Path
 
-from svantic import Agent, Context, Event, MeshConnector
+from svantic import Agent, Context, Event, EventName, MeshConnector
 
 agent = Agent(name="assistant", description="Acts for one user")
 
@@ -29,17 +29,20 @@ def draft_reply(subject: str, context: Context) -> dict[str, object]:
 
 def hand_over(file: Path) -> None:
     """`token=`: the token is ours. The library warns before it expires, and never renews it by itself."""
-    mesh = MeshConnector(agent, token=read(file))
+    jwt = read(file)
+    mesh = MeshConnector(agent, token=jwt)
 
     @mesh.on_event
     def rotate(event: Event) -> None:
-        if event.name in ("token_expiring", "token_expired"):
-            jwt = read(file)
-            # Taken over in place: the connection stays, and running calls go on. After `token_expired` the
-            # connector waits for this call; it does not knock with a token that it knows to be refused.
-            if jwt != mesh.token:
+        nonlocal jwt
+        if event.name in (EventName.TOKEN_EXPIRING, EventName.TOKEN_EXPIRED, EventName.AUTH_FAILED):
+            # Taken over in place: an open connection stays, and running calls go on. Once a token has expired
+            # or was refused, the connector waits for this: it does not knock again with what is of no use.
+            latest = read(file)
+            if latest != jwt:
+                jwt = latest
                 mesh.refresh_token(jwt)
-        elif event.name == "token_refreshed":
+        elif event.name == EventName.TOKEN_REFRESHED:
             print(f"token {event.data['generation']} is in use", flush=True)
 
     # A web backend calls mesh.refresh_token() where it learns of a new token, such as in its login route.

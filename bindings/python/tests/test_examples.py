@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import RunPython
-from interpreters import interpreters
+from interpreters import Program, interpreters
 
 from gateway import GUARD_S, REPOSITORY, Gateway, wait_for
 
@@ -138,21 +138,31 @@ def test_the_asyncio_agent_ends_with_the_reason_when_the_mesh_refuses_it_for_goo
     assert "TENANT_MISMATCH" in program.stderr, program.story()
 
 
+def forward(way: str, gateway: Gateway, run_python: RunPython, file: Path, token: str) -> tuple[Program, str]:
+    """The example with this token in its file, connected; and its instance id."""
+    file.write_text(token)
+    environment = {"SVANTIC_URL": gateway.url}
+    arguments = [way, str(file)]
+    program = run_python(EXAMPLES / "forward_token.py", environment=environment, arguments=arguments)
+    return program, str(gateway.wait_ready()["instance_id"])
+
+
+def assert_leaves_well(program: Program, gateway: Gateway, instance: str) -> None:
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0, program.story()
+    gateway.wait_gone(instance)
+    assert gateway.violations() == []
+
+
 def test_a_handed_over_token_is_rotated_on_the_open_connection(
     gateway: Gateway, run_python: RunPython, tmp_path: Path
 ) -> None:
-    file, first = tmp_path / "jwt", user_token(gateway, 5)
-    file.write_text(first)
-    environment = {"SVANTIC_URL": gateway.url}
-    program = run_python(
-        EXAMPLES / "forward_token.py", environment=environment, arguments=["hand-over", str(file)]
-    )
-    instance = gateway.wait_ready()["instance_id"]
+    file, first, second = tmp_path / "jwt", user_token(gateway, 10), user_token(gateway, 3600)
+    program, instance = forward("hand-over", gateway, run_python, file, first)
+    file.write_text(second + "\n")
     answer = gateway.dispatch("draft_reply", {"subject": "tea"}, session_context={"tenant_id": "t-7"})
     assert answer.result == {"tenant_id": "t-7", "draft": "Thank you for writing about tea."}, answer
 
-    second = user_token(gateway, 3600)
-    file.write_text(second + "\n")
     assert program.wait_line("token 2 is in use") == ""
     assert gateway.agent(instance)["connections"] == 1, "the rotation must not need a new connection"
     # The next dial shows the new token: the first one is of no use by then.
@@ -160,33 +170,24 @@ def test_a_handed_over_token_is_rotated_on_the_open_connection(
     gateway.abort(instance)
     gateway.wait_ready(instance, welcomes=2)
     assert gateway.dispatch("draft_reply", {"subject": "ink"}).result["draft"].endswith("ink.")
-
-    program.signal(signal.SIGTERM)
-    assert program.wait() == 0, program.story()
-    gateway.wait_gone(instance)
-    assert gateway.violations() == []
+    assert_leaves_well(program, gateway, instance)
     for token in (first, second):
         assert token not in program.stdout + program.stderr
 
 
-def test_a_token_provider_is_asked_whenever_a_token_is_needed(
-    gateway: Gateway, run_python: RunPython, tmp_path: Path
+@pytest.mark.parametrize("way", ["hand-over", "on-demand"])
+def test_a_refused_token_is_replaced_by_the_one_that_is_there_by_then(
+    way: str, gateway: Gateway, run_python: RunPython, tmp_path: Path
 ) -> None:
-    file, first = tmp_path / "jwt", user_token(gateway, 5)
-    file.write_text(first)
-    environment = {"SVANTIC_URL": gateway.url}
-    program = run_python(
-        EXAMPLES / "forward_token.py", environment=environment, arguments=["on-demand", str(file)]
-    )
-    instance = gateway.wait_ready()["instance_id"]
-    file.write_text(user_token(gateway, 3600))
+    file, first = tmp_path / "jwt", user_token(gateway, 3600)
+    program, instance = forward(way, gateway, run_python, file, first)
+    gateway.set_script({"at": 0, "do": "expire_token"})
     wait_for(lambda: is_refused(gateway, instance, first), "the end of the first token")
+    file.write_text(user_token(gateway, 3600))
     gateway.abort(instance)
     gateway.wait_ready(instance, welcomes=2)
     assert gateway.dispatch("draft_reply", {"subject": "ink"}).result["draft"].endswith("ink.")
-    program.signal(signal.SIGTERM)
-    assert program.wait() == 0, program.story()
-    gateway.wait_gone(instance)
+    assert_leaves_well(program, gateway, instance)
     asked = [request["path"] for request in gateway.requests() if request["path"] == "/auth/get_token"]
     assert len(asked) == 2, "only this test asks for tokens; the agent has no credentials"
 
