@@ -6,6 +6,7 @@ Whatever waits here waits for a condition, with ``GUARD_S`` as the bound after w
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import select
@@ -79,7 +80,8 @@ class Refused(Exception):
 class Gateway:
     """One process of the local gateway.
 
-    ``arguments`` are those of ``svantic-gateway serve``; ``faults`` and ``script`` as its control face takes them.
+    ``arguments`` are those of ``svantic-gateway serve``; ``faults`` and ``script`` as ``set_faults`` and
+    ``set_script`` take them.
     A gateway with ``port=0`` picks a free one and keeps it over ``kill()`` and ``start()``.
     """
 
@@ -95,7 +97,7 @@ class Gateway:
         self._arguments = list(arguments)
         self._port = port
         self._client_secret = client_secret
-        self._dispatched = 0
+        self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
         if faults:
@@ -106,7 +108,7 @@ class Gateway:
     # The process
 
     def start(self) -> None:
-        """Starts it, or starts it again on the port and with the secret that it had: nothing is remembered."""
+        """Starts it, or starts it again on its port and with its secret: nothing else is remembered."""
         assert self._process is None, "it runs already"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SVANTIC_")}
         if self._client_secret is not None:
@@ -194,7 +196,7 @@ class Gateway:
     def dispatch(self, skill: str, args: Any = None, *, timeout: float = GUARD_S, **fields: Any) -> Answer:
         """Sends one dispatch and waits for its answer.
 
-        ``fields`` are those of the control face: ``instance_id``, ``id``, ``session_context``, ``traceparent``, …
+        ``fields`` are those of the control face: ``instance_id``, ``id``, ``session_context``, …
         Raises ``Refused`` when nobody is there (503) or answers in time (504).
         """
         body = {"skill_id": skill, "args": {} if args is None else args, "timeout": timeout, **fields}
@@ -206,8 +208,7 @@ class Gateway:
         self, skill: str, args: Any = None, *, count: int, instance_id: str | None = None
     ) -> list[str]:
         """Sends ``count`` dispatches at once, without waiting for answers; their ids."""
-        self._dispatched += 1
-        prefix = f"many{self._dispatched}"
+        prefix = f"many{next(self._numbers)}"
         step: dict[str, Any] = {"at": 0}
         # One id stays as it is, several are numbered.
         name = prefix if count > 1 else f"{prefix}-1"
@@ -264,7 +265,7 @@ class Gateway:
         return list(self._control("GET", "requests"))
 
     def frames(self, instance_id: str | None = None) -> list[dict[str, Any]]:
-        """Every WebSocket frame of an instance, oldest first: ``at``, ``direction``, ``frame``, ``content``."""
+        """Every frame of an instance, oldest first: ``at``, ``direction``, ``frame``, ``content``."""
         instance_id = instance_id or self.agent().get("instance_id", "")
         return list(self._control("GET", f"frames?instance_id={quote(instance_id, safe='')}"))
 

@@ -28,9 +28,9 @@ PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2], sys.e
 def interpreters() -> dict[str, str]:
     """One CPython a minor version, 3.9 to 3.14, as ``{"3.12": path}``.
 
-    Found are the running one, ``python3.9`` to ``python3.14`` on the PATH and those of pyenv; a name that does not
-    start (pyenv's shims of versions that are not active) is none. ``SVANTIC_TEST_PYTHONS`` (paths joined by ``:``)
-    replaces the search.
+    Found are the running one, ``python3.9`` to ``python3.14`` on the PATH and those of pyenv; a name that
+    does not start (pyenv's shims of versions that are not active) is none. ``SVANTIC_TEST_PYTHONS`` (paths
+    joined by ``:``) replaces the search.
     """
     named = os.environ.get("SVANTIC_TEST_PYTHONS")
     candidates: list[str | None]
@@ -181,7 +181,7 @@ class Program:
 
 
 def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a program: ours without what would lead it elsewhere, the package's source, the library."""
+    """Of a program: ours without what would lead it elsewhere, with the package's source and the library."""
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""The harness itself, without the package: a gateway that dies with its test, programs that are read and guarded."""
+"""The harness itself, without the package: gateways that end with their test, programs that are guarded."""
 
 from __future__ import annotations
 
