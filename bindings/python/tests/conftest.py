@@ -104,3 +104,5 @@ def run_python(tmp_path: Path) -> Iterator[RunPython]:
     yield run
     for program in started:
         program.kill()
+        # Shown where the test has failed.
+        print(f"{program.process.args[-2:]}: {program.story()}")

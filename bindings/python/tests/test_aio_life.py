@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import pytest
-import svantic.aio
 from gateway import GUARD_S, Gateway, wait_for
+
+import svantic.aio
 from svantic import Agent
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def new_agent() -> Agent:
-    agent = Agent(name="looping", description="Runs on a loop")
+def new_agent(**fields: Any) -> Agent:
+    agent = Agent(name="looping", description="Runs on a loop", **fields)
 
     @agent.capability
     async def quick(n: int) -> int:
@@ -197,7 +198,7 @@ def test_the_debug_mode_of_asyncio_finds_nothing_to_say(
 def test_several_connectors_share_a_loop(gateway: Gateway) -> None:
     async def main() -> None:
         meshes = [
-            svantic.aio.MeshConnector(new_agent(), **gateway.options, instance_id=f"shared-{n}")
+            svantic.aio.MeshConnector(new_agent(instance_id=f"shared-{n}"), **gateway.options)
             for n in range(5)
         ]
         await asyncio.gather(*(mesh.connect() for mesh in meshes))

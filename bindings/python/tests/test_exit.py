@@ -35,25 +35,30 @@ CRASH = (
 
 
 class Way(NamedTuple):
-    """How a program ends: its exit status, what tells it to, and whether the mesh hears a farewell."""
+    """How a program ends: its exit status, by which signal, whether a handler calls sys.exit (which ends its
+    thread, or its loop), whether the mesh hears a farewell, and how many tracebacks belong to it."""
 
     status: int
-    told_by: str = ""
+    signal: int = 0
+    leaves: bool = False
     farewell: bool = True
+    tracebacks: int | None = 0
 
 
 WAYS = {
     "end_of_main": Way(0),
     "end_of_with": Way(0),
-    "unhandled_exception": Way(1),
+    "unhandled_exception": Way(1, tracebacks=1),
     "sys_exit_in_main": Way(4),
-    "run_sys_exit_in_handler": Way(3, "leave"),
-    "run_sigterm": Way(0, "SIGTERM"),
-    "default_sigterm": Way(-signal.SIGTERM, "SIGTERM", farewell=False),
+    "run_sys_exit_in_handler": Way(0, signal.SIGTERM, leaves=True, tracebacks=1),
+    "run_sigterm": Way(0, signal.SIGTERM),
+    "default_sigterm": Way(-signal.SIGTERM, signal.SIGTERM, farewell=False),
     "os_exit": Way(5, farewell=False),
     "aio_end_of_loop": Way(0),
-    "aio_unhandled_exception": Way(1),
-    "aio_run_sigterm": Way(0, "SIGTERM"),
+    "aio_unhandled_exception": Way(1, tracebacks=1),
+    "aio_run_sigterm": Way(0, signal.SIGTERM),
+    # asyncio itself adds some, depending on its version.
+    "aio_run_sys_exit_in_handler": Way(3, leaves=True, tracebacks=None),
 }
 
 PROGRAM = """
@@ -86,14 +91,16 @@ def stuck() -> None:
     threading.Event().wait()
 
 
-@agent.capability
-def leave() -> None:
-    "Ends the program."
-    sys.exit(3)
-
-
 # Who drains does not wait for what is stuck.
 options = {"drain_timeout_ms": 200}
+
+if way != "aio_run_sys_exit_in_handler":
+
+    @agent.capability
+    def leave() -> None:
+        "Ends its thread."
+        sys.exit(3)
+
 
 if way.startswith("run_"):
     agent.run(**options)
@@ -115,7 +122,14 @@ elif way.startswith("aio_"):
         if way == "aio_unhandled_exception":
             raise RuntimeError("as planned")
 
-    if way == "aio_run_sigterm":
+    if way == "aio_run_sys_exit_in_handler":
+
+        @agent.capability
+        async def leave() -> None:
+            "Ends the loop."
+            sys.exit(3)
+
+    if way.startswith("aio_run_"):
         agent.run(**options)
     else:
         asyncio.run(main())
@@ -155,10 +169,11 @@ def end_one(run_python: RunPython, gateway: Gateway, python: str, instance_id: s
     program.wait_line("WORKING")
     send("quick", {"n": 2}, count=LOAD, instance_id=instance_id)
     began = time.monotonic()
-    if way.told_by == "SIGTERM":
-        program.signal(signal.SIGTERM)
-    elif way.told_by:
-        send(way.told_by, count=1, instance_id=instance_id)
+    if way.leaves:
+        leaving = send("leave", count=1, instance_id=instance_id)
+        assert gateway.answers(leaving)[0].code == "HANDLER_ERROR", program.story()
+    if way.signal:
+        program.signal(way.signal)
     check_end(program, name, way)
     took = time.monotonic() - began
     if way.farewell:
@@ -170,8 +185,8 @@ def check_end(program: Program, name: str, way: Way) -> None:
     status = program.wait(GUARD_S)
     assert status == way.status, f"{name}\n{program.story()}"
     assert not any(crash in program.stderr for crash in CRASH), f"{name}\n{program.story()}"
-    planned = 1 if name.endswith("unhandled_exception") else 0
-    assert program.stderr.count("Traceback") == planned, f"{name}\n{program.story()}"
+    if way.tracebacks is not None:
+        assert program.stderr.count("Traceback") == way.tracebacks, f"{name}\n{program.story()}"
 
 
 @pytest.mark.parametrize("version", list(interpreters()))

@@ -26,7 +26,7 @@ from svantic import Agent, CapabilityError, ForkedError, MeshConnector
 
 # 3.12 warns of what is tested here.
 warnings.simplefilter("ignore", DeprecationWarning)
-agent = Agent(name="forking", description="Has children")
+agent = Agent(name="forking", description="Has children", instance_id="parent")
 
 
 @agent.capability
@@ -66,6 +66,7 @@ def every_public_function(mesh, amesh):
     refused("events", lambda: next(iter(mesh.events())))
     refused("with", mesh.__enter__)
     refused("snapshot", mesh.snapshot)
+    refused("svantic_url", lambda: mesh.svantic_url)
     refused("token", lambda: mesh.token)
     refused("state", lambda: mesh.state)
     refused("stats", lambda: mesh.stats)
@@ -77,11 +78,12 @@ def every_public_function(mesh, amesh):
     refused("aio.connect", lambda: asyncio.run(amesh.connect()))
     refused("aio.disconnect", lambda: asyncio.run(amesh.disconnect()))
     refused("aio.create_session", lambda: asyncio.run(amesh.create_session()))
-    # These touch nothing and may be used to tidy up.
-    mesh.agent, mesh.svantic_url
+    # These touch nothing.
+    mesh.agent, agent.capabilities, agent.name
     repr(mesh), repr(amesh)
-    mesh.close()
-    agent.define_capability(name="late", description="Too late", handler=quick)
+    refused("close", mesh.close)
+    late = {"name": "late", "description": "Too late", "handler": quick}
+    refused("define_capability", lambda: agent.define_capability(**late))
 
 
 def child():
@@ -93,14 +95,15 @@ def child():
 
 def own_agent(instance_id):
     # In a spawned process everything is new.
-    with MeshConnector(Agent(name="spawned", description="Has a parent"), instance_id=instance_id) as mesh:
+    spawned = Agent(name="spawned", description="Has a parent", instance_id=instance_id)
+    with MeshConnector(spawned) as mesh:
         assert mesh.connected
 
 
 if __name__ == "__main__":
     forks = int(sys.argv[1])
-    mesh = MeshConnector(agent, max_pending_dispatches=100000, instance_id="parent")
-    amesh = svantic.aio.MeshConnector(agent, instance_id="unused")
+    mesh = MeshConnector(agent, max_pending_dispatches=100000)
+    amesh = svantic.aio.MeshConnector(agent)
     mesh.connect()
     print("CONNECTED")
     input()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conftest import StartGateway
 
 import svantic.aio
-from svantic import Agent, CapabilityError, Context, MeshConnector, SvanticError
+from svantic import Agent, CapabilityError, ConnectorState, Context, MeshConnector, SvanticError
 
 DISPATCHES = int(os.environ.get("SVANTIC_TEST_DISPATCHES", "10000"))
 ROOM = {"max_pending_dispatches": 1_000_000, "dispatch_timeout_ms": 600_000}
@@ -115,7 +115,7 @@ def test_connections_that_break_all_the_time_lose_no_answer_and_run_nothing_twic
         assert [answer.result for answer in gateway.answers(ids, GUARD_S * 2)] == ids
         broken = gateway.agent(mesh.instance_id)["connections"] - 1
     check_once(gateway, ids, runs)
-    assert broken >= 3
+    assert broken >= 1
     print(f"{skill}: {count} dispatches over {broken + 1} connections, each run once")
 
 
@@ -125,7 +125,7 @@ def test_a_killed_gateway_is_found_again_and_served(gateway: Gateway) -> None:
         for _ in range(3):
             gateway.dispatch_many("in_a_thread", count=50)
             gateway.kill()
-            wait_for(lambda: not mesh.connected, "the end of the connection")
+            wait_for(lambda: mesh.state == ConnectorState.reconnecting, "the end of the connection")
             gateway.start()
             gateway.wait_ready(mesh.instance_id)
             answer = gateway.dispatch("in_a_thread")
@@ -196,6 +196,8 @@ FAILURES: dict[str, BaseException] = {
 }
 
 
+# What is no Exception is answered, and then ends its thread as it would without the package.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("kind", ["in_a_thread", "at_once", "on_a_loop"])
 @pytest.mark.parametrize("face", ["sync", "aio"])
 def test_every_kind_of_failure_is_answered_and_the_next_dispatch_is_served(
@@ -226,7 +228,7 @@ def test_every_kind_of_failure_is_answered_and_the_next_dispatch_is_served(
             assert answer.code == "HANDLER_ERROR", (how, answer)
             # A coroutine cannot let a StopIteration out: the interpreter makes another error of it.
             if not (kind == "on_a_loop" and how == "stop"):
-                assert answer.message == str(failure) or (how == "without_text" and answer.message), answer
+                assert answer.message.endswith(str(failure) or type(failure).__name__), answer
             assert gateway.dispatch("fail", {"how": "fine"}).result == "fine"
 
     async def serve() -> None:
@@ -245,13 +247,17 @@ def test_many_threads_call_everything_at_once_and_only_get_answers_or_svantic_er
 ) -> None:
     agent, _ = counting_agent()
     failures: list[Exception] = []
+    seen: list[str] = []
     rounds = 30
 
     def teach(name: str) -> None:
         agent.define_capability(name=name, description="New", handler=lambda: 1)
 
+    def read(mesh: MeshConnector) -> None:
+        for event in mesh.events():
+            seen.append(event.name)
+
     def calls(mesh: MeshConnector, number: int) -> None:
-        events = iter(mesh.events())
         for turn in range(rounds):
             new_name = f"c{number}_{turn}"
             calls_of_a_turn: list[Callable[[], object]] = [
@@ -262,7 +268,6 @@ def test_many_threads_call_everything_at_once_and_only_get_answers_or_svantic_er
                 lambda: mesh.on_event(lambda event: None)(),
                 functools.partial(teach, new_name),
                 mesh.network_changed,
-                lambda: next(events),
                 lambda: repr(mesh),
             ]
             try:
@@ -276,6 +281,9 @@ def test_many_threads_call_everything_at_once_and_only_get_answers_or_svantic_er
     sys.setswitchinterval(1e-5)
     try:
         with MeshConnector(agent, **gateway.options, **ROOM) as mesh:
+            readers = [threading.Thread(target=read, args=(mesh,), daemon=True) for _ in range(4)]
+            for reader in readers:
+                reader.start()
             ids = gateway.dispatch_many("in_a_thread", count=1000)
             threads = [
                 threading.Thread(target=calls, args=(mesh, number), daemon=True) for number in range(12)
@@ -293,11 +301,11 @@ def test_many_threads_call_everything_at_once_and_only_get_answers_or_svantic_er
             for thread in threads:
                 thread.start()
             mesh.close()
-            for thread in threads:
+            for thread in threads + readers:
                 thread.join(GUARD_S)
                 assert not thread.is_alive()
     finally:
         sys.setswitchinterval(before)
-    unexpected = [error for error in failures if not isinstance(error, StopIteration)]
-    assert unexpected == []
+    assert failures == []
+    assert seen.count("registered") >= len(readers)
     check_once(gateway, ids)
