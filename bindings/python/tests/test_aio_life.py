@@ -180,6 +180,7 @@ def test_uvloop_serves_like_asyncio(gateway: Gateway) -> None:
         loop = uvloop.new_event_loop()
         try:
             loop.run_until_complete(main)
+            loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             loop.close()
 

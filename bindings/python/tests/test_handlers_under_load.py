@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 import threading
@@ -127,6 +128,8 @@ def test_a_killed_gateway_is_found_again_and_served(gateway: Gateway) -> None:
             gateway.kill()
             wait_for(lambda: mesh.state == ConnectorState.reconnecting, "the end of the connection")
             gateway.start()
+            # By itself the agent registers once a minute at most, so as not to be one of a thousand.
+            mesh.re_register()
             gateway.wait_ready(mesh.instance_id)
             answer = gateway.dispatch("in_a_thread")
             assert answer.result == answer.dispatch_id
@@ -248,6 +251,7 @@ def test_many_threads_call_everything_at_once_and_only_get_answers_or_svantic_er
     agent, _ = counting_agent()
     failures: list[Exception] = []
     seen: list[str] = []
+    names = itertools.count(1)
     rounds = 30
 
     def teach(name: str) -> None:
@@ -259,7 +263,7 @@ def test_many_threads_call_everything_at_once_and_only_get_answers_or_svantic_er
 
     def calls(mesh: MeshConnector, number: int) -> None:
         for turn in range(rounds):
-            new_name = f"c{number}_{turn}"
+            new_name = f"c{next(names)}"
             calls_of_a_turn: list[Callable[[], object]] = [
                 lambda: mesh.close_session(mesh.create_session()),
                 mesh.re_register,

@@ -166,8 +166,8 @@ def wire_count_of_declared(gateway: Gateway, dispatch_id: str) -> int:
     return of_frames + of_ledger
 
 
-SECRET = 'kanarie-SECRET/9f+e7%22\u00e9quoted"-b1d4c0ffee'
-NEXT_SECRET = "kanarie-NEXT-SECRET-5d5d0badf00d77"
+SECRET = 'kanarie-SECRET/9f+e7%22"quoted"-b1d4c0ffee'
+NEXT_SECRET = 'kanarie-SECRET/9f+e7%22"quoted"-b1d4c0ffee'
 
 TALKING = """
 import asyncio, json, logging, os, sys, threading, traceback, warnings

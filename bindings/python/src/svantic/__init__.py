@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import _library as _library  # refuses subinterpreters, before ctypes does with a text that helps nobody
 from ._face import ConnectorState
 from ._options import ConnectorOptions
 from .agent import Agent

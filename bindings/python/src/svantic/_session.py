@@ -81,6 +81,8 @@ class Session:
         tag = next(self._tags)
         self._pending[tag] = settle
         try:
+            if self.ended:  # asked after end() could have settled it: nobody would take its outcome
+                raise InvalidStateError("the connector has ended", code="CLOSED", hint="make a new MeshConnector")
             start(tag)
         except BaseException:
             self._pending.pop(tag, None)
@@ -157,7 +159,7 @@ class Session:
             return
         self.ended = True
         pending, self._pending = self._pending, {}
-        for settle in pending.values():
+        for settle in list(pending.values()):  # another thread may still add one, which it then takes back
             settle(None, OperationCancelledError("the connector has ended", code="CLOSED"))
         for dispatch_id in list(self.serving.running):
             self.serving.cancel(dispatch_id)
@@ -168,9 +170,11 @@ class Session:
     def free(self) -> None:
         """Frees the handle. Blocks for the farewell, unless the connector has ended."""
         if self.mesh.handle is not None:
-            self.freed_state = self.mesh.state()
-            if self.freed_state != FAILED:
-                self.freed_state = CLOSED
+            try:
+                failed = self.mesh.state() == FAILED
+            except SvanticError:
+                failed = False  # svantic_shutdown() at the end of the process has taken the handle already
+            self.freed_state = FAILED if failed else CLOSED
             self.mesh.free()
 
     def state(self) -> int:
