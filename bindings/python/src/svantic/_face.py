@@ -215,6 +215,7 @@ def _forgotten(session: Session, name: str) -> None:
     state = session.state()
     if state in (CLOSED, FAILED):
         session.abandoned = True  # whoever takes the last item frees it
+        session.on_abandoned()
         return
     if state == 0:
         session.free()  # nothing is open, so there is no farewell to wait for

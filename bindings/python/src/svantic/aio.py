@@ -7,6 +7,7 @@ import functools
 import inspect
 import os
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
@@ -33,6 +34,7 @@ __all__ = ["EventStream", "MeshConnector"]
 
 _Callback = TypeVar("_Callback", bound=Callable[[Event], object])
 
+_LOOP_LOOK_SECONDS = 0.02
 _BATCHES_A_TURN = 2
 """What one turn of the loop takes at most, so that its other work goes on; the descriptor stays readable."""
 
@@ -196,15 +198,17 @@ class _Receiver:
                 waiter.set_result(None)
 
     def _on_abandoned(self) -> None:
-        # A loop that runs takes the rest. One that is closed cannot, and a finalizer must not wait.
-        if self.loop is None or self.loop.is_closed():
-            try:
-                threading.Thread(target=self._take_rest, name="svantic-farewell", daemon=True).start()
-            except RuntimeError:
-                pass  # the interpreter is ending, which ends everything
+        # A finalizer must not wait.
+        try:
+            threading.Thread(target=self._take_rest, name="svantic-farewell", daemon=True).start()
+        except RuntimeError:
+            pass  # the interpreter is ending, which ends everything
 
     def _take_rest(self) -> None:
-        session = self.session
+        session, loop = self.session, self.loop
+        # A loop that runs takes the rest itself, unless it closes before that: nobody is told of it.
+        while loop is not None and not loop.is_closed() and not session.ended:
+            time.sleep(_LOOP_LOOK_SECONDS)
         while not session.ended:
             text = session.mesh.next_batch(60_000)
             if text is None or text.endswith(b'{"type":"closed"}]'):
