@@ -11,8 +11,6 @@ With the lifespan each worker connects for itself, under an instance id of its o
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
@@ -20,11 +18,8 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from svantic import Agent, CapabilityError, NotFoundError, SvanticError
 from svantic.aio import MeshConnector
 
-# The default instance id is the host and the process: two agents of one process need ids of their own, or the
-# second would push the first out of the mesh.
-PROCESS = f"{socket.gethostname()}-{os.getpid()}"
-orders = Agent(name="order-desk", description="Knows every order", instance_id=f"{PROCESS}-orders")
-stock = Agent(name="stock-desk", description="Knows the shelves", instance_id=f"{PROCESS}-stock")
+orders = Agent(name="order-desk", description="Knows every order")
+stock = Agent(name="stock-desk", description="Knows the shelves")
 
 # What a database would hold. Coroutine handlers and routes run on one loop, so it needs no lock.
 ORDERS = {"A17": "shipped"}

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Identity;
 use super::environment::Environment;
 use super::fields::{self, Fields};
+use super::place::Place;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::origin::BaseUrl;
 
@@ -32,12 +33,16 @@ pub(super) fn identity(
             }
         },
     };
-    let instance_id = match fields
+    let (instance_id, place) = match fields
         .identifier("instance_id")?
         .or_else(|| environment("SVANTIC_INSTANCE_ID").filter(|id| fields::is_identifier(id)))
     {
-        Some(id) => id,
-        None => generated_instance_id(public_url.as_deref()),
+        Some(id) => (id, None),
+        None => {
+            let place = Place::take();
+            let id = generated_instance_id(public_url.as_deref()) + &place.suffix();
+            (id, Some(place))
+        }
     };
     Ok(Identity {
         agent_type: fields
@@ -49,6 +54,7 @@ pub(super) fn identity(
             .identifier("version")?
             .unwrap_or_else(|| "1.0.0".to_owned()),
         instance_id,
+        place,
         public_url,
         context: fields.object("context")?,
         learning: fields.object("learning")?,

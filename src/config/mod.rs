@@ -5,6 +5,7 @@ mod credentials;
 mod environment;
 mod fields;
 mod identity;
+mod place;
 mod proxy;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 pub use environment::{Environment, process};
+pub use place::Place;
 pub(crate) use fields::{Fields, is_secret};
 pub use proxy::{ProxySetting, Variable};
 
@@ -82,6 +84,8 @@ pub struct Identity {
     pub agent_type: String,
     /// `instance_id`.
     pub instance_id: String,
+    /// Keeps a generated id from being given to another agent of this process.
+    pub place: Option<Place>,
     /// `public_url`, without a trailing slash; its presence means hosted.
     pub public_url: Option<String>,
     /// `context`: live metadata on the card.

@@ -30,8 +30,16 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.timing.heartbeat, Duration::from_secs(30));
     assert_eq!(config.max_frame_bytes, 4 << 20);
     let pid = std::process::id().to_string();
-    assert!(config.identity.instance_id.ends_with(&format!("-{pid}")));
+    assert!(config.identity.instance_id.contains(&format!("-{pid}")));
     assert!(config.auto_reconnect);
+}
+
+#[test]
+fn no_two_agents_of_a_process_get_one_id() {
+    let ids = [(); 3].map(|()| Config::parse(MINIMAL, &none).unwrap().identity);
+    assert_ne!(ids[0].instance_id, ids[1].instance_id);
+    assert_ne!(ids[1].instance_id, ids[2].instance_id);
+    assert_ne!(ids[0].instance_id, ids[2].instance_id);
 }
 
 #[test]
@@ -46,7 +54,7 @@ fn a_public_url_means_hosted_and_names_the_instance() {
         config.identity.public_url.as_deref(),
         Some("https://a.example.com:8443/x")
     );
-    assert!(config.identity.instance_id.ends_with("-8443"));
+    assert!(config.identity.instance_id.contains("-8443"));
     assert!(
         refused(&with(r#""deployment_mode":"hosted""#))
             .message()

@@ -220,6 +220,32 @@ static void two_agents(void) {
     CHECK_OK(svantic_shutdown(5000));
 }
 
+static void id_of(svantic_mesh *mesh, char *id, size_t size) {
+    char *text;
+    CHECK_OK(svantic_get_instance_id(mesh, &text));
+    snprintf(id, size, "%s", text);
+    svantic_string_free(text);
+}
+
+/* Ids that nobody chose: no two agents of a process share one, and one made anew finds its own again. */
+static void generated_ids(void) {
+    char first[512], second[512], again[512];
+    svantic_mesh *one, *two;
+    unsetenv("SVANTIC_INSTANCE_ID");
+    one = create("");
+    two = create("");
+    id_of(one, first, sizeof first);
+    id_of(two, second, sizeof second);
+    CHECK(strncmp(first, second, strlen(first)) == 0 && strcmp(second + strlen(first), "-2") == 0);
+    svantic_free(one);
+    one = create("");
+    id_of(one, again, sizeof again);
+    CHECK(strcmp(again, first) == 0);
+    svantic_free(one);
+    svantic_free(two);
+    CHECK_OK(svantic_shutdown(1000));
+}
+
 CASES(CASE(created_and_freed), CASE(full_circle), CASE(connect_twice), CASE(disconnect_unconnected),
       CASE(before_connect), CASE(after_disconnect), CASE(sessions), CASE(tokens), CASE(second_capability),
-      CASE(properties), CASE(again_after_shutdown), CASE(two_agents))
+      CASE(properties), CASE(again_after_shutdown), CASE(two_agents), CASE(generated_ids))

@@ -26,6 +26,7 @@ cases!(
     after_disconnect,
     properties,
     again_after_shutdown,
+    generated_ids,
 );
 
 /// Waits until a request for this path has come in, however it is answered.
