@@ -68,20 +68,28 @@ def counting_agent() -> tuple[Agent, Counter[str]]:
     return agent, runs
 
 
-@pytest.mark.parametrize("skill", ["in_a_thread", "at_once", "on_a_loop"])
-def test_ten_thousand_dispatches_at_once_are_answered_once_each(gateway: Gateway, skill: str) -> None:
+@pytest.mark.parametrize(
+    ("skill", "count"),
+    [("in_a_thread", DISPATCHES), ("at_once", DISPATCHES // 5), ("on_a_loop", DISPATCHES // 5)],
+)
+def test_ten_thousand_dispatches_at_once_are_answered_once_each(
+    gateway: Gateway, skill: str, count: int
+) -> None:
     agent, runs = counting_agent()
     with MeshConnector(agent, **gateway.options, **ROOM):
-        ids = gateway.dispatch_many(skill, count=DISPATCHES)
-        answers = gateway.answers(ids, GUARD_S + DISPATCHES / 100)
+        ids = gateway.dispatch_many(skill, count=count)
+        answers = gateway.answers(ids, GUARD_S + count / 100)
     assert [answer.result for answer in answers] == ids
     check_once(gateway, ids, runs)
     assert all(entry["copies"] == 1 for entry in gateway.ledger())
 
 
-@pytest.mark.parametrize("skill", ["in_a_thread", "at_once", "on_a_loop"])
+@pytest.mark.parametrize(
+    ("skill", "count"),
+    [("in_a_thread", DISPATCHES // 5), ("at_once", DISPATCHES // 5), ("on_a_loop", DISPATCHES)],
+)
 def test_ten_thousand_dispatches_at_once_on_a_loop_are_answered_once_each(
-    gateway: Gateway, skill: str
+    gateway: Gateway, skill: str, count: int
 ) -> None:
     import asyncio
 
@@ -89,9 +97,9 @@ def test_ten_thousand_dispatches_at_once_on_a_loop_are_answered_once_each(
 
     async def serve() -> list[str]:
         async with svantic.aio.MeshConnector(agent, **gateway.options, **ROOM):
-            ids = gateway.dispatch_many(skill, count=DISPATCHES)
+            ids = gateway.dispatch_many(skill, count=count)
             loop = asyncio.get_running_loop()
-            answers = await loop.run_in_executor(None, gateway.answers, ids, GUARD_S + DISPATCHES / 100)
+            answers = await loop.run_in_executor(None, gateway.answers, ids, GUARD_S + count / 100)
             assert [answer.result for answer in answers] == ids
             return ids
 

@@ -79,7 +79,13 @@ class Crew:
                 self._threads += 1
                 self._awake += 1
                 name = f"svantic-crew-{self._threads}"
-            threading.Thread(target=self._thread, name=name, daemon=True).start()
+            try:
+                threading.Thread(target=self._thread, name=name, daemon=True).start()
+            except RuntimeError:  # the interpreter is ending, or the system has no more threads; those awake go on
+                with self._guard:
+                    self._threads -= 1
+                    self._awake -= 1
+                return False
             return True
         with self._guard:
             self._awake += 1

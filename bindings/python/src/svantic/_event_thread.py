@@ -80,8 +80,11 @@ class EventThread:
             stream.queue.push(event)
         if self._callbacks or event.name == EventName.LOG:
             if not self._started:
-                self._started = True
-                threading.Thread(target=self._run, name="svantic-events", daemon=True).start()
+                try:
+                    threading.Thread(target=self._run, name="svantic-events", daemon=True).start()
+                    self._started = True
+                except RuntimeError:
+                    pass  # the interpreter is ending, or the system has no more threads: the next event tries again
             self._queue.push(event)
 
     def end(self) -> None:
