@@ -105,4 +105,4 @@ def run_python(tmp_path: Path) -> Iterator[RunPython]:
     for program in started:
         program.kill()
         # Shown where the test has failed.
-        print(f"{program.process.args[-2:]}: {program.story()}")
+        print(f"{program.process.args!r}: {program.story()}")

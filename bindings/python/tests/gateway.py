@@ -56,12 +56,12 @@ def wait_for(condition: Callable[[], T], what: str, guard: float | None = None) 
 
 
 class Answer(NamedTuple):
-    """What the mesh heard: a result, or an error's code and message."""
+    """What the mesh heard: a result, or an error's code (None otherwise) and message ("" otherwise)."""
 
     dispatch_id: str
     result: Any
     code: str | None
-    message: str | None
+    message: str
 
     @property
     def failed(self) -> bool:
@@ -202,7 +202,7 @@ class Gateway:
         body = {"skill_id": skill, "args": {} if args is None else args, "timeout": timeout, **fields}
         reply = self._control("POST", "dispatch", body, guard=timeout + GUARD_S)
         error = reply.get("error") or {}
-        return Answer(reply["dispatch_id"], reply.get("result"), error.get("code"), error.get("message"))
+        return Answer(reply["dispatch_id"], reply.get("result"), error.get("code"), error.get("message", ""))
 
     def dispatch_many(
         self, skill: str, args: Any = None, *, count: int, instance_id: str | None = None
@@ -358,4 +358,4 @@ def _answer_of(entry: Mapping[str, Any]) -> Answer:
     payload = frame["payload"]
     if frame["type"] == "error":
         return Answer(entry["id"], None, payload["code"], payload["message"])
-    return Answer(entry["id"], payload.get("result"), None, None)
+    return Answer(entry["id"], payload.get("result"), None, "")

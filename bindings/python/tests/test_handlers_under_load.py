@@ -23,7 +23,7 @@ import svantic.aio
 from svantic import Agent, CapabilityError, ConnectorState, Context, MeshConnector, SvanticError
 
 DISPATCHES = int(os.environ.get("SVANTIC_TEST_DISPATCHES", "10000"))
-ROOM = {"max_pending_dispatches": 1_000_000, "dispatch_timeout_ms": 600_000}
+ROOM: dict[str, Any] = {"max_pending_dispatches": 1_000_000, "dispatch_timeout_ms": 600_000}
 
 
 def new_agent(**fields: Any) -> Agent:
@@ -170,7 +170,8 @@ def test_disconnect_waits_for_what_is_running_and_lets_its_answer_out(gateway: G
 
 
 def test_disconnect_and_close_from_a_handler_hang_nothing(gateway: Gateway) -> None:
-    agent, outcomes = new_agent(), []
+    agent = new_agent()
+    outcomes: list[str] = []
 
     @agent.capability
     def end(how: str) -> str:
@@ -239,6 +240,7 @@ def test_every_kind_of_failure_is_answered_and_the_next_dispatch_is_served(
             assert answer.code == "HANDLER_ERROR", (how, answer)
             # A coroutine cannot let a StopIteration out: the interpreter makes another error of it.
             if not (kind == "on_a_loop" and how == "stop"):
+                assert answer.message is not None
                 assert answer.message.endswith(str(failure) or type(failure).__name__), answer
             assert gateway.dispatch("fail", {"how": "fine"}).result == "fine"
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _library as _library  # refuses subinterpreters, before ctypes does with a text that helps nobody
+# First: it refuses subinterpreters, before ctypes does so with a text that helps nobody.
+from . import _library as _library
 from ._face import ConnectorState
 from ._options import ConnectorOptions
 from .agent import Agent

@@ -81,7 +81,8 @@ class Crew:
                 name = f"svantic-crew-{self._threads}"
             try:
                 threading.Thread(target=self._thread, name=name, daemon=True).start()
-            except RuntimeError:  # the interpreter is ending, or the system has no more threads; those awake go on
+            except RuntimeError:
+                # The interpreter is ending, or the system has no more threads: those awake go on.
                 with self._guard:
                     self._threads -= 1
                     self._awake -= 1

@@ -84,7 +84,8 @@ class EventThread:
                     threading.Thread(target=self._run, name="svantic-events", daemon=True).start()
                     self._started = True
                 except RuntimeError:
-                    pass  # the interpreter is ending, or the system has no more threads: the next event tries again
+                    # The interpreter is ending, or the system has no more threads: the next one tries again.
+                    pass
             self._queue.push(event)
 
     def end(self) -> None:

@@ -81,15 +81,14 @@ class Session:
         tag = next(self._tags)
         self._pending[tag] = settle
         try:
-            if self.ended:  # asked after end() could have settled it: nobody would take its outcome
-                raise InvalidStateError("the connector has ended", code="CLOSED", hint="make a new MeshConnector")
+            # Asked after it was noted: end() settles what it finds, and later ones nobody would settle.
+            if self.ended:
+                hint = "make a new MeshConnector"
+                raise InvalidStateError("the connector has ended", code="CLOSED", hint=hint)
             start(tag)
         except BaseException:
             self._pending.pop(tag, None)
             raise
-        # Asked after it was noted: behind the last item nobody takes outcomes any more.
-        if self.ended and self._pending.pop(tag, None) is not None:
-            raise InvalidStateError("the connector has ended", code="CLOSED", hint="make a new MeshConnector")
         return tag
 
     def give_up(self, tag: int) -> None:
