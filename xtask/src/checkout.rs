@@ -102,14 +102,19 @@ fn checking_the_header() -> Command {
 /// The cargo that runs this command, else the one on the path.
 fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    without_our_description(&mut cargo);
+    cargo
+}
+
+/// For cargo and for what calls it.
+pub(crate) fn without_our_description(command: &mut Command) {
     // `cargo run` describes this package to us. Passed on, it would look to build scripts that watch these variables
     // (ring's does) as if something had changed, and they and all that depends on them would be built again.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_"];
         if about_us.iter().any(|prefix| text.starts_with(prefix)) {
-            cargo.env_remove(&name);
+            command.env_remove(&name);
         }
     }
-    cargo
 }

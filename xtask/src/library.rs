@@ -7,7 +7,7 @@ use crate::{checkout::Checkout, failure::Failure, terminal::say};
 const HEADER: &str = "include/svantic.h";
 
 /// The file name of the shared library on this platform.
-fn file_name() -> String {
+pub(crate) fn file_name() -> String {
     let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     format!("{prefix}svantic{suffix}")
 }
@@ -51,15 +51,20 @@ pub(crate) fn build_to_ship(here: &Checkout) -> Result<(), Failure> {
         let library = here.shown(&library);
         Failure::new(format!("the build left no {library}: {error}"))
     })?;
-    // Shown in hundredths, which integers can do without losing anything.
-    let (bytes, hundredths) = (facts.len(), facts.len() * 100 / (1 << 20));
-    say(&format!(
-        "{}  {}.{:02} MiB ({bytes} bytes), stripped",
-        here.shown(&library),
-        hundredths / 100,
-        hundredths % 100,
-    ));
+    let (library, size) = (here.shown(&library), size(facts.len()));
+    say(&format!("{library}  {size}, stripped"));
     Ok(())
+}
+
+/// "3.92 MiB (4117890 bytes)"
+pub(crate) fn size(bytes: u64) -> String {
+    // In hundredths, which integers can do without losing anything.
+    let hundredths = bytes * 100 / (1 << 20);
+    format!(
+        "{}.{:02} MiB ({bytes} bytes)",
+        hundredths / 100,
+        hundredths % 100
+    )
 }
 
 /// `cargo xtask header`

@@ -4,7 +4,10 @@ mod checkout;
 mod demo;
 mod failure;
 mod library;
+mod package;
 mod prerequisites;
+mod python;
+mod python_tests;
 mod soak;
 mod terminal;
 mod test_run;
@@ -19,10 +22,14 @@ const HELP: &str = "\
 The repository's commands:
 
   cargo xtask demo           Agents in C and Python join the local gateway, work and leave; seconds after the build
-  cargo xtask test [ARGS]    Every test there is; ARGS go to `cargo test` (for instance a test's name)
+  cargo xtask test           Every test there is: Rust, C, C++ and Python
+  cargo xtask test ARGS      What `cargo test ARGS` runs, for instance a test's name: no Python
+  cargo xtask test python [ARGS]
+                             The Python package: formatting, lints, types and tests; with ARGS only `pytest ARGS`
   cargo xtask soak [ARGS]    Mixed faults for ten minutes (--minutes N), then a table of the invariants; --full: every fault
                              test in its full size before
   cargo xtask build          The shared library as it ships: release profile, one crate type, stripped
+  cargo xtask package python The wheel and the source distribution, proven in an environment without Rust
   cargo xtask header         Write include/svantic.h anew from the doc comments of src/ffi
 ";
 
@@ -39,6 +46,7 @@ fn main() -> ExitCode {
         }
         ("test", arguments) => Checkout::find().and_then(|here| test_run::run(&here, arguments)),
         ("soak", arguments) => Checkout::find().and_then(|here| soak::run(&here, arguments)),
+        ("package", what) => Checkout::find().and_then(|here| package::run(&here, what)),
         ("demo", []) => Checkout::find().and_then(|here| demo::run(&here)),
         ("build", []) => Checkout::find().and_then(|here| library::build_to_ship(&here)),
         ("header", []) => Checkout::find().and_then(|here| library::write_header(&here)),

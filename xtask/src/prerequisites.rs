@@ -23,6 +23,21 @@ pub(crate) const PYTHON: Needed = Needed {
     what_for: "runs what is written in Python; 3.9 or newer",
     packages: "python3 python3-venv",
 };
+pub(crate) const OBJDUMP: Needed = Needed {
+    names: &["objdump"],
+    what_for: "says which glibc the library needs",
+    packages: "binutils",
+};
+pub(crate) const NM: Needed = Needed {
+    names: &["nm"],
+    what_for: "says what the library exports",
+    packages: "binutils",
+};
+pub(crate) const TAR: Needed = Needed {
+    names: &["tar"],
+    what_for: "unpacks the source distribution",
+    packages: "tar",
+};
 pub(crate) const GCC: Needed = Needed {
     names: &["gcc"],
     what_for: "compiles the C tests",
@@ -57,7 +72,9 @@ fn check_in(
         }
         let names = program.names.join(" or ");
         missing.push(format!("{names} ({})", program.what_for));
-        packages.push(program.packages);
+        if !packages.contains(&program.packages) {
+            packages.push(program.packages);
+        }
     }
     if missing.is_empty() {
         return Ok(found);
