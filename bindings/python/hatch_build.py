@@ -93,7 +93,9 @@ def given_library() -> tuple[Path, str] | None:
     if not library and not platform:
         return None
     if not library or not platform:
-        raise RuntimeError("SVANTIC_BUILD_LIBRARY and SVANTIC_BUILD_PLATFORM belong together; one of them is not set")
+        raise RuntimeError(
+            "SVANTIC_BUILD_LIBRARY and SVANTIC_BUILD_PLATFORM belong together; one of them is not set"
+        )
     file = Path(library).resolve()
     if not file.is_file():
         raise RuntimeError(f"SVANTIC_BUILD_LIBRARY is {library}, and there is no such file")
@@ -120,7 +122,9 @@ def built_library() -> Path:
     # In its root, so that a rust-toolchain.toml or .cargo/config.toml of whoever builds counts as it does for cargo.
     done = subprocess.run(command, cwd=workspace(), stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"cargo did not build the library (exit status {done.returncode}); it says why above")
+        raise RuntimeError(
+            f"cargo did not build the library (exit status {done.returncode}); it says why above"
+        )
     for line in done.stdout.splitlines():
         message = json.loads(line)
         if message.get("reason") == "compiler-artifact" and message["target"]["name"] == "svantic":

@@ -108,6 +108,8 @@ impl<'a> PythonTests<'a> {
         command
             .current_dir(&self.here.root)
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            // Its version is pinned; that there is a newer one is no news.
+            .env("PYRIGHT_PYTHON_IGNORE_WARNINGS", "1")
             .env("RUFF_CACHE_DIR", self.cache("ruff"))
             .env("MYPY_CACHE_DIR", self.cache("mypy"));
         command

@@ -42,14 +42,17 @@ fn everything(here: &Checkout) -> Result<(), Failure> {
         "Python: formatting, lints, types, and its tests with the same library",
     );
     let python = python.run(&[]);
-    conclude(cargo, python)
+    say(&closing_lines(&cargo, &python));
+    both(cargo, python)
 }
 
-/// Both results stand at the end, because cargo's own may be thousands of lines above.
-fn conclude(cargo: Result<(), Failure>, python: Result<(), Failure>) -> Result<(), Failure> {
+/// Both results, which stand at the end because cargo's own may be thousands of lines above.
+fn closing_lines(cargo: &Result<(), Failure>, python: &Result<(), Failure>) -> String {
     let word = |result: &Result<(), Failure>| if result.is_ok() { "passed" } else { "failed" };
-    say(&format!("\n{OF_CARGO}: {}", word(&cargo)));
-    say(&format!("Python: {}", word(&python)));
+    format!("\n{OF_CARGO}: {}\nPython: {}", word(cargo), word(python))
+}
+
+fn both(cargo: Result<(), Failure>, python: Result<(), Failure>) -> Result<(), Failure> {
     match (cargo, python) {
         (Err(cargo), Err(python)) => Err(Failure::new(format!("{cargo}\n{python}"))),
         (cargo, python) => cargo.and(python),
@@ -106,14 +109,23 @@ mod tests {
     #[test]
     fn a_failure_of_either_side_fails_the_whole_and_both_are_named() {
         let failure = |what: &str| Err(Failure::new(what));
-        assert!(conclude(Ok(()), Ok(())).is_ok());
-        assert!(conclude(failure("of cargo"), Ok(())).is_err());
-        assert!(conclude(Ok(()), failure("of pytest")).is_err());
-        let both = conclude(failure("of cargo"), failure("of pytest"));
-        let text = both.unwrap_err().to_string();
+        assert!(both(Ok(()), Ok(())).is_ok());
+        assert!(both(failure("of cargo"), Ok(())).is_err());
+        assert!(both(Ok(()), failure("of pytest")).is_err());
+        let text = both(failure("of cargo"), failure("of pytest"));
+        let text = text.unwrap_err().to_string();
         assert!(
             text.contains("of cargo") && text.contains("of pytest"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn the_closing_lines_say_what_became_of_each_side() {
+        let lines = closing_lines(&Ok(()), &Err(Failure::new("a test failed")));
+        assert!(
+            lines.ends_with("Rust, C and C++: passed\nPython: failed"),
+            "{lines}"
         );
     }
 }

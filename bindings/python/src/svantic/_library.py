@@ -124,6 +124,10 @@ def _load() -> ctypes.CDLL:
             f"libsvantic cannot be loaded from {path}: {error}. "
             "Install the package for this platform, or set SVANTIC_LIBRARY to the library's path"
         ) from error
+    if not hasattr(loaded, "svantic_abi_version"):
+        raise ImportError(
+            f"{path} is another library than libsvantic: it has no svantic_abi_version. Set SVANTIC_LIBRARY to the right path"
+        )
     declare(loaded)
     found = loaded.svantic_abi_version()
     if found != ABI_VERSION:
