@@ -24,13 +24,14 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
+    /// Or what this machine lacks for it.
     pub(crate) fn start(
         scenario: &Scenario,
         face: &Face,
         delivery: &str,
         gateway: &Gateway,
-    ) -> Self {
-        let mut command: Command = (face.command)();
+    ) -> Result<Self, String> {
+        let mut command = (face.command)()?;
         command
             .arg(delivery)
             .arg(scenario.config(&gateway.url(), delivery).to_string())
@@ -43,12 +44,12 @@ impl Driver {
             .stderr(Stdio::piped());
         let mut child = command
             .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self {
+            .map_err(|error| format!("{command:?}: {error}"))?;
+        Ok(Self {
             stdin: Mutex::new(child.stdin.take()),
             child: Mutex::new(child),
             commands: Mutex::new(vec!["connect".to_owned()]),
-        }
+        })
     }
 
     /// Enters every line in the record, until the driver ends; then what it complained of.

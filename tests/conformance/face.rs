@@ -2,19 +2,30 @@
 
 use std::process::Command;
 
-use crate::compiler;
+use crate::{compiler, interpreter};
 
 /// A language's way to the library, with a driver in `conformance/<name>/`.
 pub(crate) struct Face {
     pub(crate) name: &'static str,
     pub(crate) deliveries: &'static [&'static str],
-    /// The driver, ready for its arguments.
-    pub(crate) command: fn() -> Command,
+    /// The driver, ready for its arguments; or what is missing on this machine.
+    pub(crate) command: fn() -> Result<Command, String>,
 }
 
 /// A new language is a new line.
-pub(crate) const FACES: &[Face] = &[Face {
-    name: "c",
-    deliveries: &["callbacks", "pull"],
-    command: || Command::new(compiler::program(&["../conformance/c/driver.c"])),
-}];
+pub(crate) const FACES: &[Face] = &[
+    Face {
+        name: "c",
+        deliveries: &["callbacks", "pull"],
+        command: || {
+            Ok(Command::new(compiler::program(&[
+                "../conformance/c/driver.c",
+            ])))
+        },
+    },
+    Face {
+        name: "python",
+        deliveries: &["sync", "asyncio"],
+        command: || interpreter::python("conformance/python/driver.py"),
+    },
+];

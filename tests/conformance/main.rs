@@ -7,6 +7,7 @@ mod compiler;
 mod driver;
 mod expectation;
 mod face;
+mod interpreter;
 mod judge;
 mod pattern;
 mod play;

@@ -18,6 +18,9 @@ use crate::step::Step;
 /// How long a driver may take to leave, beyond the limit of its scenario.
 const FAREWELL: Duration = Duration::from_secs(30);
 
+/// How long the gateway may still have news of a driver that has ended.
+const ECHO: Duration = Duration::from_secs(5);
+
 /// All that there is to judge of a run.
 pub(crate) struct Outcome {
     pub(crate) observations: Vec<Value>,
@@ -63,11 +66,26 @@ pub(crate) fn play(scenario: &Scenario, face: &Face, delivery: &str) -> Played {
     let options = scenario.options().expect("it was read");
     let gateway = Gateway::start(options).expect("a gateway starts");
     let record = Record::default();
-    let driver = Driver::start(scenario, face, delivery, &gateway);
+    let title = format!("{} on {} with {delivery}", scenario.name, face.name);
+    let driver = match Driver::start(scenario, face, delivery, &gateway) {
+        Ok(driver) => driver,
+        Err(missing) => {
+            return Played {
+                title,
+                outcome: outcome(&gateway, &record, None, Vec::new()),
+                failures: vec![missing],
+                stderr: String::new(),
+            };
+        }
+    };
     let gone = AtomicBool::new(false);
     let (mut mishaps, exit, stderr) = thread::scope(|scope| {
         scope.spawn(|| record::watch(&gateway, &record, || gone.load(Ordering::SeqCst)));
-        let listening = scope.spawn(|| driver.listen(&record));
+        let listening = scope.spawn(|| {
+            let stderr = driver.listen(&record);
+            record.push(json!({"type": "gone"}));
+            stderr
+        });
         let limit = Instant::now() + Duration::from_secs(scenario.limit_s);
         let mishaps = follow(scenario, &gateway, &driver, &record, limit);
         record.push(json!({"type": "leave"}));
@@ -84,7 +102,7 @@ pub(crate) fn play(scenario: &Scenario, face: &Face, delivery: &str) -> Played {
     }
     let outcome = outcome(&gateway, &record, exit, mishaps);
     Played {
-        title: format!("{} on {} with {delivery}", scenario.name, face.name),
+        title,
         failures: judge::all(&scenario.expect, &outcome),
         outcome,
         stderr,
@@ -110,11 +128,12 @@ fn follow(
     gateway: &Gateway,
     driver: &Driver,
     record: &Record,
-    limit: Instant,
+    mut limit: Instant,
 ) -> Vec<String> {
     let mut steps = scenario.steps.clone();
     let mut mishaps = Vec::new();
     let mut known = 0;
+    let mut gone = false;
     loop {
         let new = record.after(known, limit);
         known += new.len();
@@ -129,6 +148,10 @@ fn follow(
                     .for_each(|command| driver.say(command));
             }
         }
+        if new.iter().any(|one| one["type"] == "gone") {
+            gone = true;
+            limit = limit.min(Instant::now() + ECHO);
+        }
         let outcome = outcome(gateway, record, None, Vec::new());
         if steps.iter().all(Step::is_done)
             && judge::before_the_end(&scenario.expect, &outcome).is_empty()
@@ -137,9 +160,11 @@ fn follow(
         }
         if new.is_empty() {
             let seconds = scenario.limit_s;
-            mishaps.push(format!(
-                "not everything expected was seen within {seconds} s"
-            ));
+            mishaps.push(if gone {
+                "the driver ended before everything expected was seen".to_owned()
+            } else {
+                format!("not everything expected was seen within {seconds} s")
+            });
             let missing = steps.iter().filter(|step| !step.is_done());
             mishaps
                 .extend(missing.map(|step| format!("a step never fell due: {}", step.trigger())));

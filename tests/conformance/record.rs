@@ -10,7 +10,7 @@ use svantic_gateway::{Direction, FrameKind, FrameRecord, Gateway, Snapshot};
 use crate::scenario::INSTANCE;
 
 /// The names of the events, by their number in the C ABI.
-const EVENTS: [&str; 19] = [
+const EVENTS: [&str; 23] = [
     "state",
     "token_refreshed",
     "registered",
@@ -30,6 +30,10 @@ const EVENTS: [&str; 19] = [
     "missed",
     "failed",
     "fence_unsupported",
+    "credential_fallback",
+    "token_wanted",
+    "session_closed",
+    "stalled",
 ];
 
 /// How often the watcher of the gateway looks whether the run is over.

@@ -1,9 +1,12 @@
 //! The runner itself: for every kind of expectation, a wrong one must be noticed.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::expectation::Expectation;
-use crate::face::FACES;
+use crate::face::{FACES, Face};
+use crate::interpreter;
 use crate::judge;
 use crate::play::play;
 use crate::scenario;
@@ -142,12 +145,12 @@ fn a_scenario_that_waits_in_vain_fails_at_its_limit() {
     }
 }
 
-/// A driver that cannot start is a failure with its own words.
+/// A driver that cannot start is a failure with its own words, at once and not at the limit.
 #[test]
 fn a_driver_that_fails_is_a_failure() {
     let text = json!({
-        "name": "refused", "about": "no such key", "proves": ["R-17"], "limit_s": 1,
-        "config": {"no_such_key": 1}, "expect": {"events": [{"type": "leave"}]},
+        "name": "refused", "about": "no such key", "proves": ["R-17"], "limit_s": 600,
+        "config": {"no_such_key": 1}, "expect": {"events": [{"event": "connected"}]},
     });
     let scenario = scenario::parse(&text.to_string()).expect("a scenario");
     let played = play(&scenario, &FACES[0], "callbacks");
@@ -158,7 +161,43 @@ fn a_driver_that_fails_is_a_failure() {
             .any(|failure| failure.starts_with("exit: Some(1)"))
     );
     let complaint = played.complaint().expect("it failed");
-    assert!(complaint.contains("no_such_key"), "{complaint}");
+    for part in [
+        "no_such_key",
+        "the driver ended before everything expected was seen",
+    ] {
+        assert!(complaint.contains(part), "{part}: {complaint}");
+    }
+}
+
+/// A face that this machine has nothing to run with is a failure that says what to install, and no skip.
+#[test]
+fn a_face_whose_interpreter_is_missing_is_a_failure() {
+    let face = Face {
+        name: "python",
+        deliveries: &["sync"],
+        command: || interpreter::usable(Some("/nowhere/python3".to_owned())).map(Command::new),
+    };
+    let scenario = scenario::read("full_circle").expect("it is there");
+    let complaint = play(&scenario, &face, "sync").complaint();
+    let complaint = complaint.expect("it failed");
+    for part in [
+        "full_circle on python with sync",
+        "/nowhere/python3",
+        "SVANTIC_PYTHON",
+        "3.9",
+    ] {
+        assert!(complaint.contains(part), "{part}: {complaint}");
+    }
+}
+
+/// An interpreter that is there and is none of ours is named too: here one that always fails.
+#[test]
+fn an_interpreter_that_is_too_old_is_refused() {
+    let refused = interpreter::usable(Some("false".to_owned())).expect_err("it is no Python");
+    assert!(
+        refused.contains("\"false\" is not Python 3.9 or newer"),
+        "{refused}"
+    );
 }
 
 #[test]

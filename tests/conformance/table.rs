@@ -41,19 +41,19 @@ fn written(cells: &Cells) -> String {
     let columns = columns();
     let mut text = format!("\n| {:<36} |", "scenario");
     for column in &columns {
-        let _ = write!(text, " {column:<13} |");
+        let _ = write!(text, " {column:<15} |");
     }
     let _ = write!(
         text,
         "\n|{:-<38}|{}\n",
         "",
-        "---------------|".repeat(columns.len())
+        "-----------------|".repeat(columns.len())
     );
     for scenario in SCENARIOS {
         let _ = write!(text, "| {scenario:<36} |");
         for column in &columns {
             let cell = cells.get(&((*scenario).to_owned(), column.clone()));
-            let _ = write!(text, " {:<13} |", cell.map_or("", String::as_str));
+            let _ = write!(text, " {:<15} |", cell.map_or("", String::as_str));
         }
         text.push('\n');
     }
