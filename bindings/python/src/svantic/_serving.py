@@ -55,16 +55,21 @@ class Serving:
             arguments = served.build(arguments)
         if served.context_name is not None:
             context = Context(item, item.get("received") or time.monotonic())
-            self.running[item["dispatch_id"]] = context._cancel
+            dispatch_id = item["dispatch_id"]
+            self.running[dispatch_id] = context._cancel
+            if self.cancelled and dispatch_id in self.cancelled:  # after its thread had looked there
+                self.cancel(dispatch_id)
             arguments = {**arguments, served.context_name: context}
         return arguments
 
     def cancel(self, dispatch_id: str) -> None:
         """The mesh no longer wants this answer."""
+        # Noted before the look at what runs: a handler is entered there before it looks here, so that one of the two
+        # sees the other. It may also still wait for a thread.
+        self.cancelled.add(dispatch_id)
         cancel = self.running.get(dispatch_id)
-        if cancel is None:
-            self.cancelled.add(dispatch_id)  # it may still wait for a thread
-        else:
+        if cancel is not None:
+            self.cancelled.discard(dispatch_id)
             self.stopped.add(dispatch_id)
             cancel()
 
