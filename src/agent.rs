@@ -138,6 +138,11 @@ impl Agent {
         }
     }
 
+    /// A generated instance id is another agent's from now on: this one has left the mesh for good.
+    pub fn leave_place(&mut self) {
+        self.identity.place = None;
+    }
+
     /// Who the agent is.
     pub fn identity(&self) -> &Identity {
         &self.identity

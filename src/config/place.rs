@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 static TAKEN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// An agent's number among those of this process whose id was generated: the lowest free one, from 1. Given back
-/// when the last clone is dropped, so that an agent made anew finds its id again.
+/// when the last clone is dropped, which is when the agent has left the mesh: one made anew finds its id again.
 #[derive(Debug, Clone)]
 pub struct Place(Arc<Number>);
 

@@ -203,6 +203,7 @@ impl Machine {
         self.auth.wipe();
         self.drop_answers("closed");
         self.desired = Desired::Stopped;
+        self.agent.leave_place();
         self.go(Transition::T46, LinkState::Closed);
         for id in self.operations.ids(|op| op.kind == Kind::Disconnect) {
             self.complete(id, Ok(Output::Nothing));

@@ -230,7 +230,7 @@ static void id_of(svantic_mesh *mesh, char *id, size_t size) {
 /* Ids that nobody chose: no two agents of a process share one, and one made anew finds its own again. */
 static void generated_ids(void) {
     char first[512], second[512], again[512];
-    svantic_mesh *one, *two;
+    svantic_mesh *one, *two, *left;
     unsetenv("SVANTIC_INSTANCE_ID");
     one = create("");
     two = create("");
@@ -241,6 +241,11 @@ static void generated_ids(void) {
     one = create("");
     id_of(one, again, sizeof again);
     CHECK(strcmp(again, first) == 0);
+    CHECK_OK(svantic_disconnect(two, 0));
+    left = create("");
+    id_of(left, again, sizeof again);
+    CHECK(strcmp(again, second) == 0);
+    svantic_free(left);
     svantic_free(one);
     svantic_free(two);
     CHECK_OK(svantic_shutdown(1000));
