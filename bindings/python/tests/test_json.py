@@ -247,8 +247,34 @@ def test_integers_beyond_64_bits_stay_exact_both_ways(codec: Any) -> None:
         assert type(decoded) is int and decoded == number
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 90_000,
+        "1" * 90_000,
+        'a "quoted" ' * 9_000,
+        'one " quote' + "x" * 90_000,
+        "ends in a backslash\\" + "x" * 90_000,
+        "[" * 90_000,
+        "\u20ac" * 90_000,
+    ],
+    ids=["plain", "digits", "quotes", "quote", "backslash", "brackets", "euros"],
+)
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**40, 2**64 - 1])
+def test_integers_beyond_64_bits_stay_exact_beside_long_texts(codec: Any, text: str, number: int) -> None:
+    for value in (
+        {"text": text, "number": number},
+        {"number": number, "text": text},
+        [text, "", number, text, [number]],
+        {text: number, "": text},
+        {str(number): text, "n": 1.5},
+    ):
+        assert repr(codec.loads(json.dumps(value))) == repr(value)
+        assert repr(codec.loads(json.dumps(value, ensure_ascii=False).encode())) == repr(value)
+
+
 def test_one_odd_value_does_not_spoil_a_batch(codec: Any) -> None:
-    batch = codec.loads(b'[{"a":"\\ud800"},{"b":1e999},{"c":' + b"9" * 5000 + b'},{"d":"fine"}]')
+    batch = codec.loads(b'[{"a":"\\ud800"},{"b":1e999},{"c":' + b"9" * 90_000 + b'},{"d":"fine"}]')
     assert batch[0]["a"] == "\ud800" and batch[1]["b"] == INFINITE and batch[3]["d"] == "fine"
     assert batch[2]["c"] > 10**300
 

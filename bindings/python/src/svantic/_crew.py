@@ -34,8 +34,8 @@ class Crew:
         self._idle: list[LockType] = []
         self._threads = 0
         self._awake = 0
-        self._progress = 0
-        self._seen = -1
+        self._progress = 0.0  # when the last handler ended; any change is progress
+        self._seen = -1.0
         self._guard = (
             threading.Lock()
         )  # of _threads and _awake, which change when a thread wakes, sleeps or ends
@@ -156,8 +156,7 @@ class Crew:
                         raise
             else:
                 run(item, served)
-            self._progress += 1
-            now = clock()
+            now = self._progress = clock()
             took = now - started
             started = now
             if took > SLOW_SECONDS:

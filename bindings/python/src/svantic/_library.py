@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 ABI_VERSION = 1
@@ -92,7 +91,9 @@ def library_path() -> str:
     chosen = os.environ.get("SVANTIC_LIBRARY")
     if chosen:
         return os.path.abspath(chosen)
-    return str(Path(__file__).resolve().with_name(_FILE_NAMES.get(sys.platform, "libsvantic.so")))
+    return os.path.join(
+        os.path.dirname(os.path.realpath(__file__)), _FILE_NAMES.get(sys.platform, "libsvantic.so")
+    )
 
 
 def library() -> ctypes.CDLL:
