@@ -257,8 +257,9 @@ def test_integers_beyond_64_bits_stay_exact_both_ways(codec: Any) -> None:
         "ends in a backslash\\" + "x" * 90_000,
         "[" * 90_000,
         "\u20ac" * 90_000,
+        "two\nlines" * 9_000,
     ],
-    ids=["plain", "digits", "quotes", "quote", "backslash", "brackets", "euros"],
+    ids=["plain", "digits", "quotes", "quote", "backslash", "brackets", "euros", "lines"],
 )
 @pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**40, 2**64 - 1])
 def test_integers_beyond_64_bits_stay_exact_beside_long_texts(codec: Any, text: str, number: int) -> None:

@@ -258,6 +258,7 @@ else:
     _DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
     _LONG_NUMBER = b"0" * 19
     """The fewest digits of an integer beyond 64 bits, which orjson would read as a float."""
+    _BACKSLASH = 0x5C
     _WORTH_LEAVING_OUT = 4096
     """Bytes for each text, on average: so many that a search in vain for long texts costs next to nothing."""
 
@@ -270,8 +271,6 @@ else:
     def _outside_of_texts(data: bytes) -> bytes:
         """What is left of `data` without its texts, where these are so long that leaving them out pays."""
         pairs = len(data) // _WORTH_LEAVING_OUT
-        if not pairs or b"\\" in data:  # without escapes every second quote ends a text
-            return data
         outside: list[bytes] = []
         start = 0
         find = data.find
@@ -281,6 +280,8 @@ else:
             if opening < 0 or closing < 0:
                 outside.append(data[start:])
                 return b'"'.join(outside)
+            if data[closing - 1] == _BACKSLASH:  # perhaps not the end of the text: look at everything
+                break
             outside.append(data[start:opening])
             start = closing + 1
         return data
