@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from . import _json
+from ._log import ERROR, INFO, say
 from .errors import CapabilityError
 
 if TYPE_CHECKING:
@@ -42,11 +44,16 @@ class Answers:
             del waiting[: len(batch)]
             failed = failures.copy()
             del failures[: len(failed)]
+        ending: BaseException | None = None
         if batch:
             try:
                 text = _json.dumps([{"dispatch_id": id, "result": result} for id, result, _ in batch])
             except Exception:
                 text = b""
+            except (
+                BaseException
+            ) as error:  # a result's own doing, or Ctrl-C: all are answered before it counts
+                text, ending = b"", error
             if not text or not self._mesh.answer_batch(text):
                 for answer in batch:
                     self._hand_over(*answer)
@@ -54,6 +61,8 @@ class Answers:
             for failure in failed:  # ids and texts are sound, so only a code can be the cause
                 failure["error"].pop("code", None)
                 self._mesh.answer_batch(_json.dumps([failure]))
+        if isinstance(ending, KeyboardInterrupt):
+            raise ending
 
     def _hand_over(self, dispatch_id: str, result: Any, capability: str) -> None:
         """One answer of a batch that was refused as a whole, perhaps because of this one."""
@@ -64,46 +73,43 @@ class Answers:
             why = "its text is not UTF-8, or it is nested too deep"
         except RecursionError:
             why = "it is nested too deep, or contains itself"
-        except Exception as error:
-            why = printable(str(error)) or type(error).__name__
+        except BaseException as error:
+            why = words_of(error)
+        if isinstance(result, Coroutine):
+            result.close()
+            why = "it is a coroutine that nobody awaits; make the handler an async def"
         message = f"the result of capability {capability!r} is not JSON: {why}"
-        _log().error("dispatch %s: %s", dispatch_id, message)
         fields = {"code": "INVALID_RESULT", "message": message}
         self._mesh.answer_batch(_json.dumps([{"dispatch_id": dispatch_id, "error": fields}]))
+        say(ERROR, f"dispatch {dispatch_id}: {message}")
 
     def fail(self, dispatch_id: str, capability: str, error: BaseException) -> None:
         """Answers with a handler's failure: its message to the mesh, its traceback to the log."""
+        what = f"capability {capability}, dispatch {dispatch_id}"
+        cause: BaseException | None = error
         if isinstance(error, CapabilityError):
-            fields = {"message": printable(error.message)}
-            if error.code is not None:
-                fields["code"] = error.code
-            _log().info("capability %s, dispatch %s: %s", capability, dispatch_id, error)
+            fields = {"message": words_of(error)}
+            code = getattr(error, "code", None)  # a subclass may have left it out
+            if isinstance(code, str):
+                fields["code"] = code
+            what, cause = f"{what}: {fields['message']}", None
         elif self._redact:
             import uuid
 
             error_id = uuid.uuid4().hex
             fields = {"message": f"{REDACTED} (error id {error_id})"}
-            self._tell(f"capability {capability}, dispatch {dispatch_id} failed (error id {error_id})", error)
+            what = f"{what} failed (error id {error_id})"
         else:
-            try:
-                text = str(error)
-            except Exception:
-                text = ""
-            fields = {"message": printable(text) or type(error).__name__}
-            self._tell(f"capability {capability}, dispatch {dispatch_id} failed", error)
+            fields = {"message": words_of(error)}
+            what = f"{what} failed"
+        # Before it is logged: a log handler of the application may fail too.
         self._failures.append({"dispatch_id": dispatch_id, "error": fields})
-
-    @staticmethod
-    def _tell(what: str, error: BaseException) -> None:
-        _log().error("%s", what, exc_info=(type(error), error, error.__traceback__))
+        say(INFO if cause is None else ERROR, what, cause)
 
 
-def printable(text: str) -> str:
-    """``text`` as UTF-8 can carry it: lone surrogates become question marks."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _log() -> Any:
-    import logging
-
-    return logging.getLogger("svantic")
+def words_of(error: BaseException) -> str:
+    """What an exception says, in text that UTF-8 can carry; the name of its type where it says nothing."""
+    try:
+        return str(error).encode("utf-8", "replace").decode() or type(error).__name__
+    except BaseException:  # it is being answered, whatever its __str__ may do
+        return type(error).__name__

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import threading
 from typing import Any, Callable
 
+from ._log import ERROR, say
 from ._serving import Served, Serving
 
 _EAGER = sys.version_info >= (3, 12)  # a handler that awaits nothing is done before a turn of the loop
@@ -24,6 +26,8 @@ class Coroutines:
         self._serving = serving
         self._loop = loop
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by dispatch id; the loop holds tasks weakly
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Cancelled, and perhaps cleaning up, which a second cancellation would break off."""
         self._flushing = False
 
     def start(self, items: list[dict[str, Any]]) -> None:
@@ -31,6 +35,7 @@ class Coroutines:
         serving, loop, tasks = self._serving, self._loop, self._tasks
         make: Any = asyncio.Task  # its type knows no eager_start for the oldest version that is supported
         table, running, cancelled, serve = serving.served, serving.running, serving.cancelled, self._serve
+        ending: BaseException | None = None
         for item in items:
             served = table[item["skill_id"]]
             dispatch_id = item["dispatch_id"]
@@ -38,31 +43,44 @@ class Coroutines:
                 cancelled.discard(dispatch_id)
                 continue
             if _EAGER:
-                task: asyncio.Task[None] = make(serve(item, served), loop=loop, eager_start=True)
-                if task.done():
-                    if not task.cancelled() and task.exception() is not None:
-                        task.result()
+                try:
+                    task: asyncio.Task[None] = make(serve(item, served), loop=loop, eager_start=True)
+                    if task.done():
+                        if not task.cancelled():
+                            task.result()
+                        continue
+                except BaseException as error:  # SystemExit and its like: what came with it is started first
+                    ending = error
                     continue
             else:
                 task = asyncio.Task(serve(item, served), loop=loop)
             tasks[dispatch_id] = task
-            running[dispatch_id] = self._canceller(task, running.get(dispatch_id))
+            running[dispatch_id] = functools.partial(self._stop, task, dispatch_id, running.get(dispatch_id))
+            if cancelled and dispatch_id in cancelled:  # by another thread, while it took its first step
+                serving.cancel(dispatch_id)
+                cancelled.discard(dispatch_id)
+        if ending is not None:
+            raise ending
 
-    def _canceller(
-        self, task: asyncio.Task[None], context: Callable[[], object] | None
-    ) -> Callable[[], object]:
-        if context is None and not self._foreign:
-            return task.cancel
+    def _stop(self, task: asyncio.Task[None], dispatch_id: str, context: Callable[[], object] | None) -> None:
+        if context is not None:
+            context()
+        if self._foreign:
+            self._loop.call_soon_threadsafe(self._cancel, task, dispatch_id)
+        else:
+            self._cancel(task, dispatch_id)
 
-        def cancel() -> None:
-            if context is not None:
-                context()
-            if self._foreign:
-                self._loop.call_soon_threadsafe(task.cancel)
-            else:
-                task.cancel()
+    def _cancel(self, task: asyncio.Task[None], dispatch_id: str) -> None:
+        def gone(task: asyncio.Task[None]) -> None:
+            # One that is cancelled before its first step runs no line of its own.
+            self._tasks.pop(dispatch_id, None)
+            self._leaving.discard(task)
+            self._serving.ended(dispatch_id)
 
-        return cancel
+        if not task.done() and task not in self._leaving:
+            self._leaving.add(task)
+            task.add_done_callback(gone)
+            task.cancel()
 
     async def _serve(self, item: dict[str, Any], served: Served) -> None:
         dispatch_id = item["dispatch_id"]
@@ -113,7 +131,13 @@ class Coroutines:
     def cancel_all(self) -> None:
         """Cancels what still runs."""
         for task in list(self._tasks.values()):
-            task.cancel()
+            if task not in self._leaving:
+                task.cancel()
+
+    async def leave(self) -> None:
+        """Cancels what still runs, and waits for it."""
+        self.cancel_all()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
 class _WasCancelled(Exception):
@@ -132,16 +156,33 @@ class LoopThread:
     """A private loop on a daemon thread, on which the synchronous face runs coroutine handlers."""
 
     def __init__(self, serving: Serving) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._coroutines = Coroutines(serving, self._loop, foreign=True)
-        threading.Thread(target=self._run, name="svantic-loop", daemon=True).start()
+        self._loop = loop = asyncio.new_event_loop()
+        self._coroutines = Coroutines(serving, loop, foreign=True)
+        self._ended = False
+        try:
+            threading.Thread(target=self._run, name="svantic-loop", daemon=True).start()
+        except BaseException:
+            loop.close()
+            raise
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        loop = self._loop
+        asyncio.set_event_loop(loop)
+        while not self._ended:
+            try:
+                loop.run_forever()
+            except BaseException as error:  # a handler's SystemExit, which was answered: others go on
+                say(ERROR, f"the thread of coroutine handlers: {error!r}", error)
         try:
-            self._loop.run_forever()
+            loop.run_until_complete(self._coroutines.leave())
+            left = asyncio.all_tasks(loop)  # of the handlers' own making
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
-            self._loop.close()
+            loop.close()
 
     def give(self, items: list[dict[str, Any]]) -> None:
         """Starts these dispatches on the loop. Any thread."""
@@ -149,5 +190,8 @@ class LoopThread:
 
     def end(self) -> None:
         """Cancels what still runs, and ends the thread. Any thread."""
-        self._loop.call_soon_threadsafe(self._coroutines.cancel_all)
-        self._loop.call_soon_threadsafe(lambda: self._loop.call_soon(self._loop.stop))
+        self._ended = True
+        try:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        except RuntimeError:
+            pass  # it has seen that it is over, and has closed its loop

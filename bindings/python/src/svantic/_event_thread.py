@@ -6,20 +6,18 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
+from ._log import ERROR, INFO, TRACE, say
 from .events import Event, EventName, EventQueue, EventStream
 
 if TYPE_CHECKING:
     from ._session import Session
 
-_LEVELS = {"error": 40, "warn": 30, "info": 20, "debug": 10, "trace": 5}
+_LEVELS = {"error": ERROR, "warn": 30, "info": INFO, "debug": 10, "trace": TRACE}
 
 
 def log(event: Event) -> None:
     """Writes a LOG event to the logger ``svantic``."""
-    import logging
-
-    level = _LEVELS.get(event.data.get("level", ""), 20)
-    logging.getLogger("svantic").log(level, "%s", event.data.get("message", ""))
+    say(_LEVELS.get(event.data.get("level", ""), INFO), event.data.get("message", ""))
 
 
 def call(callback: Callable[[Event], Any], event: Event) -> Any:
@@ -32,10 +30,7 @@ def call(callback: Callable[[Event], Any], event: Event) -> Any:
 
 def report(event: Event, error: BaseException) -> None:
     """Logs what a callback raised."""
-    import logging
-
-    text = "a callback failed on the event %s"
-    logging.getLogger("svantic").error(text, event.name, exc_info=(type(error), error, error.__traceback__))
+    say(ERROR, f"a callback failed on the event {event.name}", error)
 
 
 class EventThread:
@@ -108,4 +103,7 @@ class EventThread:
             if event.name == EventName.LOG:
                 log(event)
             for (callback,) in self._callbacks:
-                call(callback, event)
+                try:
+                    call(callback, event)
+                except BaseException as error:  # SystemExit would end the thread, and with it all callbacks
+                    report(event, error)

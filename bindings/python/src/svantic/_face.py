@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -204,30 +205,29 @@ class Face:
 
 
 def _forgotten(session: Session, name: str) -> None:
-    """Runs when a connector is collected. Starts what is to be done, and waits for nothing."""
-    import os
+    """Runs when a connector is collected. Starts what is to be done, and waits for nothing.
 
+    It may interrupt any line of any thread, so it takes no lock that one of them may hold.
+    """
     if session.mesh.handle is None or os.getpid() != session.process:
         return
-    if session.ended:
-        session.free()
-        return
-    state = session.state()
-    if state in (CLOSED, FAILED):
-        session.abandoned = True  # whoever takes the last item frees it
-        session.on_abandoned()
-        return
-    if state == 0:
-        session.free()  # nothing is open, so there is no farewell to wait for
-        return
-    warnings.warn(
-        f"the connector of agent {name!r} was never disconnected; use it in a with block, or call close()",
-        ResourceWarning,
-        stacklevel=2,
-    )
-    session.abandoned = True
     try:
-        session.mesh.disconnect(0, 0)
+        state = session.state()
+        if not session.used:
+            session.free()  # no farewell to wait for, and no thread to wait for it
+        elif state not in (CLOSED, FAILED):
+            session.mesh.disconnect(0, 0)
     except SvanticError:
-        pass  # it is ending already
-    session.on_abandoned()
+        state = CLOSED  # it is ending already, or svantic_shutdown() has taken the handle
+    session.abandoned = True  # whoever takes the last item frees it
+    if session.ended:  # and that was taken before it could know
+        session.free()
+    else:
+        session.on_abandoned()
+    if state not in (0, CLOSED, FAILED):
+        # Last: it raises where the application has made warnings errors.
+        warnings.warn(
+            f"the connector of agent {name!r} was never disconnected; use it in a with block, or call close()",
+            ResourceWarning,
+            stacklevel=2,
+        )

@@ -134,9 +134,10 @@ class Mesh:
         status = next_batch(self.handle, MAX_ITEMS, timeout_ms, ctypes.byref(text), ctypes.byref(length))
         if status == _OK:
             address = text.value or 0
-            items = ctypes.string_at(address, length.value)
-            self._string_free(address)
-            return items
+            try:
+                return ctypes.string_at(address, length.value)
+            finally:
+                self._string_free(address)
         if status == _TIMEOUT:
             return b""
         if status in (_CANCELLED, _INVALID_HANDLE):

@@ -88,11 +88,14 @@ async def _serve_async(agent: Agent, options: Mapping[str, Any]) -> None:
             await asyncio.wait({closed, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not closed.done():
                 _say_leaving()
-                await mesh.disconnect()
+                try:
+                    await mesh.disconnect()
+                except InvalidStateError:
+                    pass  # it has ended meanwhile
             await closed
         else:
             connecting.cancel()
-            await asyncio.wait({connecting})
+            await asyncio.gather(connecting, return_exceptions=True)
     finally:
         restore()
         stop.cancel()

@@ -11,6 +11,7 @@ from .context import Context
 if TYPE_CHECKING:
     from .agent import Capability
 
+_MOST_CANCELLED = 4096
 SLOW_SECONDS = 0.001
 """A handler that took longer is given a thread of its own the next time."""
 
@@ -66,12 +67,17 @@ class Serving:
         """The mesh no longer wants this answer."""
         # Noted before the look at what runs: a handler is entered there before it looks here, so that one of the two
         # sees the other. It may also still wait for a thread.
+        if len(self.cancelled) >= _MOST_CANCELLED:
+            # Most of them ran already, or the crew would have cleared them; the rest runs for nobody.
+            self.cancelled.clear()
         self.cancelled.add(dispatch_id)
         cancel = self.running.get(dispatch_id)
         if cancel is not None:
             self.cancelled.discard(dispatch_id)
             self.stopped.add(dispatch_id)
             cancel()
+            if dispatch_id not in self.running:  # it ended on its own meanwhile, and found nothing to discard
+                self.stopped.discard(dispatch_id)
 
     def ended(self, dispatch_id: str) -> None:
         """A handler with a context, or a task, has ended."""

@@ -6,6 +6,7 @@ run.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from . import _json
 from ._answers import Answers
+from ._log import CRITICAL, say
 from ._mesh import Mesh
 from ._serving import Served, Serving
 from .errors import InvalidStateError, OperationCancelledError, SvanticError, closed, from_fields
@@ -37,6 +39,8 @@ class Session:
         self.serving = Serving(self.answers)
         self.process = os.getpid()
         self.failure: SvanticError | None = None
+        self.used = False
+        """Something has been asked of the mesh."""
         self.ended = False
         """The last item has been taken."""
         self.abandoned = False
@@ -56,6 +60,8 @@ class Session:
         """Adds a capability to the handle."""
         served = Served(capability)
         self.check_open()
+        if served.inline or served.is_coroutine or served.context_name is not None:
+            self.simple = False
         # First, since a dispatch may come at once when the mesh knows it.
         previous = self.serving.served.setdefault(served.name, served)
         try:
@@ -64,8 +70,6 @@ class Session:
             if previous is served:
                 del self.serving.served[served.name]
             raise
-        if served.inline or served.is_coroutine or served.context_name is not None:
-            self.simple = False
 
     # ---- operations ----
 
@@ -78,6 +82,7 @@ class Session:
     def begin(self, start: Callable[[int], None], settle: Settle) -> int:
         """Starts an operation with a fresh tag; ``settle`` is called once, with its outcome, unless this
         raises."""
+        self.used = True
         tag = next(self._tags)
         self._pending[tag] = settle
         try:
@@ -86,8 +91,8 @@ class Session:
                 hint = "make a new MeshConnector"
                 raise InvalidStateError("the connector has ended", code="CLOSED", hint=hint)
             start(tag)
-        except BaseException:
-            self._pending.pop(tag, None)
+        except BaseException:  # also Ctrl-C right after it has begun
+            self.give_up(tag)
             raise
         return tag
 
@@ -112,26 +117,28 @@ class Session:
         ending: BaseException | None = None
         for item in items:
             kind = item["type"]
-            if kind == "dispatch":
-                served = serving.served[item["skill_id"]]
-                if served.inline:
-                    try:
+            try:
+                if kind == "dispatch":
+                    served = serving.served[item["skill_id"]]
+                    if served.inline:
                         serving.run(item, served)
-                    except BaseException as error:  # SystemExit and its like: what came with it goes first
-                        ending = error
-                    continue
-                item["received"] = now
-                work.append(item)
-            elif kind == "done":
-                self._done(item)
-            elif kind == "event":
-                self._event(item)
-            elif kind == "closed":
-                self.end()
-        if work:
-            self.give(work)
-        if serving.answers:
-            serving.answers.flush()
+                    else:
+                        item["received"] = now
+                        work.append(item)
+                elif kind == "done":
+                    self._done(item)
+                elif kind == "event":
+                    self._event(item)
+                elif kind == "closed":
+                    self.end()
+            except BaseException as error:  # SystemExit and its like: what came with it goes first
+                ending = error
+        try:
+            if work:
+                self.give(work)
+        finally:
+            if serving.answers:
+                serving.answers.flush()
         if ending is not None:
             raise ending
 
@@ -158,13 +165,42 @@ class Session:
             return
         self.ended = True
         pending, self._pending = self._pending, {}
-        for settle in list(pending.values()):  # another thread may still add one, which it then takes back
+        try:
+            for settle in list(
+                pending.values()
+            ):  # another thread may still add one, which it then takes back
+                self._settle_ended(settle)
+            for dispatch_id in list(self.serving.running):
+                self.serving.cancel(dispatch_id)
+        finally:
+            if self.abandoned:
+                self.free()
+            self.on_end()
+
+    @staticmethod
+    def _settle_ended(settle: Settle) -> None:
+        try:
             settle(None, OperationCancelledError("the connector has ended", code="CLOSED"))
-        for dispatch_id in list(self.serving.running):
-            self.serving.cancel(dispatch_id)
-        if self.abandoned:
-            self.free()
-        self.on_end()
+        except RuntimeError:
+            pass  # the wait was on a loop that has been closed
+
+    def fail(self, error: SvanticError) -> None:
+        """The library no longer hands out items: whoever waits is told, and why."""
+        say(CRITICAL, "the library hands out no more work", error)
+        self.failure = error
+        self.end()
+
+    def refuse(self, items: list[dict[str, Any]], error: Exception) -> None:
+        """Answers dispatches that cannot be run."""
+        for item in items:
+            self.answers.fail(item["dispatch_id"], item["skill_id"], error)
+        self.answers.flush()
+
+    def raise_failure(self) -> None:
+        """Raises what ended the connector, if it did not end in peace."""
+        if self.failure is not None:
+            # A copy: the traceback of one that is kept would hold the connector, which then is never collected.
+            raise copy.copy(self.failure)
 
     def free(self) -> None:
         """Frees the handle. Blocks for the farewell, unless the connector has ended."""

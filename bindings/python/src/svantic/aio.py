@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import functools
 import inspect
@@ -35,8 +36,14 @@ __all__ = ["EventStream", "MeshConnector"]
 _Callback = TypeVar("_Callback", bound=Callable[[Event], object])
 
 _LOOP_LOOK_SECONDS = 0.02
+_LAST_ITEMS_SECONDS = 5.0
+"""How long close() lets the last events and completions be taken, which are there already."""
 _BATCHES_A_TURN = 2
 """What one turn of the loop takes at most, so that its other work goes on; the descriptor stays readable."""
+
+
+async def _awaited(token: Any) -> Any:
+    return await token
 
 
 class EventStream:
@@ -116,7 +123,11 @@ class _Receiver:
     def _drain(self) -> None:
         session = self.session
         for _ in range(_BATCHES_A_TURN):
-            text = session.mesh.take_batch()
+            try:
+                text = session.mesh.take_batch()
+            except SvanticError as error:
+                session.fail(error)
+                return
             if text:
                 session.take(text)
             else:
@@ -133,8 +144,8 @@ class _Receiver:
     def _look(self) -> None:
         self._looking = self.crew.busy
         if self._looking and self.loop is not None:
+            self.loop.call_later(LOOK_AGAIN_SECONDS, self._look)  # first: the rest may raise
             self.crew.look_again()
-            self.loop.call_later(LOOK_AGAIN_SECONDS, self._look)
 
     def _give(self, items: list[dict[str, Any]]) -> None:
         if self.session.simple:
@@ -174,7 +185,15 @@ class _Receiver:
 
             self._keep(asyncio.ensure_future(give()), lambda error: None)
         else:
-            threading.Thread(target=give_token, args=(self.session, provider), daemon=True).start()
+            loop = asyncio.get_running_loop()
+
+            def ask() -> Any:  # a function may hand out what is to be awaited, such as a lambda
+                token = provider()
+                if not inspect.isawaitable(token):
+                    return token
+                return asyncio.run_coroutine_threadsafe(_awaited(token), loop).result()
+
+            threading.Thread(target=give_token, args=(self.session, ask), daemon=True).start()
 
     def _keep(self, task: asyncio.Future[Any], failed: Callable[[BaseException], None]) -> None:
         def done(task: asyncio.Future[Any]) -> None:
@@ -187,8 +206,10 @@ class _Receiver:
         task.add_done_callback(done)
 
     def _on_end(self) -> None:
-        self.release()
-        self.crew.end()
+        try:
+            self.release()
+        finally:
+            self.crew.end()
         if self._coroutines is not None:
             self._coroutines.cancel_all()
         for stream in list(self.streams):
@@ -197,10 +218,24 @@ class _Receiver:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _on_abandoned(self) -> None:
-        # A finalizer must not wait.
+    async def wait_end(self, timeout: float | None) -> bool:
+        """Waits until the last item has been taken; ``False`` when that takes too long."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiters.add(waiter)
         try:
-            threading.Thread(target=self._take_rest, name="svantic-farewell", daemon=True).start()
+            await asyncio.wait_for(waiter, timeout)
+            return True
+        except asyncio.TimeoutError:
+            return False
+        finally:
+            self.waiters.discard(waiter)
+
+    def _on_abandoned(self) -> None:
+        if self._descriptor < 0:
+            return  # it was never on a loop, or is off it again
+        # A finalizer must not wait, and may interrupt anything: no Thread, whose start() takes locks.
+        try:
+            _thread.start_new_thread(self._take_rest, ())
         except RuntimeError:
             pass  # the interpreter is ending, which ends everything
 
@@ -210,7 +245,10 @@ class _Receiver:
         while loop is not None and not loop.is_closed() and not session.ended:
             time.sleep(_LOOP_LOOK_SECONDS)
         while not session.ended:
-            text = session.mesh.next_batch(60_000)
+            try:
+                text = session.mesh.next_batch(60_000)
+            except SvanticError:
+                text = None
             if text is None or text.endswith(b'{"type":"closed"}]'):
                 session.end()
 
@@ -303,6 +341,8 @@ class MeshConnector(Face):
                 await self.disconnect()
             except InvalidStateError:
                 pass  # it has ended meanwhile
+        if self._receiver.loop is not None and not session.ended:
+            await self._receiver.wait_end(_LAST_ITEMS_SECONDS)
         if session.mesh.handle is None:
             return
         self._finalizer.detach()
@@ -318,18 +358,10 @@ class MeshConnector(Face):
         session = self._session
         if session.mesh.handle is not None and not session.ended:
             session.check_open()
-            receiver = self._receiver
-            waiter: asyncio.Future[None] = receiver.start().create_future()
-            receiver.waiters.add(waiter)
-            try:
-                await asyncio.wait_for(waiter, timeout)
-            except asyncio.TimeoutError:
-                text = f"the connector has not ended within {timeout} s"
-                raise SvanticTimeoutError(text, retryable=True) from None
-            finally:
-                receiver.waiters.discard(waiter)
-        if session.failure is not None:
-            raise session.failure
+            self._receiver.start()
+            if not await self._receiver.wait_end(timeout):
+                raise SvanticTimeoutError(f"the connector has not ended within {timeout} s", retryable=True)
+        session.raise_failure()
 
     async def _run(self, start: Callable[[int], None]) -> Any:
         session = self._session
@@ -347,7 +379,7 @@ class MeshConnector(Face):
         tag = session.begin(start, settle)
         try:
             return await future
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or closed with its loop; nothing is pending after an error
             session.give_up(tag)
             raise
 
@@ -378,8 +410,21 @@ class MeshConnector(Face):
         return stream
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            self._leave_unentered()
+            raise
         return self
+
+    def _leave_unentered(self) -> None:
+        """Of an ``async with`` that was cancelled when it had just connected, nobody would disconnect."""
+        session = self._session
+        try:
+            if session.mesh.handle is not None and session.mesh.connected():
+                session.mesh.disconnect(0, 0)
+        except SvanticError:
+            pass  # it has ended meanwhile
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import _thread
+import inspect
+import sys
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable
 
 from ._crew import LOOK_AGAIN_SECONDS, Crew
 from ._event_thread import EventThread
-from ._face import ConnectorState, Face, Health, WsTransport
+from ._face import ConnectorState, Face, Health, WsTransport, check_callback
+from ._log import CRITICAL, ERROR, say
 from ._session import CLOSED, FAILED, Session, milliseconds
 from .errors import InvalidStateError, SvanticError, TimeoutError, WouldDeadlockError
 from .events import Event, EventName, EventStream
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from .agent import Agent
 
 __all__ = ["ConnectorState", "Health", "MeshConnector", "WsTransport"]
-
-_Callback = TypeVar("_Callback", bound=Callable[[Event], object])
 
 _PULL_MS = 60_000
 _LAST_ITEMS_SECONDS = 5.0
@@ -72,7 +73,7 @@ class _Receiver:
         self._gates: list[LockType] = []
         self._guard = threading.Lock()
         self.started = False
-        self._thread = 0
+        self._ident = 0
         session.give = self._give
         session.on_event = self._on_event
         session.on_end = self._on_end
@@ -82,40 +83,38 @@ class _Receiver:
         with self._guard:
             if self.started:
                 return
-            self.started = True
-        threading.Thread(target=self._receive, name="svantic-receive", daemon=True).start()
-
-    def refuse_own_thread(self) -> None:
-        """Raises WouldDeadlockError on the thread that takes items: what is waited for there never comes."""
-        if _thread.get_ident() == self._thread:
-            raise WouldDeadlockError(
-                "an inline handler runs on the thread that receives, so it cannot wait for the connector",
-                hint="define the capability without inline=True",
-            )
+            threading.Thread(target=self._receive, name="svantic-receive", daemon=True).start()
+            self.started = True  # where no thread could be started, the next operation tries again
 
     def _receive(self) -> None:
-        self._thread = _thread.get_ident()
         session, crew = self.session, self.crew
         take, next_batch = session.take, session.mesh.next_batch
         soon = round(LOOK_AGAIN_SECONDS * 1000)
+        self._ident = threading.get_ident()
         while not session.ended:
-            text = next_batch(soon if crew.busy else _PULL_MS)
-            if text:
-                try:
+            try:
+                text = next_batch(soon if crew.busy else _PULL_MS)
+            except SvanticError as error:
+                session.fail(error)
+                return
+            try:
+                if text:
                     take(text)
-                except BaseException as error:
-                    # An inline handler's SystemExit, which was answered, or a bug: work must go on coming.
-                    self._report(error)
-            elif text is None:
-                session.end()
-            if crew.busy:
-                crew.look_again()
+                elif text is None:
+                    session.end()
+                if crew.busy:
+                    crew.look_again()
+            except BaseException as error:
+                # An inline handler's SystemExit, which was answered, or a bug: work must go on coming.
+                say(CRITICAL, f"the receiving thread: {error!r}", error)
 
-    @staticmethod
-    def _report(error: BaseException) -> None:
-        import logging
-
-        logging.getLogger("svantic").critical("the receiving thread: %r", error, exc_info=error)
+    def check_may_wait(self) -> None:
+        """Raises WouldDeadlockError on the thread that takes what others wait for."""
+        if self.started and threading.get_ident() == self._ident:
+            raise WouldDeadlockError(
+                "an inline handler would wait for the thread that it runs on",
+                hint="leave out inline=True, or wait on a thread of your own",
+            )
 
     def _give(self, items: list[dict[str, Any]]) -> None:
         served = self.session.serving.served
@@ -123,11 +122,14 @@ class _Receiver:
             [item for item in items if served[item["skill_id"]].is_coroutine] if self._async() else []
         )
         if coroutines:
-            if self._loop_thread is None:
-                from ._coroutines import LoopThread
+            try:
+                if self._loop_thread is None:
+                    from ._coroutines import LoopThread
 
-                self._loop_thread = LoopThread(self.session.serving)
-            self._loop_thread.give(coroutines)
+                    self._loop_thread = LoopThread(self.session.serving)
+                self._loop_thread.give(coroutines)
+            except RuntimeError as error:  # the system has no more threads, or the interpreter is ending
+                self.session.refuse(coroutines, error)
             items = [item for item in items if not served[item["skill_id"]].is_coroutine]
         if items:
             self.crew.give(items)
@@ -142,15 +144,17 @@ class _Receiver:
         self.events.push(event)
 
     def _on_end(self) -> None:
-        self.crew.end()
-        self.events.end()
-        if self._loop_thread is not None:
-            self._loop_thread.end()
-        self.finished.set()
-        with self._guard:
-            gates, self._gates = self._gates, []
-        for gate in gates:
-            release(gate)
+        try:
+            self.crew.end()
+            self.events.end()
+            if self._loop_thread is not None:
+                self._loop_thread.end()
+        finally:
+            self.finished.set()
+            with self._guard:
+                gates, self._gates = self._gates, []
+            for gate in gates:
+                release(gate)
 
     def release_at_end(self, gate: LockType) -> None:
         """Releases the lock when the session has ended."""
@@ -159,6 +163,21 @@ class _Receiver:
                 self._gates.append(gate)
                 return
         release(gate)
+
+
+def _warn_on_a_loop() -> None:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        import warnings
+
+        # Shown at the caller's line: that of connect(), or of the `with` that led there.
+        through_with = sys._getframe(2).f_globals.get("__name__") == __name__
+        warnings.warn(
+            "MeshConnector.connect() blocks the event loop that runs on this thread; "
+            "svantic.aio.MeshConnector does not",
+            RuntimeWarning,
+            stacklevel=4 if through_with else 3,
+        )
 
 
 def release(gate: LockType) -> None:
@@ -174,19 +193,23 @@ def give_token(session: Session, provider: Callable[[], str]) -> None:
     again."""
     try:
         token = provider()
+        if not isinstance(token, str):
+            raise NoToken(f"token_provider returned {type(token).__name__}, and must return a str")
         if session.mesh.handle is not None:
             session.mesh.give_token(token)
     except Exception as error:
         tell_token_failure(error)
 
 
+class NoToken(TypeError):
+    """What a token_provider returned is no token."""
+
+
 def tell_token_failure(error: Exception) -> None:
     """Logs why there is no token."""
-    import logging
-
-    # Without the error's text: it may hold what was sent to the issuer.
-    text = str(error) if isinstance(error, SvanticError) else type(error).__name__
-    logging.getLogger("svantic").error("token_provider gave no token: %s", text)
+    # Without the text of another's error: it may hold what was sent to the issuer.
+    text = str(error) if isinstance(error, (SvanticError, NoToken)) else type(error).__name__
+    say(ERROR, f"token_provider gave no token: {text}")
 
 
 class MeshConnector(Face):
@@ -215,13 +238,14 @@ class MeshConnector(Face):
         closed.
         """
         limit = milliseconds(timeout)
+        _warn_on_a_loop()
         self._run(lambda tag: self._session.mesh.connect(limit, tag))
 
     def disconnect(self, timeout: float | None = None) -> None:
         """Lets running dispatches finish for ``timeout`` seconds (None: the option ``drain_timeout_ms``),
         answers the rest with AGENT_SHUTDOWN, and leaves the mesh. Final.
 
-        Raises InvalidStateError when closed or failed.
+        Raises InvalidStateError when closed or failed, WouldDeadlockError in an inline handler.
         """
         limit = milliseconds(timeout)
         self._run(lambda tag: self._session.mesh.disconnect(limit, tag))
@@ -263,6 +287,7 @@ class MeshConnector(Face):
         if session.mesh.handle is None:
             return
         session.check_open()
+        self._receiver.check_may_wait()
         if session.state() not in (CLOSED, FAILED):
             try:
                 self.disconnect()
@@ -279,17 +304,16 @@ class MeshConnector(Face):
         """
         if self._session.mesh.handle is not None:
             self._session.check_open()
-            self._receiver.refuse_own_thread()
+            self._receiver.check_may_wait()
             self._receiver.start()
             if not self._receiver.finished.wait(timeout):
                 raise TimeoutError(f"the connector has not ended within {timeout} s", retryable=True)
-        if self._session.failure is not None:
-            raise self._session.failure
+        self._session.raise_failure()
 
     def _run(self, start: Callable[[int], None]) -> Any:
         session = self._session
         session.check_open()
-        self._receiver.refuse_own_thread()
+        self._receiver.check_may_wait()
         self._receiver.start()
         outcome = _Outcome()
         tag = session.begin(start, outcome.settle)
@@ -314,13 +338,19 @@ class MeshConnector(Face):
 
     # ---- events ----
 
-    def on_event(self, callback: _Callback) -> Callable[[], None]:
+    def on_event(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Calls ``callback`` with each event, in order, on one thread of their own. Returns a function that
         ends it.
 
         An exception in it is logged.
         """
         self._session.check_open()
+        check_callback(callback)
+        if inspect.iscoroutinefunction(callback):
+            raise TypeError(
+                "the callback is a coroutine function, which svantic.aio.MeshConnector takes; "
+                "this one needs a plain function"
+            )
         return self._receiver.events.subscribe(callback)
 
     def events(self) -> EventStream:

@@ -167,6 +167,9 @@ class CapabilityError(Exception):
     code: str | None
 
     def __init__(self, message: str, code: str | None = None) -> None:
+        message = (
+            message if isinstance(message, str) else str(message)
+        )  # CapabilityError(error) is often written
         super().__init__(message)
         if code is not None and (
             not 1 <= len(code.encode("utf-8", "replace")) <= 128 or not code.isprintable()
