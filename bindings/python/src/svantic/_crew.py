@@ -40,8 +40,6 @@ class Crew:
             threading.Lock()
         )  # of _threads and _awake, which change when a thread wakes, sleeps or ends
         self._ended = False
-        self.idents: set[int] = set()
-        """The threads, by their identifier."""
 
     @property
     def busy(self) -> bool:
@@ -96,13 +94,10 @@ class Crew:
         return True
 
     def _thread(self) -> None:
-        ident = threading.get_ident()
-        self.idents.add(ident)
         try:
             while self._run_all() and self._sleep(_thread.allocate_lock()):
                 pass
         finally:
-            self.idents.discard(ident)
             with self._guard:
                 self._threads -= 1
                 self._awake -= 1

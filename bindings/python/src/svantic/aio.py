@@ -17,11 +17,12 @@ from ._coroutines import Coroutines
 from ._crew import LOOK_AGAIN_SECONDS, Crew
 from ._event_thread import call, log, report
 from ._face import Face
+from ._loop_events import EventStream
 from ._session import CLOSED, FAILED, Session, milliseconds
 from .connector import give_token, tell_token_failure
 from .errors import InvalidStateError, SvanticError
 from .errors import TimeoutError as SvanticTimeoutError
-from .events import Event, EventName, EventQueue
+from .events import Event, EventName
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,35 +45,6 @@ _BATCHES_A_TURN = 2
 
 async def _awaited(token: Any) -> Any:
     return await token
-
-
-class EventStream:
-    """The events since it was made, for ``async for``; ends with the connector. One reader at a time."""
-
-    def __init__(self) -> None:
-        self._waiter: asyncio.Future[None] | None = None
-        self.queue = EventQueue(self._wake)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def __aiter__(self) -> EventStream:
-        return self
-
-    async def __anext__(self) -> Event:
-        while True:
-            event = self.queue.pop()
-            if event is not None:
-                return event
-            if self.queue.ended:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-
-    def close(self) -> None:
-        """Ends the stream. For the loop's thread."""
-        self.queue.end()
 
 
 class _Receiver:
