@@ -10,7 +10,7 @@ use super::event::EventKind;
 use super::failure::{Class, Failure};
 use super::operations::Kind;
 use super::time::{Now, Timer};
-use super::{Desired, LinkState, Machine, Purpose, Transition};
+use super::{Desired, LinkState, Machine, Purpose, Registration, Transition};
 use crate::error::{Error, ErrorKind};
 
 /// A first connect that is refused for so long without a code of the mesh's has no prospects.
@@ -187,6 +187,11 @@ impl Machine {
         if drops_token {
             self.auth.fetching = None;
             self.timers.stop(Timer::Provider);
+        }
+        let registering = self.requests.values().any(Purpose::is_registration);
+        if registering && self.registration == Registration::Absent {
+            // The mesh may have taken it, or take it yet: the farewell has to undo it.
+            self.registration = Registration::Known { revision: 0 };
         }
         let mut dropped: Vec<_> = self
             .requests

@@ -72,6 +72,40 @@ fn a_cancelled_connect_leaves_nothing_behind_at_any_stage() {
 }
 
 #[test]
+fn a_registration_that_nobody_waited_for_any_more_is_undone_in_the_end() {
+    for cancelled in [true, false] {
+        let mut rig = Rig::new();
+        let connect = rig.connect();
+        rig.token_ok();
+        assert_eq!(rig.machine.link(), LinkState::Registering);
+        if cancelled {
+            assert!(rig.cancel(connect));
+        } else {
+            rig.advance(seconds(30));
+        }
+        rig.error(connect);
+        assert_eq!(rig.machine.state(), State::Idle);
+        assert!(!rig.machine.connected());
+        assert!(rig.requests.is_empty(), "the mesh may have taken it");
+        let leaving = rig.disconnect(seconds(30));
+        rig.reply("/agents/deregister", 200, &json!({"ok": true}));
+        assert_eq!(rig.result(leaving), Ok(Output::Nothing));
+        assert_eq!(rig.machine.state(), State::Closed);
+    }
+}
+
+#[test]
+fn a_connect_that_has_not_registered_anything_leaves_without_a_word() {
+    let mut rig = Rig::new();
+    let connect = rig.connect();
+    assert!(rig.cancel(connect));
+    rig.error(connect);
+    let leaving = rig.disconnect(seconds(30));
+    assert_eq!(rig.result(leaving), Ok(Output::Nothing));
+    assert!(rig.requests.is_empty());
+}
+
+#[test]
 fn a_token_that_somebody_else_waits_for_is_still_fetched() {
     let mut rig = Rig::new();
     let connect = rig.connect();
