@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable
 
 import observed
+
 import svantic
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import time
 from typing import Any, Callable
 
 from lines import Lines
+
 from svantic import Agent, CapabilityError, Context
 
 PARAMETERS = {"type": "object", "properties": {"n": {"type": "integer"}}}

@@ -12,8 +12,9 @@ from typing import Any, Callable
 
 import capabilities
 import observed
-import svantic
 from lines import Lines
+
+import svantic
 
 #: The keys of the configuration that are the agent's. The others are options of the connector.
 OF_AGENT = (

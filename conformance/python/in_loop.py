@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 import observed
+
 import svantic
 import svantic.aio
 

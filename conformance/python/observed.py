@@ -14,6 +14,7 @@ import threading
 from typing import Any, Callable
 
 from lines import Lines
+
 from svantic._mesh import Mesh
 
 #: The numbers of the two commands that a driver is not given.

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+
 from svantic import Agent, CapabilityError, NotFoundError, SvanticError
 from svantic.aio import MeshConnector
 

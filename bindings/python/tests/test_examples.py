@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import RunPython
-from interpreters import Program, interpreters
-
 from gateway import GUARD_S, REPOSITORY, Gateway, wait_for
+from interpreters import Program, interpreters
 
 EXAMPLES = REPOSITORY / "examples" / "python"
 

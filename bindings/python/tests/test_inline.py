@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Callable
 
 import pytest
-from svantic import Agent, MeshConnector, WouldDeadlockError
-
 from gateway import Gateway
+
+from svantic import Agent, MeshConnector, WouldDeadlockError
 
 WAITS: dict[str, Callable[[MeshConnector], object]] = {
     "create_session": lambda mesh: mesh.create_session(),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import svantic
 import svantic.aio
 from svantic import ConnectorOptions, ConnectorState, SvanticError, errors, events

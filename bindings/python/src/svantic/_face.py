@@ -108,7 +108,8 @@ class Face:
             session.free()
             raise
         self._finalizer = weakref.finalize(self, _forgotten, session, agent.name)
-        self._finalizer.atexit = False  # at exit svantic_shutdown() ends everything at once
+        # At exit svantic_shutdown() ends everything at once. Type checkers know the property as a slot only.
+        self._finalizer.atexit = False  # type: ignore[misc]
 
     def _define(self, capability: Capability) -> None:
         self._session.define(capability)
