@@ -16,12 +16,12 @@ from typing import Any
 
 # First: it refuses subinterpreters, before ctypes does so with a text that helps nobody.
 from . import _library as _library
-from ._face import ConnectorState
+from ._face import ConnectorState, Health, WsTransport
 from ._options import ConnectorOptions
-from .agent import Agent
+from .agent import Agent, Capability
 from .connector import MeshConnector
 from .context import Context
-from .dispatch_auth import verify_dispatch_auth
+from .dispatch_auth import MESH_DISPATCH_JWT_ISSUER, DispatchAuth, verify_dispatch_auth
 from .errors import (
     AuthError,
     CapabilityError,
@@ -47,23 +47,24 @@ from .trace import TraceParent, parse_baggage, parse_traceparent
 
 DEFAULT_SVANTIC_URL = "https://api.svantic.com"
 """Where the mesh is, unless the option ``svantic_url`` or ``SVANTIC_URL`` says otherwise."""
-MESH_DISPATCH_JWT_ISSUER = "svantic-mesh"
-"""The ``iss`` of the tokens with which the mesh signs dispatches."""
 
 __all__ = [
     "DEFAULT_SVANTIC_URL",
     "MESH_DISPATCH_JWT_ISSUER",
     "Agent",
     "AuthError",
+    "Capability",
     "CapabilityError",
     "ClosedError",
     "ConnectorOptions",
     "ConnectorState",
     "Context",
+    "DispatchAuth",
     "DispatchAuthVerifyError",
     "Event",
     "EventName",
     "ForkedError",
+    "Health",
     "InternalError",
     "InvalidArgumentError",
     "InvalidJsonError",
@@ -79,6 +80,7 @@ __all__ = [
     "TlsError",
     "TraceParent",
     "WouldDeadlockError",
+    "WsTransport",
     "__version__",
     "parse_baggage",
     "parse_traceparent",

@@ -93,12 +93,21 @@ class Health:
         return f"<svantic.Health live={self.live} ready={self.ready} reason={self.reason!r}>"
 
 
+def check_callback(callback: object) -> None:
+    """Raises TypeError for what cannot be called with an event."""
+    if not callable(callback):
+        raise TypeError(f"the callback is {callback!r}, and must be a function that takes an Event")
+
+
 class Face:
     """The part of a connector that never waits. Any thread. After ``close()`` all but ``state``,
     ``connected`` and ``agent`` raise ClosedError; in a forked child everything raises ForkedError."""
 
+    _HAS_LOOP = False
+    """Whether coroutine functions of the application have a loop to run on."""
+
     def __init__(self, agent: Agent, options: Mapping[str, Any]) -> None:
-        chosen = Options(agent, options)
+        chosen = Options(agent, options, has_loop=self._HAS_LOOP)
         self._agent = agent
         self._options = chosen
         self._session = session = Session(chosen.config, chosen.redact)
@@ -143,7 +152,11 @@ class Face:
 
     @property
     def token(self) -> str:
-        """The JWT in use. A secret: keep it out of logs. Raises InvalidStateError while there is none."""
+        """The JWT in use. A secret: keep it out of logs.
+
+        Raises InvalidStateError while there is none: before the first connect, and after the mesh has
+        refused the last one. An exception and not None, since nothing can be done without one.
+        """
         return self._text("token")
 
     @property
@@ -178,8 +191,8 @@ class Face:
         return WsTransport(self.snapshot())
 
     def snapshot(self) -> dict[str, Any]:
-        """What is worth knowing when looking for a fault, without secrets. The keys may grow; the header
-        lists them."""
+        """What is worth knowing when looking for a fault, without secrets. More keys may come; the manual
+        of ``svantic_get_snapshot`` in the C header lists them."""
         return self._object("snapshot")
 
     def network_changed(self) -> None:

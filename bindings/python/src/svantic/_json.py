@@ -117,6 +117,8 @@ def _default(value: Any) -> Any:
             return convert(value)
     if hasattr(kind, "__get_pydantic_core_schema__") and "pydantic_core" in sys.modules:  # a URL and its like
         return sys.modules["pydantic_core"].to_jsonable_python(value)
+    if hasattr(kind, "__await__"):  # of a plain function that calls a coroutine function
+        raise TypeError(f"{_type_name(kind)} must be awaited: make the handler an `async def`")
     raise TypeError(f"{_type_name(kind)} is not JSON")
 
 

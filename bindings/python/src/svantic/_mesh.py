@@ -9,7 +9,7 @@ from typing import Any
 
 from . import _json
 from ._library import library
-from .errors import SvanticError, closed, from_fields, from_status
+from .errors import InvalidArgumentError, SvanticError, closed, from_fields, from_status
 
 MAX_ITEMS = 256
 """The most items that one batch takes: enough to spread the cost of a crossing, few enough to answer
@@ -41,6 +41,19 @@ def check(status: int) -> None:
     """Raises what a call that did not return OK stands for."""
     if status != _OK:
         raise last_error(status)
+
+
+def c_text(text: str, what: str) -> bytes:
+    """A text as C takes it, whole. ``what`` is for the error, which never quotes it: it may be a secret."""
+    given: Any = text  # whatever the hint says
+    if not isinstance(given, str):
+        raise TypeError(f"{what} is of type {type(given).__name__}, and must be a str")
+    if "\0" in text:  # where it would end for C
+        raise InvalidArgumentError(f"{what} holds a NUL character")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{what} holds a lone surrogate, which UTF-8 cannot carry") from None
 
 
 class Mesh:
@@ -98,7 +111,7 @@ class Mesh:
 
     def give_token(self, jwt: str) -> None:
         """Replaces the token. Never waits."""
-        check(self._library.svantic_refresh_token(self.handle, jwt.encode(), 0))
+        check(self._library.svantic_refresh_token(self.handle, c_text(jwt, "the token"), 0))
 
     def create_session(self, options: Mapping[str, Any] | None, timeout_ms: int, tag: int) -> None:
         """Starts to open a session."""
@@ -107,7 +120,7 @@ class Mesh:
 
     def close_session(self, session_id: str, timeout_ms: int, tag: int) -> None:
         """Starts to close a session."""
-        text = session_id.encode()
+        text = c_text(session_id, "the session id")
         check(self._library.svantic_close_session_async(self.handle, text, timeout_ms, None, tag))
 
     def cancel(self, tag: int) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Callable, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, TypedDict, Union
+
+from . import _json
 
 if TYPE_CHECKING:
     from .agent import Agent
+
+_Path = Union[str, "os.PathLike[str]"]
 
 
 class ConnectorOptions(TypedDict, total=False):
@@ -22,7 +28,8 @@ class ConnectorOptions(TypedDict, total=False):
     """Shown when the mesh refuses ``client_secret``: a secret is rotated without a restart."""
     token: str
     """A JWT issued elsewhere, instead of the credentials. Default: ``SVANTIC_TOKEN``."""
-    token_provider: Callable[[], str | Awaitable[str]]
+    # No X | Y: these hints can be evaluated on every Python of the package.
+    token_provider: Callable[[], Union[str, Awaitable[str]]]
     """Issues each token. Runs on a thread of its own; for ``svantic.aio`` it may be a coroutine function."""
     token_provider_timeout_ms: int
     """How long it has. Default 10,000."""
@@ -50,11 +57,11 @@ class ConnectorOptions(TypedDict, total=False):
     """Permits ``http`` and ``ws`` to other hosts. Default false."""
     allowed_connect_hosts: Sequence[str]
     """Hosts beside that of ``svantic_url`` that the token may be sent to."""
-    ca_file: str
+    ca_file: _Path
     """Certificates (PEM) that are trusted beside the platform's."""
-    client_cert_file: str
+    client_cert_file: _Path
     """The agent's certificate (PEM), for a mesh that asks for one."""
-    client_key_file: str
+    client_key_file: _Path
     """Its key (PEM, not encrypted)."""
     proxy: str
     """``"http://user:password@host:port"`` or ``"none"``. Default: ``HTTPS_PROXY`` and its like."""
@@ -90,7 +97,7 @@ KEYS = frozenset(ConnectorOptions.__annotations__)
 class Options:
     """Checked options: what the library gets, and what stays here."""
 
-    def __init__(self, agent: Agent, options: Mapping[str, Any]) -> None:
+    def __init__(self, agent: Agent, options: Mapping[str, Any], *, has_loop: bool) -> None:
         given = {key: value for key, value in options.items() if value is not None}
         for key in given:
             if key not in KEYS:
@@ -99,15 +106,36 @@ class Options:
         if self.token_provider is not None:
             if not callable(self.token_provider):
                 raise TypeError("token_provider must be a function that returns a token")
+            if not has_loop and inspect.iscoroutinefunction(self.token_provider):
+                raise TypeError(
+                    "token_provider is a coroutine function, which svantic.aio.MeshConnector takes; "
+                    "this one needs a plain function"
+                )
             given["token_provider"] = True
         # Done here, where the error id is known that the log line repeats. The library would replace the
         # message of a CapabilityError too, since it cannot tell one from another failure.
-        self.redact = bool(given.pop("redact_handler_errors", False))
+        redact = given.pop("redact_handler_errors", False)
+        if not isinstance(redact, bool):
+            raise TypeError(f"redact_handler_errors is {redact!r}, and must be True or False")
+        self.redact = redact
         self.max_workers: int | None = given.pop("max_workers", None)
         workers = self.max_workers
         if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
             raise ValueError(f"max_workers is {workers!r}, and must be a whole number of at least 1")
-        self.config = {**agent.identity(), **given, "delivery": "pull"}
+        self.config = {**_identity_of(agent), **given, "delivery": "pull"}
+        for key, value in self.config.items():
+            try:
+                _json.dumps(value)
+            except TypeError as error:
+                raise TypeError(f"`{key}` is not JSON: {error}") from error
+
+
+def _identity_of(agent: Agent) -> dict[str, Any]:
+    from .agent import Agent
+
+    if not isinstance(agent, Agent):
+        raise TypeError(f"agent is {agent!r}, and must be a svantic.Agent")
+    return agent._configuration()
 
 
 def _unknown(key: str) -> str:

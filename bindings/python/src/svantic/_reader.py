@@ -261,7 +261,7 @@ def _union(members: list[Reading]) -> Reading:
 
 
 def _alternatives(misfits: list[Misfit]) -> str:
-    return ", ".join(dict.fromkeys(misfit.why for misfit in misfits))
+    return " and ".join(dict.fromkeys(misfit.why for misfit in misfits))
 
 
 def _literal(values: Iterable[Any]) -> Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import inspect
 import logging
 import signal
 import threading
@@ -24,9 +25,15 @@ def run(agent: Agent, options: Mapping[str, Any]) -> None:
     """See ``Agent.run``."""
     if not logging.getLogger().handlers and not _log.handlers:
         logging.basicConfig(level=logging.INFO)
-    if any(capability.signature.is_coroutine for capability in agent.capabilities.values()):
+    coroutines = [capability.signature.is_coroutine for capability in agent.capabilities.values()]
+    if any(coroutines) or inspect.iscoroutinefunction(options.get("token_provider")):
         import asyncio
 
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                "agent.run() is a whole program and cannot run on an event loop that runs already; "
+                "use `async with svantic.aio.MeshConnector(agent):`"
+            )
         asyncio.run(_serve_async(agent, options))
     else:
         _serve(agent, options)

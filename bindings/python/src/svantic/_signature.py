@@ -177,13 +177,19 @@ class _Taken:
         name, kind = parameter.name, parameter.kind
         if kind is parameter.VAR_POSITIONAL:
             raise TypeError(
-                f"{about.name} takes *{name}, but arguments come by name; take a list, or **{name}"
+                f"{about.name} takes *{name}, but arguments come by name; take a list, or **{name} "
+                "(a decorator needs functools.wraps)"
             )
         if kind is parameter.POSITIONAL_ONLY:
             raise TypeError(
                 f"{about.name} takes `{name}` by position only, but arguments come by name; remove the `/`"
             )
         annotation: Any = parameter.annotation
+        if name in ("self", "cls") and annotation is parameter.empty and not self.fields:
+            raise TypeError(
+                f"{about.name} takes `{name}`, which the mesh cannot give: it is a method; register it on "
+                "an instance, such as agent.capability(desk.find)"
+            )
         hint = Any if annotation is parameter.empty else annotation
         try:
             hint = self.scope.evaluate(hint)
@@ -274,7 +280,9 @@ def _described(
         schema = writer.describe(field.hint, default=field.default, description=field.description)
         reading = maker.reading(field.hint)
     except Unsupported as error:
-        raise TypeError(f"{where} has no JSON Schema: {error}; {advice}") from error
+        plain = f"{_hints.hint_text(field.hint)} has no JSON Schema"  # which `where` says already
+        why = "" if str(error) == plain else f": {error}"
+        raise TypeError(f"{where} has no JSON Schema{why}; {advice}") from error
     return schema, None if reading.plain else reading.read
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Capability:
@@ -58,10 +59,14 @@ class Capability:
             raise ValueError(
                 f"capability {name!r} has no description: give its function a docstring, or description="
             )
-        if isinstance(tags, str):
-            raise TypeError(
-                f"the tags of capability {name!r} are the string {tags!r}, and must be a list of strings"
+        if _CONTROL.search(description):
+            raise ValueError(
+                f"the description of capability {name!r} has a line break or another control character; "
+                "write it in one line"
             )
+        given: Any = tags  # whatever the hint says
+        if isinstance(given, str) or not _is_list_of_texts(given):
+            raise TypeError(f"the tags of capability {name!r} are {given!r}, and must be a list of strings")
         # Here, as it is a fifth of the package's import time.
         from ._signature import signature_of
 
@@ -90,6 +95,10 @@ class Capability:
 
     def __repr__(self) -> str:
         return f"<svantic.Capability {self.name}>"
+
+
+def _is_list_of_texts(given: Any) -> bool:
+    return isinstance(given, Iterable) and all(isinstance(item, str) for item in given)
 
 
 class Agent:
@@ -147,11 +156,22 @@ class Agent:
         return version
 
     @property
+    def agent_type(self) -> str:
+        """The type under which the mesh knows it: as it was given, else the name."""
+        return str(self._identity["agent_type"] or self.name)
+
+    @property
+    def instance_id(self) -> str | None:
+        """The instance id, if it was given. The one in use is the connector's ``instance_id``."""
+        instance_id: str | None = self._identity["instance_id"]
+        return instance_id
+
+    @property
     def capabilities(self) -> Mapping[str, Capability]:
         """What it can do, by name. Read only; follows what is defined later."""
         return MappingProxyType(self._capabilities)
 
-    def identity(self) -> dict[str, Any]:
+    def _configuration(self) -> dict[str, Any]:
         """The part of a connector's configuration that is the agent's."""
         return {key: value for key, value in self._identity.items() if value is not None}
 
@@ -186,6 +206,12 @@ class Agent:
         runs on the receiving thread (or the loop), which saves a hand-over, and while it runs nothing else is
         received.
         """
+
+        if isinstance(handler, str):
+            raise TypeError(
+                f"agent.capability() takes a function, not {handler!r}; "
+                f'write @agent.capability(name="{handler}")'
+            )
 
         def define(function: _Handler) -> _Handler:
             self.define_capability(

@@ -11,12 +11,13 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable
 
 from ._coroutines import Coroutines
 from ._crew import LOOK_AGAIN_SECONDS, Crew
-from ._event_thread import call, log, report
-from ._face import Face
+from ._event_lines import is_told, tell
+from ._event_thread import call, report
+from ._face import Face, check_callback
 from ._loop_events import EventStream
 from ._session import CLOSED, FAILED, Session, milliseconds
 from .connector import give_token, tell_token_failure
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from .agent import Agent
 
 __all__ = ["EventStream", "MeshConnector"]
-
-_Callback = TypeVar("_Callback", bound=Callable[[Event], object])
 
 _LOOP_LOOK_SECONDS = 0.02
 _LAST_ITEMS_SECONDS = 5.0
@@ -133,9 +132,9 @@ class _Receiver:
             self._coroutines.start(items)
 
     def _on_event(self, event: Event) -> None:
-        if event.name == EventName.LOG:
-            log(event)
-        elif event.name == EventName.TOKEN_WANTED and self._token_provider is not None:
+        if is_told(event):
+            tell(event, self.session.agent_name)
+        if event.name == EventName.TOKEN_WANTED and self._token_provider is not None:
             self._want_token(self._token_provider)
         for stream in list(self.streams):
             stream.queue.push(event)
@@ -243,6 +242,8 @@ class MeshConnector(Face):
 
     Cancelling an awaited call ends that operation.
     """
+
+    _HAS_LOOP = True
 
     def __init__(self, agent: Agent, **options: Unpack[ConnectorOptions]) -> None:
         super().__init__(agent, options)
@@ -357,12 +358,13 @@ class MeshConnector(Face):
 
     # ---- events ----
 
-    def on_event(self, callback: _Callback) -> Callable[[], None]:
+    def on_event(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Calls ``callback``, which may be a coroutine function, with each event on the loop, in order.
 
         Returns a function that ends it. An exception in it is logged.
         """
         self._session.check_open()
+        check_callback(callback)
         receiver = self._receiver
         entry: list[Callable[[Event], Any]] = [callback]
         receiver.callbacks = [*receiver.callbacks, entry]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 _making = threading.Lock()
@@ -24,6 +25,43 @@ class Context:
         self._process = os.getpid()
         self._ended = False
         self._waiter: threading.Event | None = None
+
+    @classmethod
+    def for_test(
+        cls,
+        *,
+        dispatch_id: str = "test",
+        capability: str = "test",
+        session_id: str | None = None,
+        tenant_id: str | None = None,
+        traceparent: str | None = None,
+        baggage: Mapping[str, str] | None = None,
+        propagation_headers: Mapping[str, str] | None = None,
+        deadline_ms: int = 60_000,
+        is_cancelled: bool = False,
+    ) -> Context:
+        """One that comes from no mesh, for a test that calls a handler like any function."""
+        from .trace import parse_traceparent
+
+        parent = parse_traceparent(traceparent)
+        context = cls(
+            {
+                "dispatch_id": dispatch_id,
+                "skill_id": capability,
+                "session_id": session_id,
+                "tenant_id": tenant_id,
+                "traceparent": traceparent if parent else None,
+                "parent_trace_id": parent.trace_id if parent else None,
+                "parent_span_id": parent.span_id if parent else None,
+                "baggage": baggage,
+                "propagation_headers": propagation_headers,
+                "deadline_ms": deadline_ms,
+            },
+            time.monotonic(),
+        )
+        if is_cancelled:
+            context._cancel()
+        return context
 
     @property
     def dispatch_id(self) -> str:

@@ -73,6 +73,12 @@ def verify_dispatch_auth(
     """
     import json
 
+    for name, value in (
+        ("instance_id", instance_id),
+        ("signing_secret", signing_secret),
+        ("shared_secret", shared_secret),
+    ):
+        _check_text(name, value)
     given = {
         "instance_id": instance_id,
         "signing_secret": signing_secret,
@@ -95,8 +101,18 @@ def verify_dispatch_auth(
     return DispatchAuth(**json.loads(take_string(context)))
 
 
-def _checked(data: str | bytes) -> bytes:
+def _check_text(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} is of type {type(value).__name__}, and must be a str")
+
+
+def _checked(data: Any) -> bytes:
     """What can be handed to C as it is: no other text than the one that the caller's parser sees."""
+    if not isinstance(data, (str, bytes, bytearray, memoryview)):
+        raise TypeError(
+            f"data is of type {type(data).__name__}, and must be the data part of the dispatch: "
+            "a mapping, str or bytes"
+        )
     try:
         if isinstance(data, str):
             text = data.encode()

@@ -46,6 +46,9 @@ def parse_baggage(text: str | None) -> dict[str, str]:
 def _parsed(function: str, text: str | None) -> Any:
     import json
 
+    given: Any = text  # whatever the hint says
+    if given is not None and not isinstance(given, str):
+        raise TypeError(f"the header is of type {type(given).__name__}, and must be a str or None")
     # A NUL would end the text for C, and the library would see another one than the caller.
     if text is None or "\0" in text:
         return None
