@@ -12,8 +12,12 @@ use crate::{
 
 /// Where Python stands in the repository; those that are not there yet are passed over.
 const SOURCES: [&str; 3] = [PROJECT, "examples/python", "conformance/python"];
-/// Of these, what users read or import: with every type checked.
-const TYPED: [&str; 2] = ["bindings/python/src", "examples/python"];
+/// Of these, what users read or import, and a program such as theirs: with every type checked.
+const TYPED: [&str; 3] = [
+    "bindings/python/src",
+    "bindings/python/tests/typed",
+    "examples/python",
+];
 
 /// Everything that is needed, ready to run.
 pub(crate) struct PythonTests<'a> {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from typing import Any
 
 import pytest
-from gateway import Gateway
+from gateway import Gateway, wait_for
 
-import svantic
+import svantic.aio
 from svantic import Agent, CapabilityError, Context, MeshConnector
 
 GUARD_S = 60
@@ -220,6 +221,51 @@ def test_a_final_refusal_is_raised_by_wait_closed(
             mesh.wait_closed(GUARD_S)
         assert mesh.state.name == "failed"
     mesh.close()
+
+
+@pytest.mark.parametrize("face", ["synchronous", "asyncio"])
+def test_an_outage_and_its_end_are_in_the_log_of_a_program_that_watches_no_events(
+    agent: Agent, gateway: Gateway, options: dict[str, Any], caplog: pytest.LogCaptureFixture, face: str
+) -> None:
+    def lose_the_connection() -> None:
+        instance = gateway.wait_ready()["instance_id"]
+        gateway.abort(instance)
+        gateway.wait_ready(instance, welcomes=2)
+
+    def lines() -> list[tuple[str, str]]:
+        return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+    def told() -> bool:
+        return any("connection 2 to the mesh is open" in text for _, text in lines())
+
+    async def serve() -> None:
+        async with svantic.aio.MeshConnector(agent, **options, reconnect_delays_ms=[10]):
+            await asyncio.to_thread(lose_the_connection)
+            await asyncio.to_thread(wait_for, told, "the line about the new connection")
+
+    with caplog.at_level(logging.INFO, "svantic"):
+        if face == "asyncio":
+            asyncio.run(serve())
+        else:
+            with MeshConnector(agent, **options, reconnect_delays_ms=[10]):
+                lose_the_connection()
+                wait_for(told, "the line about the new connection")
+    assert ("INFO", "agent desk: connection 1 to the mesh is open") in lines()
+    (lost,) = [text for level, text in lines() if level == "WARNING"]
+    assert lost.startswith("agent desk: ") and "attempt 2 follows in 0.0 s" in lost
+
+
+def test_a_refusal_for_good_is_an_error_in_the_log(
+    agent: Agent, gateway: Gateway, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with MeshConnector(agent, **options) as mesh:
+        instance = gateway.wait_ready()["instance_id"]
+        gateway.set_faults(refuse=[{"endpoint": "connect", "status": 403, "code": "TENANT_MISMATCH"}])
+        gateway.abort(instance)
+        with pytest.raises(svantic.SvanticError):
+            mesh.wait_closed(GUARD_S)
+        wait_for(lambda: any(record.levelname == "ERROR" for record in caplog.records), "the line")
+    assert "given up: " in caplog.text and "[TENANT_MISMATCH]" in caplog.text
 
 
 def test_a_token_provider_issues_the_token(agent: Agent, gateway: Gateway, options: dict[str, Any]) -> None:

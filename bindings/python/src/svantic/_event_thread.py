@@ -6,18 +6,12 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
-from ._log import ERROR, INFO, TRACE, say
-from .events import Event, EventName, EventQueue, EventStream
+from ._event_lines import is_told, tell
+from ._log import ERROR, say
+from .events import Event, EventQueue, EventStream
 
 if TYPE_CHECKING:
     from ._session import Session
-
-_LEVELS = {"error": ERROR, "warn": 30, "info": INFO, "debug": 10, "trace": TRACE}
-
-
-def log(event: Event) -> None:
-    """Writes a LOG event to the logger ``svantic``."""
-    say(_LEVELS.get(event.data.get("level", ""), INFO), event.data.get("message", ""))
 
 
 def call(callback: Callable[[Event], Any], event: Event) -> Any:
@@ -73,7 +67,7 @@ class EventThread:
             streams = list(self._streams)
         for stream in streams:
             stream.queue.push(event)
-        if self._callbacks or event.name == EventName.LOG:
+        if self._callbacks or is_told(event):
             if not self._started:
                 try:
                     threading.Thread(target=self._run, name="svantic-events", daemon=True).start()
@@ -100,8 +94,8 @@ class EventThread:
                     return
                 self._news.acquire()
                 continue
-            if event.name == EventName.LOG:
-                log(event)
+            if is_told(event):
+                tell(event, self._session.agent_name)
             for (callback,) in self._callbacks:
                 try:
                     call(callback, event)

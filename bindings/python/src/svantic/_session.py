@@ -35,6 +35,7 @@ class Session:
 
     def __init__(self, config: Mapping[str, Any], redact: bool) -> None:
         self.mesh = Mesh(config)
+        self.agent_name = str(config["name"])
         self.answers = Answers(self.mesh, redact)
         self.serving = Serving(self.answers)
         self.process = os.getpid()
