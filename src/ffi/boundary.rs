@@ -174,8 +174,9 @@ pub(super) fn check_out<T>(pointer: *mut T, name: &str) -> Result<(), Error> {
 /// The largest document of settings that is accepted: a configuration, a capability, options.
 const MAX_SPEC_BYTES: usize = 1 << 20;
 
-/// Refuses a document of settings that is too large.
-pub(super) fn check_size(json: &str, name: &str) -> Result<(), Error> {
+/// Refuses a document of settings that is too large. `what` is a word that users of every language know it by: bindings
+/// pass their users' settings on, who can make this one too large, and have never heard of a `config_json`.
+pub(super) fn check_size(json: &str, what: &str) -> Result<(), Error> {
     if json.len() <= MAX_SPEC_BYTES {
         return Ok(());
     }
@@ -183,7 +184,7 @@ pub(super) fn check_size(json: &str, name: &str) -> Result<(), Error> {
         ErrorKind::InvalidArgument,
         "TOO_LARGE",
         format!(
-            "`{name}` has {} bytes, and the limit is {MAX_SPEC_BYTES}",
+            "{what} has {} bytes of JSON, and the limit is {MAX_SPEC_BYTES}",
             json.len()
         ),
     ))

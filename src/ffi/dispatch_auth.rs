@@ -51,7 +51,7 @@ pub unsafe extern "C" fn svantic_verify_dispatch_auth(
         let data = unsafe { text(data_json, "data_json") }?;
         // SAFETY: the same.
         let options = unsafe { text(options_json, "options_json") }?;
-        check_size(options, "options_json")?;
+        check_size(options, "the options")?;
         let context = verify(data, &Options::parse(options)?)?;
         // SAFETY: checked above; the header asks for room for a pointer.
         unsafe { write(out_context_json, "out_context_json", into_c(&context)) }

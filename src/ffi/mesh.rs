@@ -63,7 +63,7 @@ pub unsafe extern "C" fn svantic_create(
         check_out(out_mesh, "out_mesh")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let json = unsafe { text(config_json, "config_json") }?;
-        check_size(json, "config_json")?;
+        check_size(json, "the configuration")?;
         let config = Config::parse(json, &config::process)?;
         let (workers, lead) = match config.delivery {
             DeliveryMode::Callbacks { workers } => (workers, ""),
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn svantic_define_capability(
         let mesh = handles::get(mesh)?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let json = unsafe { text(spec_json, "spec_json") }?;
-        check_size(json, "spec_json")?;
+        check_size(json, "the capability")?;
         match (mesh.queue.pulls(), run.is_some()) {
             (true, true) => return Err(pull_has_no_callbacks("run")),
             (false, false) => {

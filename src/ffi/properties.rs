@@ -84,13 +84,12 @@ pub unsafe extern "C" fn svantic_get_token(
     out_token: *mut *mut c_char,
 ) -> svantic_status {
     guard(|| {
+        let none =
+            "there is no token: the agent has not connected, or the mesh has refused the last one";
         let read = |mesh: &Mesh| match mesh.connector.token() {
             Some(token) => Ok(token.expose_secret().to_owned()),
-            None => Err(Error::new(
-                ErrorKind::InvalidState,
-                "NO_TOKEN",
-                "there is no token: the agent has not connected, or the mesh has refused the last one",
-            )),
+            None => Err(Error::new(ErrorKind::InvalidState, "NO_TOKEN", none)
+                .hint("connect, or give a new token")),
         };
         // SAFETY: the header asks for room for a pointer.
         unsafe { write_text(mesh, out_token, "out_token", read) }

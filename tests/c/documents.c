@@ -85,6 +85,7 @@ static void huge_json(void) {
     memcpy(json, "{" NAMED "}", strlen("{" NAMED "}"));
     json[SIZE] = '\0';
     refuse_config(json, SVANTIC_STATUS_INVALID_ARGUMENT, "1048576");
+    refuse_config(json, SVANTIC_STATUS_INVALID_ARGUMENT, "the configuration has ");
     CHECK_STATUS(svantic_define_capability(mesh, json, never_run, NULL, never_free), INVALID_ARGUMENT);
     CHECK_STATUS(svantic_verify_dispatch_auth("{}", json, &text), INVALID_ARGUMENT);
     CHECK(text == NULL);

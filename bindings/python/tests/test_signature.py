@@ -515,7 +515,7 @@ MISFITS: List[Tuple[Any, Any, str]] = [
     (
         Line,
         {"sku": "a", "due": "sekret"},
-        "the parameter `value.due` is no date such as 2026-05-01, is not null",
+        "the parameter `value.due` is no date such as 2026-05-01 and is not null",
     ),
     (
         List[Line],

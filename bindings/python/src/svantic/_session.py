@@ -225,6 +225,9 @@ def milliseconds(timeout: float | None) -> int:
     """A time limit as the library takes it: 0 is its configured default."""
     if timeout is None:
         return 0
+    given: Any = timeout  # whatever the hint says
+    if not isinstance(given, (int, float)):
+        raise TypeError(f"timeout is {given!r}, and must be a number of seconds, or None")
     if not 0 <= timeout <= 4_000_000:  # also refuses NaN
         from .errors import InvalidArgumentError
 
