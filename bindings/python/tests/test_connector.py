@@ -12,6 +12,7 @@ from gateway import Gateway, wait_for
 
 import svantic.aio
 from svantic import Agent, CapabilityError, Context, MeshConnector
+from svantic._event_lines import is_told
 
 GUARD_S = 60
 
@@ -253,6 +254,12 @@ def test_an_outage_and_its_end_are_in_the_log_of_a_program_that_watches_no_event
     assert ("INFO", "agent desk: connection 1 to the mesh is open") in lines()
     (lost,) = [text for level, text in lines() if level == "WARNING"]
     assert lost.startswith("agent desk: ") and "attempt 2 follows in 0.0 s" in lost
+
+
+def test_events_of_single_calls_bring_no_lines_of_which_an_overload_would_bring_thousands() -> None:
+    fields = {"dispatch_id": "d", "reason": "closed", "code": "AGENT_OVERLOADED"}
+    for name in ("result_dropped", "dispatch_refused", "dispatch_cancelled"):
+        assert not is_told(svantic.Event(name, 0, fields))
 
 
 def test_a_refusal_for_good_is_an_error_in_the_log(

@@ -53,10 +53,6 @@ _LINES: dict[str, tuple[int, Callable[[dict[str, Any]], str]]] = {
         WARNING,
         lambda data: f"session {data['session_id']} has ended: {data['reason']}",
     ),
-    EventName.RESULT_DROPPED: (
-        WARNING,
-        lambda data: f"the answer to dispatch {data['dispatch_id']} may not have arrived: {data['reason']}",
-    ),
     EventName.STALLED: (WARNING, _stalled),
     EventName.MISSED: (WARNING, lambda data: f"{data['count']} events were dropped"),
     EventName.FAILED: (ERROR, lambda data: f"given up: {data['message']} [{data['code']}]"),
@@ -70,11 +66,13 @@ def is_told(event: Event) -> bool:
     found = _LINES.get(event.name)
     if found is None:
         return False
-    logging = sys.modules.get("logging")
-    if logging is None:  # nobody has configured it, so warnings are what it shows
-        return found[0] >= WARNING
-    enabled: bool = logging.getLogger("svantic").isEnabledFor(found[0])
-    return enabled
+    if found[0] >= WARNING:
+        return True
+    if "logging" not in sys.modules:  # nobody has configured it, so it shows no more than warnings
+        return False
+    import logging  # not from sys.modules: another thread may be in the middle of importing it
+
+    return logging.getLogger("svantic").isEnabledFor(found[0])
 
 
 def tell(event: Event, agent: str) -> None:
