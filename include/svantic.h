@@ -544,6 +544,7 @@ svantic_status svantic_connect_async(svantic_mesh *mesh,
  * svantic_next(). NULL matches those that were started with NULL.
  *
  * connect: the attempt is over and nothing of it goes on; the agent is IDLE, and svantic_connect() may be called again.
+ * If the mesh may have taken its registration, svantic_disconnect() and svantic_free() deregister.
  * disconnect: is not taken back, but running dispatches are no longer waited for: they are answered with
  * AGENT_SHUTDOWN, and the rest of the farewell takes place in the background until the agent is CLOSED.
  * create_session: a session that the mesh opens all the same is closed again in the background.
@@ -849,7 +850,7 @@ svantic_status svantic_reject(svantic_mesh *mesh,
  * `answers_json`: an array of {"dispatch_id":"...","result":any} and
  * {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
  * null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
- * had a result that was too deep or too large (may be NULL).
+ * had a result that was too deep or too large (may be NULL); a warning among the log events names each of the latter.
  *
  * Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
  *

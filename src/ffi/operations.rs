@@ -124,6 +124,7 @@ pub extern "C" fn svantic_connect_async(
 /// svantic_next(). NULL matches those that were started with NULL.
 ///
 /// connect: the attempt is over and nothing of it goes on; the agent is IDLE, and svantic_connect() may be called again.
+/// If the mesh may have taken its registration, svantic_disconnect() and svantic_free() deregister.
 /// disconnect: is not taken back, but running dispatches are no longer waited for: they are answered with
 /// AGENT_SHUTDOWN, and the rest of the farewell takes place in the background until the agent is CLOSED.
 /// create_session: a session that the mesh opens all the same is closed again in the background.

@@ -55,7 +55,7 @@ impl Machine {
         self.auth.fetched_for_attempt = false;
         self.noise_since = None;
         // What an earlier attempt may have registered is announced anew.
-        if self.registration != Registration::Absent {
+        if self.registration.was_accepted() {
             self.registration = Registration::Known { revision: 0 };
         }
         self.revision = self.revision.max(1);
@@ -239,7 +239,7 @@ impl Machine {
         if self.link.is_final() || self.link == LinkState::Closing {
             return Err(self.ended(what));
         }
-        if self.registration == Registration::Absent || self.desired == Desired::Stopped {
+        if !self.registration.was_accepted() || self.desired == Desired::Stopped {
             return Err(Error::new(
                 ErrorKind::InvalidState,
                 "NOT_CONNECTED",

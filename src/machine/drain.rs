@@ -7,6 +7,7 @@ use serde_json::json;
 use super::action::{Action, Output, Reply};
 use super::event::EventKind;
 use super::operations::Kind;
+use super::replies::may_have_been_taken;
 use super::time::{Now, Timer};
 use super::{Desired, LinkState, Machine, Purpose, Registration, Transition};
 use crate::error::{Error, ErrorKind};
@@ -162,9 +163,7 @@ impl Machine {
 
     /// A registration has ended that was on its way when the farewell began.
     pub(super) fn registered_too_late(&mut self, now: Now, reply: &Reply) {
-        // Only an answer that refuses says for sure that the mesh has not taken it.
-        let refused = matches!(reply, Reply::Http(http) if !(200..300).contains(&http.status));
-        if !refused {
+        if may_have_been_taken(reply) {
             self.registration = Registration::Known { revision: 0 };
         }
         self.farewell_step(now);

@@ -107,12 +107,21 @@ enum Desired {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Registration {
     Absent,
+    /// One was sent, and nobody knows whether the mesh has taken it: announced anew, and undone by the farewell.
+    Unsure,
     /// The mesh has said that it does not know the instance any more.
     Forgotten,
     /// Current, or older than the capability list.
     Known {
         revision: u64,
     },
+}
+
+impl Registration {
+    /// Whether the mesh has ever said that it took one.
+    fn was_accepted(self) -> bool {
+        !matches!(self, Self::Absent | Self::Unsure)
+    }
 }
 
 /// What belongs to one socket and is dropped with it.

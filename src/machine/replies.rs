@@ -93,10 +93,14 @@ impl Machine {
         }
         let target = self.target("/agents/register");
         let Some(accepted) = success(reply) else {
+            if may_have_been_taken(reply) {
+                self.registration_is_unsure();
+            }
             let failure = self.failure(Step::Register, &target, reply);
             return self.step_failed(now, failure);
         };
         let Ok(accepted) = accepted else {
+            self.registration_is_unsure();
             let why = "the body is not a registration reply";
             let failure = Failure::undecodable(Step::Register, &target, 200, why);
             return self.step_failed(now, failure);
@@ -111,6 +115,13 @@ impl Machine {
             self.become_hosted(now, Transition::T8);
         } else {
             self.dial(now, Transition::T8);
+        }
+    }
+
+    /// Nobody will say any more whether the mesh has taken the registration that was sent.
+    pub(super) fn registration_is_unsure(&mut self) {
+        if self.registration == Registration::Absent {
+            self.registration = Registration::Unsure;
         }
     }
 
@@ -315,6 +326,11 @@ impl Machine {
             _ => {}
         }
     }
+}
+
+/// Only an answer that refuses says for sure that the mesh has not taken a registration.
+pub(super) fn may_have_been_taken(reply: &Reply) -> bool {
+    !matches!(reply, Reply::Http(http) if !(200..300).contains(&http.status))
 }
 
 /// A 2xx reply read as a registration reply; `None` for any other.

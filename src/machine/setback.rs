@@ -173,6 +173,13 @@ impl Machine {
         self.desired = Desired::Stopped;
         self.backoff.reset();
         self.go(Transition::T51, LinkState::Idle);
+        // They waited for a registration on the way to this link.
+        for id in self
+            .operations
+            .ids(|op| matches!(op.kind, Kind::ReRegister(_)))
+        {
+            self.complete(id, Err(error.clone()));
+        }
         if let Some((id, _)) = self.operations.connect() {
             self.complete(id, Err(error));
         }
@@ -200,11 +207,14 @@ impl Machine {
                 Purpose::Token => drops_token,
                 _ => false,
             })
-            .map(|(id, _)| id)
             .collect();
-        dropped.sort_unstable();
-        let aborts = dropped.into_iter().map(Action::AbortRequest);
-        self.actions.extend(aborts);
+        dropped.sort_unstable_by_key(|(id, _)| *id);
+        for (id, purpose) in dropped {
+            if purpose.is_registration() {
+                self.registration_is_unsure();
+            }
+            self.actions.push_back(Action::AbortRequest(id));
+        }
     }
 
     /// The credentials are refused: only new ones, or time, can help.

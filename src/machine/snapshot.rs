@@ -74,7 +74,7 @@ impl Machine {
 
     /// Whether a registration is active (section 6): not the same as an open socket.
     pub fn connected(&self) -> bool {
-        self.registration != Registration::Absent
+        self.registration.was_accepted()
             && self.desired != Desired::Stopped
             && self.link != LinkState::Closing
             && !self.link.is_final()
@@ -117,7 +117,7 @@ impl Machine {
         });
         let next_attempt = self.timers.get(Timer::Retry);
         let revision = match self.registration {
-            Registration::Absent | Registration::Forgotten => None,
+            Registration::Absent | Registration::Unsure | Registration::Forgotten => None,
             Registration::Known { revision } => Some(revision),
         };
         let patience = self.settings.timing.dispatch;

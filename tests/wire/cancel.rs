@@ -85,6 +85,26 @@ fn connect_at_every_stage_and_then_again() {
 }
 
 #[test]
+fn a_registration_that_was_under_way_is_undone_by_whoever_leaves() {
+    for free in [false, true] {
+        let gateway = gateway();
+        stall(&gateway, Stage::Register);
+        let agent = Agent::of(&gateway, &json!({}));
+        agent.connect_async(3);
+        asked(&gateway, "/agents/register");
+        cancels(&agent, 3, &["registering the agent"]);
+        assert_eq!(requests(&gateway, "/agents/deregister"), 0);
+        if free {
+            drop(agent);
+        } else {
+            agent.disconnect().unwrap();
+        }
+        // Whether the mesh has taken it, only the mesh knows.
+        asked(&gateway, "/agents/deregister");
+    }
+}
+
+#[test]
 fn a_session_that_is_opened_after_all_is_closed_again() {
     let gateway = gateway();
     let agent = Agent::connected(&gateway, &json!({}));

@@ -117,6 +117,19 @@ fn a_token_that_somebody_else_waits_for_is_still_fetched() {
 }
 
 #[test]
+fn an_announcement_that_waits_for_the_way_there_ends_with_it() {
+    let mut rig = Rig::new();
+    let connect = rig.connect();
+    rig.token_ok();
+    rig.register_ok();
+    let announce = rig.re_register();
+    assert!(!rig.is_done(announce));
+    assert!(rig.cancel(connect));
+    is_cancelled(&mut rig, connect, "dialing");
+    is_cancelled(&mut rig, announce, "connect was cancelled");
+}
+
+#[test]
 fn a_reply_that_was_there_already_is_not_the_next_attempts() {
     let mut rig = Rig::new();
     let connect = rig.connect();

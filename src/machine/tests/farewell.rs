@@ -171,3 +171,53 @@ pub(super) fn a_connect_whose_time_ends_during_the_farewell_does_not_undo_it() {
     rig.advance(seconds(2));
     assert_eq!((rig.machine.state(), rig.finished), (State::Closed, 1));
 }
+
+/// Whether the mesh has taken it, nobody has heard.
+fn given_up_registrations() -> Vec<(&'static str, Rig)> {
+    let registering = || {
+        let mut rig = Rig::new();
+        let connect = rig.connect_within(seconds(8));
+        rig.token_ok();
+        (rig, connect)
+    };
+    let (mut cancelled, connect) = registering();
+    assert!(cancelled.cancel(connect));
+    let (mut overdue, _) = registering();
+    overdue.advance(seconds(8));
+    let (mut unanswered, _) = registering();
+    unanswered.answer_request(REGISTER, &Reply::Failed(unreachable()));
+    let (mut unreadable, _) = registering();
+    unreadable.reply(REGISTER, 200, &json!("taken"));
+    vec![
+        ("cancelled", cancelled),
+        ("overdue", overdue),
+        ("unanswered", unanswered),
+        ("unreadable", unreadable),
+    ]
+}
+
+#[test]
+pub(super) fn a_registration_that_was_given_up_is_undone() {
+    for (why, mut rig) in given_up_registrations() {
+        assert!(rig.requests.is_empty() && !rig.machine.connected(), "{why}");
+        let disconnect = rig.disconnect(seconds(0));
+        rig.reply(DEREGISTER, 200, &json!({}));
+        assert_closed(&mut rig, disconnect);
+    }
+}
+
+#[test]
+pub(super) fn a_registration_that_was_given_up_counts_for_nothing_else() {
+    for (why, mut rig) in given_up_registrations() {
+        let create = rig.create_session(&json!({}));
+        assert_eq!(rig.error(create).code(), "NOT_CONNECTED", "{why}");
+        if rig.machine.state() == State::Idle {
+            rig.connect();
+        } else {
+            rig.next_timeout();
+        }
+        assert!(!rig.machine.connected(), "{why}");
+        rig.register_ok();
+        assert!(rig.machine.connected(), "{why}");
+    }
+}

@@ -115,6 +115,9 @@ impl Mesh {
         }
         if rng.f64() < self.trouble {
             if rng.u8(0..6) == 0 {
+                // Only the answer is lost.
+                let known = self.knows(request.bearer.as_deref(), now);
+                self.registered |= known && request.path == "/agents/register";
                 let failure = NetFailure {
                     kind: ErrorKind::Timeout,
                     text: "timed out".to_owned(),

@@ -18,7 +18,7 @@ use crate::machine::action::{
 };
 use crate::machine::event::{Event, EventKind};
 use crate::machine::time::Now;
-use crate::machine::{Machine, State};
+use crate::machine::{LinkState, Machine, State};
 use crate::protocol::frame::FrameText;
 
 /// What a ping is on the wire.
@@ -67,6 +67,8 @@ pub(super) struct World {
     pub(super) connecting: Option<OperationId>,
     /// The operation that is just being cancelled.
     pub(super) cancelled: Option<OperationId>,
+    /// Requests of the farewell: to deregister, or for the token that it takes.
+    pub(super) goodbyes: usize,
     /// How many were pending when they were cancelled.
     pub(super) cancellations: usize,
     pub(super) leaving: bool,
@@ -142,6 +144,7 @@ impl World {
             next_operation: 1,
             connecting: None,
             cancelled: None,
+            goodbyes: 0,
             cancellations: 0,
             leaving: false,
             suspicious_until: Duration::ZERO,
@@ -307,6 +310,7 @@ impl World {
                         self.token_requests += 1;
                         assert!(self.token_requests <= 1, "one fetch at a time");
                     }
+                    self.goodbyes += usize::from(self.machine.link() == LinkState::Closing);
                     let (delay, reply) = self.mesh.reply(self.now, &mut self.rng, &request);
                     self.after(delay, Happening::Reply(request.id, request.path, reply));
                 }
@@ -466,6 +470,9 @@ impl World {
             self.operations
         );
         assert!(self.machine.poll_timeout().is_none());
+        if self.machine.state() == State::Closed && self.mesh.registered {
+            assert!(self.goodbyes > 0, "the mesh still counts on the agent");
+        }
         for (_, happening) in std::mem::take(&mut self.queue) {
             let now = self.now();
             match happening {
