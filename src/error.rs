@@ -87,6 +87,13 @@ impl Error {
         self
     }
 
+    /// Puts what the message is about in front of it: it is the rest of a sentence.
+    #[must_use]
+    pub fn about(mut self, subject: &str) -> Self {
+        self.message = format!("{subject} {}", self.message);
+        self
+    }
+
     /// Puts what was attempted in front of the message.
     #[must_use]
     pub fn within(mut self, attempt: &str) -> Self {

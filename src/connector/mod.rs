@@ -242,12 +242,18 @@ impl MeshConnector {
             let result = Answer::Result(result_json.trim_ascii());
             return self.answer(dispatch_id, result, haste);
         };
-        let message = format!("the handler's result {short}");
-        let code = "INVALID_RESULT";
-        self.reject(dispatch_id, code, &message, haste)?;
-        let text = format!("the result of dispatch {dispatch_id} {long}");
-        Err(Error::new(ErrorKind::InvalidJson, code, text)
-            .hint("the dispatch has been answered with INVALID_RESULT"))
+        self.refuse_result(dispatch_id, short, &long, haste)
+    }
+
+    /// Answers a dispatch whose result cannot be sent; both texts complete "the result …". Always an error.
+    pub fn refuse_result(
+        &self,
+        dispatch_id: &str,
+        flaw: &str,
+        detail: &str,
+        haste: Haste,
+    ) -> Result<(), Error> {
+        self.answer(dispatch_id, Answer::Flawed { flaw, detail }, haste)
     }
 
     /// Answers a dispatch with an error. `HANDLER_ERROR` is the handler's own failure.

@@ -163,10 +163,8 @@ pub unsafe extern "C" fn svantic_resolve(
             Ok(result) => mesh.connector.resolve(id, result, haste(&mesh)),
             // No more JSON than any other broken text: the mesh is told, and the dispatch has ended.
             Err(error) if error.kind() == ErrorKind::InvalidJson => {
-                let text = "the handler's result is not JSON";
-                mesh.connector
-                    .reject(id, "INVALID_RESULT", text, haste(&mesh))?;
-                Err(error)
+                let (flaw, detail) = ("is not JSON", "is not UTF-8");
+                mesh.connector.refuse_result(id, flaw, detail, haste(&mesh))
             }
             Err(error) => Err(error),
         }
@@ -241,7 +239,7 @@ struct BatchError<'a> {
 /// `answers_json`: an array of {"dispatch_id":"...","result":any} and
 /// {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
 /// null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
-/// had a result that was too deep or too large (may be NULL).
+/// had a result that was too deep or too large (may be NULL); a warning among the log events names each of the latter.
 ///
 /// Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
 ///

@@ -179,6 +179,13 @@ pub enum LinkEnd {
 pub enum Answer<'a> {
     /// Any JSON value, already checked to be one.
     Result(&'a str),
+    /// A result that cannot be sent; both texts complete "the result …".
+    Flawed {
+        /// What the mesh is told.
+        flaw: &'a str,
+        /// What the application is told.
+        detail: &'a str,
+    },
     /// A failure.
     Error {
         /// The code on the wire; `HANDLER_ERROR` is the handler's own failure.

@@ -27,7 +27,13 @@ impl Machine {
             return Err(dispatch_ended());
         };
         match answer {
-            Answer::Result(json) => self.answer_result(now, id, json),
+            Answer::Result(json) => self.answer_result(now, id, &capability, json),
+            Answer::Flawed { flaw, detail } => {
+                let message = format!("the handler's result {flaw}");
+                let error = Error::new(ErrorKind::InvalidJson, "INVALID_RESULT", detail)
+                    .hint("the dispatch has been answered with INVALID_RESULT");
+                Err(self.not_sent(now, id, &capability, &message, error))
+            }
             Answer::Error { code, message } => {
                 self.inbox.consecutive_failures += 1;
                 self.counters.failed += 1;
@@ -38,23 +44,52 @@ impl Machine {
         }
     }
 
-    fn answer_result(&mut self, now: Now, id: DispatchId, json: &str) -> Result<(), Error> {
+    fn answer_result(
+        &mut self,
+        now: Now,
+        id: DispatchId,
+        capability: &Capability,
+        json: &str,
+    ) -> Result<(), Error> {
         let stamp = self.stamp(now);
         let frame = frame::dispatch_result(stamp, &id, json);
         let limit = self.settings.max_frame_bytes;
         if frame.len() > limit {
-            let text = format!(
-                "the result makes a frame of {} bytes, and the limit is {limit}",
-                frame.len()
+            let size = frame.len();
+            let text = format!("makes a frame of {size} bytes, and the limit is {limit}");
+            let message = format!("the result {text}");
+            let error = Error::new(ErrorKind::InvalidArgument, "RESULT_TOO_LARGE", text).hint(
+                "the dispatch has been answered with this error; `max_frame_bytes` sets the limit",
             );
-            self.send_error(now, id, "RESULT_TOO_LARGE", &text);
-            return Err(Error::new(ErrorKind::InvalidArgument, "RESULT_TOO_LARGE", text)
-                .hint("the dispatch has been answered with this error; `max_frame_bytes` sets the limit"));
+            return Err(self.not_sent(now, id, capability, &message, error));
         }
         self.inbox.consecutive_failures = 0;
         self.counters.answered += 1;
         self.answered(now, id, frame.into());
         Ok(())
+    }
+
+    /// The mesh gets an error in the result's place; `error` completes "the result of dispatch …". Logged too: of a
+    /// batch, the application hears only how many were refused, and a handler in C may look at no status.
+    fn not_sent(
+        &mut self,
+        now: Now,
+        id: DispatchId,
+        capability: &Capability,
+        message: &str,
+        error: Error,
+    ) -> Error {
+        self.inbox.consecutive_failures += 1;
+        self.counters.failed += 1;
+        let shown = self.auth.redact(&id).escape_debug().to_string();
+        let whose = format!(
+            "capability \"{}\": the result of dispatch {shown}",
+            capability.name
+        );
+        let error = error.about(&whose);
+        self.log("warn", error.to_string());
+        self.send_error(now, id, error.code(), message);
+        error
     }
 
     fn failure_text(&self, capability: &Capability, code: &str, message: &str) -> String {

@@ -206,6 +206,12 @@ fn a_message_at_the_limit_is_taken_and_a_result_at_the_limit_is_sent() {
         .resolve(pending.id(), &json!("x".repeat(4 << 20)))
         .unwrap_err();
     failure.says(&["RESULT_TOO_LARGE", "4194304", "max_frame_bytes"]);
+    // Told by the library too: of a batch, only the number of those that were refused comes back.
+    let warning = agent.event_with("log", |data| data["level"] == "warn");
+    let warning = warning["message"].as_str().unwrap();
+    for part in [pending.id(), "echo", "RESULT_TOO_LARGE", "4194304"] {
+        assert!(warning.contains(part), "no {part:?} in {warning:?}");
+    }
     assert_eq!(code(&answer(&pending)), "RESULT_TOO_LARGE");
     assert_eq!(gateway.agent(agent.id()).unwrap().connections, 1);
 }

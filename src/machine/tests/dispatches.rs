@@ -259,6 +259,13 @@ pub(super) fn nothing_larger_than_the_limit_is_sent() {
         (error.kind(), error.code()),
         (ErrorKind::InvalidArgument, "RESULT_TOO_LARGE")
     );
+    // Whoever hands over a batch hears of no single one.
+    let told = rig.events_of(EventKind::Log);
+    assert_eq!((told.len(), &told[0]["level"]), (1, &json!("warn")));
+    let told = told[0]["message"].to_string();
+    for part in ["echo", "d1", "bytes", "1024", "RESULT_TOO_LARGE"] {
+        assert!(told.contains(part), "no {part} in {told}");
+    }
     rig.echo("d2");
     rig.answer_error("d2", "HANDLER_ERROR", &"é\u{1}".repeat(5000))
         .unwrap();
