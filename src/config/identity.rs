@@ -33,16 +33,14 @@ pub(super) fn identity(
             }
         },
     };
-    let (instance_id, place) = match fields
+    let chosen = fields
         .identifier("instance_id")?
-        .or_else(|| environment("SVANTIC_INSTANCE_ID").filter(|id| fields::is_identifier(id)))
-    {
-        Some(id) => (id, None),
-        None => {
-            let place = Place::take();
-            let id = generated_instance_id(public_url.as_deref()) + &place.suffix();
-            (id, Some(place))
-        }
+        .or_else(|| environment("SVANTIC_INSTANCE_ID").filter(|id| fields::is_identifier(id)));
+    let (instance_id, place) = if let Some(id) = chosen {
+        (id, None)
+    } else {
+        let place = Place::take(&generated_instance_id(public_url.as_deref()));
+        (place.id().to_owned(), Some(place))
     };
     Ok(Identity {
         agent_type: fields

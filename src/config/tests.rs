@@ -40,6 +40,10 @@ fn no_two_agents_of_a_process_get_one_id() {
     assert_ne!(ids[0].instance_id, ids[1].instance_id);
     assert_ne!(ids[1].instance_id, ids[2].instance_id);
     assert_ne!(ids[0].instance_id, ids[2].instance_id);
+    // A hosted one is named by its port, which nobody else of them has: no number follows, whoever came first.
+    let hosted = with(r#""public_url":"https://a.example.com:8471""#);
+    let hosted = Config::parse(&hosted, &none).unwrap().identity;
+    assert!(hosted.instance_id.ends_with("-8471"));
 }
 
 #[test]
