@@ -40,39 +40,12 @@ impl Interpreter {
             Some(chosen) if !chosen.is_empty() => chosen,
             _ => prerequisites::check(&[PYTHON])?[0].into(),
         };
-        let shown = program.display();
-        let asked = Command::new(&program)
-            .args([
-                "-c",
-                "import sys; print(*sys.version_info[:2]); print(sys.version, sys.base_prefix)",
-            ])
-            .output()
-            .map_err(|error| {
-                Failure::new(format!("cannot run {shown}: {error}"))
-                    .hint(format!("{CHOICE} chooses the interpreter."))
-            })?;
-        let said = String::from_utf8_lossy(&asked.stdout);
-        let Some(version) = said.lines().next().and_then(version_in) else {
-            let complaint = String::from_utf8_lossy(&asked.stderr);
-            return Err(Failure::new(format!(
-                "{shown} did not say its version: {}",
-                complaint.trim()
-            )));
-        };
-        if version < OLDEST {
-            let text = format!(
-                "{shown} is Python {}, and the package needs {} or newer",
-                dotted(version),
-                dotted(OLDEST)
-            );
-            return Err(
-                Failure::new(text).hint(format!("{CHOICE}=/path/to/python3 chooses another one."))
-            );
-        }
+        let another = format!("{CHOICE}=/path/to/python3 chooses another one.");
+        let (version, identity) = version_of(&program, &another)?;
         let found = Self {
             program,
             version,
-            identity: said.into_owned(),
+            identity,
         };
         found.check_venv()?;
         Ok(found)
@@ -181,6 +154,36 @@ impl VirtualEnv {
     }
 }
 
+/// The version, and all that the interpreter says about itself; fails for one on which the package does not run.
+pub(crate) fn version_of(program: &OsStr, another: &str) -> Result<((u32, u32), String), Failure> {
+    let shown = program.display();
+    let failed = |text: String| Err(Failure::new(text).hint(another));
+    let asked = Command::new(program)
+        .args([
+            "-c",
+            "import sys; print(*sys.version_info[:2]); print(sys.version, sys.base_prefix)",
+        ])
+        .output();
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(error) => return failed(format!("cannot run {shown}: {error}")),
+    };
+    let said = String::from_utf8_lossy(&asked.stdout);
+    let Some(version) = said.lines().next().and_then(version_in) else {
+        let complaint = String::from_utf8_lossy(&asked.stderr);
+        let complaint = complaint.trim();
+        return failed(format!("{shown} did not say its version: {complaint}"));
+    };
+    if version < OLDEST {
+        return failed(format!(
+            "{shown} is Python {}, and the package needs {} or newer",
+            dotted(version),
+            dotted(OLDEST)
+        ));
+    }
+    Ok((version, said.into_owned()))
+}
+
 /// Runs a command that says itself what goes wrong.
 pub(crate) fn run(mut command: Command, shown: &str) -> Result<(), Failure> {
     let ended = command
@@ -197,7 +200,7 @@ pub(crate) fn cannot_write(here: &Checkout, file: &Path, error: &std::io::Error)
 }
 
 /// What the caller's shell says about Python (`PYTHONPATH`, `PYTHONHOME`, …) is not about this environment.
-fn without_python_variables(command: &mut Command) {
+pub(crate) fn without_python_variables(command: &mut Command) {
     for (name, _) in env::vars_os() {
         if is_about_python(&name) {
             command.env_remove(&name);
