@@ -165,6 +165,7 @@ fn summary(entry: &LedgerEntry, seen: &Outcome) -> Value {
         "answer": answer,
         "timed_out": entry.timed_out,
         "starts": starts(seen).get(entry.id.as_str()).copied().unwrap_or_default(),
+        "ends": ends(&entry.id, seen),
     })
 }
 
@@ -176,6 +177,15 @@ fn starts(seen: &Outcome) -> BTreeMap<&str, usize> {
             .or_default() += 1;
     }
     starts
+}
+
+/// What the handler's own answers brought: a line of its thread, which comes whenever that thread comes to it.
+fn ends<'a>(id: &str, seen: &'a Outcome) -> Vec<&'a Value> {
+    let lines = of_type(seen, "end").into_iter();
+    lines
+        .filter(|line| line["dispatch_id"] == id)
+        .map(|line| &line["status"])
+        .collect()
 }
 
 fn violations(expected: &Expectation, seen: &Outcome) -> Vec<String> {

@@ -35,6 +35,7 @@ fn every_kind_of_wrong_expectation_is_noticed() {
         ("ledger", json!({"ledger": [{"id": "d1"}, {"id": "d2"}]})),
         ("ledger", json!({"ledger": [{"id": "d1", "answers": 2}]})),
         ("ledger", json!({"ledger": [{"id": "d1", "starts": 2}]})),
+        ("ledger", json!({"ledger": [{"id": "d1", "ends": [7]}]})),
         (
             "ledger",
             json!({"ledger": [{"id": "d1", "answer": {"result": {"n": 8}}}]}),
