@@ -189,6 +189,9 @@ impl World {
     /// The application goes, gently or not.
     pub(super) fn leave(&mut self) {
         self.leaving = true;
+        // A supplied token may be dead by then, and one that is waited for may not come: nothing can be said without.
+        let auth = &self.machine.auth;
+        self.goodbyes += usize::from(!auth.can_renew() || auth.fetching.is_some());
         let gently = self.rng.u8(0..4) > 0;
         let state = self.machine.state();
         if self.rng.bool() {
