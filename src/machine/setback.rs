@@ -10,7 +10,7 @@ use super::event::EventKind;
 use super::failure::{Class, Failure};
 use super::operations::Kind;
 use super::time::{Now, Timer};
-use super::{Desired, LinkState, Machine, Purpose, Registration, Transition};
+use super::{Desired, LinkState, Machine, Purpose, Transition};
 use crate::error::{Error, ErrorKind};
 
 /// A first connect that is refused for so long without a code of the mesh's has no prospects.
