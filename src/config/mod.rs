@@ -14,8 +14,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 pub use environment::{Environment, process};
-pub use place::Place;
 pub(crate) use fields::{Fields, is_secret};
+pub use place::Place;
 pub use proxy::{ProxySetting, Variable};
 
 use crate::error::{Error, ErrorKind};

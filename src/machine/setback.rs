@@ -195,11 +195,6 @@ impl Machine {
             self.auth.fetching = None;
             self.timers.stop(Timer::Provider);
         }
-        let registering = self.requests.values().any(Purpose::is_registration);
-        if registering && self.registration == Registration::Absent {
-            // The mesh may have taken it, or take it yet: the farewell has to undo it.
-            self.registration = Registration::Known { revision: 0 };
-        }
         let mut dropped: Vec<_> = self
             .requests
             .extract_if(|_, purpose| match purpose {

@@ -335,8 +335,8 @@ def test_a_handler_that_returns_a_coroutine_is_told_to_be_one(gateway: Gateway) 
         answer = gateway.dispatch("look", {})
         assert (answer.code, answer.message) == (
             "INVALID_RESULT",
-            "the result of capability 'look' is not JSON: coroutine must be awaited: "
-            "make the handler an `async def`",
+            "the result of capability 'look' is not JSON: it is a coroutine that nobody awaits; "
+            "make the handler an async def",
         )
         mesh.disconnect()
 

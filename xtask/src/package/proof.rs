@@ -18,7 +18,7 @@ use crate::{
     terminal::{Terminal, say},
 };
 
-const EXAMPLE: &str = "bindings/python/tests/order_desk.py";
+const EXAMPLE: &str = "examples/python/agent.py";
 const READY_WITHIN: Duration = Duration::from_mins(1);
 const GONE_WITHIN: Duration = Duration::from_mins(1);
 

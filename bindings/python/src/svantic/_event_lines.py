@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any, Callable
 
+from ._log import DEBUG, ERROR, INFO, TRACE, WARNING, say
 from .events import Event, EventName
 
-INFO, WARNING, ERROR = 20, 30, 40
-"""The levels of `logging`, which need not be imported for them."""
-
-_LEVELS = {"error": ERROR, "warn": WARNING, "info": INFO, "debug": 10, "trace": 5}
+_LEVELS = {"error": ERROR, "warn": WARNING, "info": INFO, "debug": DEBUG, "trace": TRACE}
 
 
 def _after(data: dict[str, Any]) -> str:
@@ -77,14 +75,12 @@ def is_told(event: Event) -> bool:
 
 def tell(event: Event, agent: str) -> None:
     """Writes it. ``agent`` is the agent's name, since one process may have several."""
-    import logging
-
     if event.name == EventName.LOG:
         level, text = _LEVELS.get(event.data.get("level", ""), INFO), str(event.data.get("message", ""))
     else:
-        level, say = _LINES[event.name]
+        level, line = _LINES[event.name]
         try:
-            text = say(event.data)
+            text = line(event.data)
         except (KeyError, TypeError):  # a library of another version says it with other fields
             text = f"{event.name} {event.data}"
-    logging.getLogger("svantic").log(level, "agent %s: %s", agent, text)
+    say(level, f"agent {agent}: {text}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-TRACE, INFO, ERROR, CRITICAL = 5, 20, 40, 50
+TRACE, DEBUG, INFO, WARNING, ERROR, CRITICAL = 5, 10, 20, 30, 40, 50
+"""The levels of `logging`, which need not be imported for them."""
 
 
 def say(level: int, text: str, cause: BaseException | None = None) -> None:
