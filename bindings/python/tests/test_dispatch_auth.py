@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import hmac
 import itertools
@@ -87,7 +86,7 @@ def test_a_good_token_says_whose_dispatch_it_is() -> None:
 
 def test_the_context_is_frozen_and_holds_no_secret() -> None:
     context = verify(data(signed(claims())))
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         context.tenant_id = "t2"  # type: ignore[misc]
     assert "hush" not in repr(context) and "eyJ" not in repr(context)
 

@@ -49,7 +49,7 @@ ENCODERS = ["json"] if importlib.util.find_spec("orjson") is None else ["json", 
 
 @pytest.fixture(params=ENCODERS)
 def codec(request: pytest.FixtureRequest) -> Any:
-    module = load(f"_json_with_{request.param}", hide=request.param == "json")
+    module = load(f"svantic._json_with_{request.param}", hide=request.param == "json")
     assert hasattr(module, "_orjson") == (request.param == "orjson")
     return module
 

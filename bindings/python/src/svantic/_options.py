@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, TypedDict, Union
@@ -106,6 +105,8 @@ class Options:
         if self.token_provider is not None:
             if not callable(self.token_provider):
                 raise TypeError("token_provider must be a function that returns a token")
+            import inspect  # slow to import, and mostly not needed
+
             if not has_loop and inspect.iscoroutinefunction(self.token_provider):
                 raise TypeError(
                     "token_provider is a coroutine function, which svantic.aio.MeshConnector takes; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -242,6 +241,8 @@ class Agent:
         what cannot work, such as a name that is taken, or a handler that cannot take a required property.
         """
         if description is None:
+            import inspect  # by now the signatures need it too; importing the package does not
+
             description = (inspect.getdoc(handler) or "").strip().split("\n\n")[0].replace("\n", " ")
         if name in self._capabilities:
             raise ValueError(f"the agent {self.name!r} has a capability {name!r} already")

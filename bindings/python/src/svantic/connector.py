@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import inspect
 import sys
 import threading
 from collections.abc import Mapping
@@ -346,6 +345,8 @@ class MeshConnector(Face):
         """
         self._session.check_open()
         check_callback(callback)
+        import inspect  # which is slow to import
+
         if inspect.iscoroutinefunction(callback):
             raise TypeError(
                 "the callback is a coroutine function, which svantic.aio.MeshConnector takes; "

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._library import library, take_string
 from ._mesh import last_error
@@ -25,8 +24,7 @@ MESH_DISPATCH_JWT_ISSUER = "svantic-mesh"
 _OK, _AUTH = 0, 24
 
 
-@dataclass(frozen=True)
-class DispatchAuth:
+class DispatchAuth(NamedTuple):
     """What a verified dispatch says about itself. Where the token says nothing it is ``None``."""
 
     scheme: str
