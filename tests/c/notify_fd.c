@@ -125,6 +125,7 @@ static void shows_the_end(void) {
     CHECK_OK(svantic_disconnect(mesh, 0));
     check_readable(fd); /* for {"type":"closed"}, if for nothing else */
     svantic_string_free(next_of_type(mesh, "closed")); /* the last, which may come after the disconnect has returned */
+    take_all(mesh); /* nothing; until that has been said, the descriptor may be readable */
     check_unreadable(fd); /* closed is not freed */
     svantic_free(mesh);
     check_end_of_stream(fd);
