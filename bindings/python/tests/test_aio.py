@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from gateway import Gateway
@@ -33,23 +32,14 @@ def make_agent() -> Agent:
     return agent
 
 
-def options(gateway: Gateway) -> dict[str, Any]:
-    environment = gateway.environment
-    return {
-        "svantic_url": environment["SVANTIC_URL"],
-        "client_id": environment["SVANTIC_CLIENT_ID"],
-        "client_secret": environment["SVANTIC_CLIENT_SECRET"],
-    }
-
-
 def test_every_kind_of_handler_answers_on_one_loop_after_another(gateway: Gateway) -> None:
     agent = make_agent()
 
     async def main() -> None:
-        async with aio.MeshConnector(agent, **options(gateway)) as mesh:
+        async with aio.MeshConnector(agent, **gateway.options) as mesh:
             loop = asyncio.get_running_loop()
             for name in ("at_once", "later", "plain"):
-                answer = await loop.run_in_executor(None, lambda name=name: gateway.dispatch(name, {"n": 4}))
+                answer = await loop.run_in_executor(None, gateway.dispatch, name, {"n": 4})
                 assert answer.result == 4
             await mesh.close_session(await mesh.create_session())
             names = []
@@ -65,7 +55,7 @@ def test_every_kind_of_handler_answers_on_one_loop_after_another(gateway: Gatewa
 
 
 def test_another_loop_is_refused(gateway: Gateway) -> None:
-    mesh = aio.MeshConnector(make_agent(), **options(gateway))
+    mesh = aio.MeshConnector(make_agent(), **gateway.options)
 
     async def main() -> None:
         await mesh.connect()
@@ -78,7 +68,7 @@ def test_another_loop_is_refused(gateway: Gateway) -> None:
 
 def test_a_cancelled_operation_raises_and_leaves_the_connector_usable(gateway: Gateway) -> None:
     async def main() -> None:
-        async with aio.MeshConnector(make_agent(), **options(gateway)) as mesh:
+        async with aio.MeshConnector(make_agent(), **gateway.options) as mesh:
             operation = asyncio.ensure_future(mesh.re_register())
             await asyncio.sleep(0)
             operation.cancel()

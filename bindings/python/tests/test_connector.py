@@ -31,12 +31,17 @@ def agent() -> Agent:
 
 @pytest.fixture
 def options(gateway: Gateway) -> dict[str, Any]:
-    environment = gateway.environment
-    return {
-        "svantic_url": environment["SVANTIC_URL"],
-        "client_id": environment["SVANTIC_CLIENT_ID"],
-        "client_secret": environment["SVANTIC_CLIENT_SECRET"],
-    }
+    return gateway.options
+
+
+def test_an_operation_right_behind_the_end_is_told_that_it_is_the_end(agent: Agent) -> None:
+    # Again and again: the last item may or may not have been taken by then.
+    for _ in range(100):
+        mesh = MeshConnector(agent, client_id="none", client_secret="none")
+        mesh.disconnect()
+        with pytest.raises(svantic.InvalidStateError):
+            mesh.disconnect()
+        mesh.close()
 
 
 def test_a_dispatch_is_answered_and_a_disconnect_is_final(

@@ -49,6 +49,16 @@ class Serving:
         self.stopped: set[str] = set()
         """Cancelled while it ran."""
 
+    def apart(self, items: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Dispatches for threads, and those for a loop."""
+        table = self.served
+        plain = [item for item in items if not table[item["skill_id"]].is_coroutine]
+        if not plain:
+            return plain, items
+        if len(plain) == len(items):
+            return plain, []
+        return plain, [item for item in items if table[item["skill_id"]].is_coroutine]
+
     def arguments(self, item: dict[str, Any], served: Served) -> dict[str, Any]:
         """The keyword arguments for a handler that is not ``plain``. Raises what building them raises."""
         arguments: dict[str, Any] = item["args"]

@@ -29,6 +29,9 @@ Settle = Callable[[Any, "SvanticError | None"], None]
 
 CLOSED, FAILED = 4, 7
 
+LAST_ITEMS_SECONDS = 5.0
+"""How long close() lets the last events and completions be taken, which are there already."""
+
 
 class Session:
     """One native handle in use. The face that owns it sets the hooks below before it connects."""
@@ -87,8 +90,9 @@ class Session:
         tag = next(self._tags)
         self._pending[tag] = settle
         try:
-            # Asked after it was noted: end() settles what it finds, and later ones nobody would settle.
-            if self.ended:
+            # Asked after it was noted: end() settles what it finds, and later ones nobody would settle. The library
+            # takes an operation after the end too, and its outcome comes behind the last item.
+            if self.ended or self.mesh.state() in (CLOSED, FAILED):
                 hint = "make a new MeshConnector"
                 raise InvalidStateError("the connector has ended", code="CLOSED", hint=hint)
             start(tag)

@@ -19,7 +19,7 @@ from ._event_lines import is_told, tell
 from ._event_thread import call, report
 from ._face import Face, check_callback
 from ._loop_events import EventStream
-from ._session import CLOSED, FAILED, Session, milliseconds
+from ._session import CLOSED, FAILED, LAST_ITEMS_SECONDS, Session, milliseconds
 from .connector import give_token, tell_token_failure
 from .errors import InvalidStateError, SvanticError
 from .errors import TimeoutError as SvanticTimeoutError
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["EventStream", "MeshConnector"]
 
 _LOOP_LOOK_SECONDS = 0.02
-_LAST_ITEMS_SECONDS = 5.0
-"""How long close() lets the last events and completions be taken, which are there already."""
 _BATCHES_A_TURN = 2
 """What one turn of the loop takes at most, so that its other work goes on; the descriptor stays readable."""
 
@@ -122,14 +120,11 @@ class _Receiver:
         if self.session.simple:
             self.crew.give(items)
             return
-        served = self.session.serving.served
-        plain = [item for item in items if not served[item["skill_id"]].is_coroutine]
+        plain, coroutines = self.session.serving.apart(items)
         if plain:
             self.crew.give(plain)
-        if len(plain) < len(items) and self._coroutines is not None:
-            if plain:
-                items = [item for item in items if served[item["skill_id"]].is_coroutine]
-            self._coroutines.start(items)
+        if coroutines and self._coroutines is not None:
+            self._coroutines.start(coroutines)
 
     def _on_event(self, event: Event) -> None:
         if is_told(event):
@@ -315,7 +310,7 @@ class MeshConnector(Face):
             except InvalidStateError:
                 pass  # it has ended meanwhile
         if self._receiver.loop is not None and not session.ended:
-            await self._receiver.wait_end(_LAST_ITEMS_SECONDS)
+            await self._receiver.wait_end(LAST_ITEMS_SECONDS)
         if session.mesh.handle is None:
             return
         self._finalizer.detach()

@@ -12,7 +12,7 @@ from ._crew import LOOK_AGAIN_SECONDS, Crew
 from ._event_thread import EventThread
 from ._face import ConnectorState, Face, Health, WsTransport, check_callback
 from ._log import CRITICAL, ERROR, say
-from ._session import CLOSED, FAILED, Session, milliseconds
+from ._session import CLOSED, FAILED, LAST_ITEMS_SECONDS, Session, milliseconds
 from .errors import InvalidStateError, SvanticError, TimeoutError, WouldDeadlockError
 from .events import Event, EventName, EventStream
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["ConnectorState", "Health", "MeshConnector", "WsTransport"]
 
 _PULL_MS = 60_000
-_LAST_ITEMS_SECONDS = 5.0
-"""How long close() lets the last events and completions be taken, which are there already."""
 
 
 class _Outcome:
@@ -116,10 +114,10 @@ class _Receiver:
             )
 
     def _give(self, items: list[dict[str, Any]]) -> None:
-        served = self.session.serving.served
-        coroutines = (
-            [item for item in items if served[item["skill_id"]].is_coroutine] if self._async() else []
-        )
+        if self.session.simple:
+            self.crew.give(items)
+            return
+        plain, coroutines = self.session.serving.apart(items)
         if coroutines:
             try:
                 if self._loop_thread is None:
@@ -129,12 +127,8 @@ class _Receiver:
                 self._loop_thread.give(coroutines)
             except RuntimeError as error:  # the system has no more threads, or the interpreter is ending
                 self.session.refuse(coroutines, error)
-            items = [item for item in items if not served[item["skill_id"]].is_coroutine]
-        if items:
-            self.crew.give(items)
-
-    def _async(self) -> bool:
-        return not self.session.simple
+        if plain:
+            self.crew.give(plain)
 
     def _on_event(self, event: Event) -> None:
         provider = self._token_provider
@@ -293,7 +287,7 @@ class MeshConnector(Face):
             except InvalidStateError:
                 pass  # it has ended meanwhile
         self._finalizer.detach()
-        self._receiver.finished.wait(_LAST_ITEMS_SECONDS if self._receiver.started else 0)
+        self._receiver.finished.wait(LAST_ITEMS_SECONDS if self._receiver.started else 0)
         session.free()
 
     def wait_closed(self, timeout: float | None = None) -> None:
