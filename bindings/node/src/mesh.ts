@@ -1,0 +1,3 @@
+// The names of `svantic/mesh`.
+export { SvanticError } from './errors';
+export type { SvanticErrorOptions, SvanticStatus } from './errors';
