@@ -122,7 +122,8 @@ function text_of(data: unknown): string {
 
 function decoded(bytes: ArrayBufferView): string {
     try {
-        return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+        const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(buffer);
     } catch {
         throw malformed('is not UTF-8');
     }

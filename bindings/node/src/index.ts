@@ -6,3 +6,9 @@ export type { CapabilityErrorOptions, SvanticErrorOptions, SvanticStatus } from 
 
 /** The version of the loaded library, which is this package's own. */
 export const VERSION: string = library().version();
+export { DispatchAuthVerifyError, MESH_DISPATCH_JWT_ISSUER, verify_dispatch_auth } from './dispatch_auth';
+export type {
+    DispatchAuthContext, DispatchAuthScheme, DispatchAuthVerifyErrorCode, VerifierConfig,
+} from './dispatch_auth';
+export { extract_trace_context, parse_baggage, parse_traceparent } from './trace';
+export type { ExtractedTraceContext, ParsedTraceparent, TraceHeaders } from './trace';
