@@ -1,4 +1,4 @@
-/** A socket that the application made, seen by the native machine: its bytes and events, and no decisions. */
+// A socket that the application made, seen by the native machine: its bytes and events, and no decisions.
 
 /**
  * A WebSocket as the platform's `socket_factory` hands it out: the surface of `ws`, or of an `EventEmitter` that
@@ -38,12 +38,9 @@ export interface EventTargetSocketLike {
 export type SocketNews =
     | { socket: number; event: 'open' }
     | { socket: number; event: 'message'; text: string }
-    | { socket: number; event: 'close'; code: number; reason: string }
-    | { socket: number; event: 'error'; message: string };
+    | { socket: number; event: 'close'; code?: number; reason: string }
+    | { socket: number; event: 'error'; message: string; http_status?: number };
 
-/** The close code of a connection that ended without one (RFC 6455, 7.1.5 and 7.4.1). */
-const NO_STATUS = 1005;
-const ABNORMAL = 1006;
 const OPEN = 1;
 const CLOSED = 3;
 
@@ -68,13 +65,13 @@ export class ForeignSocket {
         this.#listen('open', () => this.#open());
         this.#listen('message', (data) => this.#message(data));
         this.#listen('close', (code, reason) => this.#close(code, reason));
-        this.#listen('error', (error) => this.fail(message_of(error)));
+        this.#listen('error', (error) => this.#fail(message_of(error)));
     }
 
     /** Tells of what the socket was before anybody listened: a factory may hand out an open one. */
     begin(): void {
         if (this.#socket.readyState === OPEN) this.#open();
-        else if (this.#socket.readyState === CLOSED) this.#end(ABNORMAL, '');
+        else if (this.#socket.readyState === CLOSED) this.#end(undefined, '');
     }
 
     /** Sends one message; a socket that cannot is at its end. */
@@ -83,7 +80,7 @@ export class ForeignSocket {
         try {
             this.#socket.send(text);
         } catch (error) {
-            this.fail(message_of(error));
+            this.#fail(message_of(error));
         }
     }
 
@@ -97,12 +94,15 @@ export class ForeignSocket {
         }
     }
 
-    /** Ends the connection for a cause of ours. Not every socket says 'close' behind an 'error', so we do. */
-    fail(message: string): void {
+    /** An error is the end: not every socket says 'close' behind it. */
+    #fail(message: string): void {
         if (this.#ended) return;
-        this.#tell({ socket: this.#id, event: 'error', message });
-        this.#end(ABNORMAL, message);
+        this.#ended = true;
         this.#close_anyhow();
+        // How `ws` words the refusal of an upgrade; the machine asks for another token when it is a 401.
+        const status = /^Unexpected server response: (\d{3})$/.exec(message)?.[1];
+        const refused = status === undefined ? {} : { http_status: Number(status) };
+        this.#tell({ socket: this.#id, event: 'error', message, ...refused });
     }
 
     #listen(event: 'open' | 'message' | 'close' | 'error', listener: (...given: unknown[]) => void): void {
@@ -134,14 +134,15 @@ export class ForeignSocket {
             const event = given as { code: unknown; reason?: unknown };
             this.#close(event.code, event.reason);
         } else {
-            this.#end(typeof given === 'number' ? given : NO_STATUS, reason === undefined ? '' : text_of(reason));
+            this.#end(given, reason === undefined || reason === null ? '' : text_of(reason));
         }
     }
 
-    #end(code: number, reason: string): void {
+    #end(code: unknown, reason: string): void {
         if (this.#ended) return;
         this.#ended = true;
-        this.#tell({ socket: this.#id, event: 'close', code, reason });
+        const known = Number.isInteger(code) && (code as number) >= 0 && (code as number) <= 0xffff;
+        this.#tell({ socket: this.#id, event: 'close', ...(known ? { code: code as number } : {}), reason });
     }
 
     #close_anyhow(): void {

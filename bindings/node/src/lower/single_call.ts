@@ -1,0 +1,52 @@
+// One task on a handle of its own: for programs that use the mesh's endpoints one by one.
+import { line_of } from '../event_lines';
+import { Log } from '../logger';
+import { NativeMesh } from '../native_mesh';
+import type { MeshConnectorConfig } from '../options';
+import { Session } from '../session';
+
+/** How the mesh is reached: as for a connector. */
+export type NetworkOptions = Pick<
+    MeshConnectorConfig,
+    | 'ca_file' | 'client_cert_file' | 'client_key_file' | 'proxy' | 'allow_insecure' | 'http_timeout_ms'
+    | 'fail_fast' | 'logger'
+>;
+
+/** The keys of {@link NetworkOptions}. */
+export const NETWORK_KEYS = [
+    'ca_file', 'client_cert_file', 'client_key_file', 'proxy', 'allow_insecure', 'http_timeout_ms', 'fail_fast',
+    'logger',
+] as const satisfies readonly (keyof NetworkOptions)[];
+
+/**
+ * Creates a handle, does `task` with it, and lets go of it. The process stays for that long.
+ *
+ * The end of the lifeline frees the handle in the background, so nothing here waits for what was aborted.
+ */
+export async function single_call<Result>(
+    config: Readonly<Record<string, unknown>>,
+    logger: unknown,
+    task: (session: Session) => Promise<Result>,
+): Promise<Result> {
+    const log = new Log(logger);
+    const session = new Session(NativeMesh.create(config));
+    session.hooks = {
+        on_event(event) {
+            const line = line_of(event);
+            if (line !== undefined) log.say(line[0], line[1]);
+        },
+        on_end() {},
+    };
+    try {
+        return await task(session);
+    } finally {
+        session.resources.release();
+    }
+}
+
+/** Throws a `TypeError` unless it is a string that says something. The value may be a secret, and is not shown. */
+export function required_text(value: unknown, what: string): string {
+    if (typeof value !== 'string') throw new TypeError(`${what} is of type ${typeof value}, and must be a string`);
+    if (value === '') throw new TypeError(`${what} is empty`);
+    return value;
+}

@@ -1,0 +1,342 @@
+// The WebSocket alone, for programs that speak the protocol above it themselves.
+import { EventEmitter } from 'node:events';
+import { SvanticError, ended } from '../errors';
+import { line_of } from '../event_lines';
+import type { MeshEvent, MeshEvents } from '../events';
+import { Log } from '../logger';
+import { NativeMesh, type ConnectorState } from '../native_mesh';
+import { Session, type OperationOptions, type SocketRequest } from '../session';
+import type { WsTransportState } from '../snapshot';
+import { ForeignSocket, type SocketNews } from './foreign_socket';
+import { transport_config, type SocketFactory, type WsTransportOptions } from './transport_options';
+
+/** A frame of the mesh's protocol, either way. */
+export interface WsFrame {
+    /** The version of the envelope, 1. */
+    readonly v: number;
+    /** What it is: `welcome`, `dispatch`, `dispatch_result`, `heartbeat`, `error`, … */
+    readonly type: string;
+    /** Unique for its sender. */
+    readonly id: string;
+    /** When it was sent, ISO 8601. */
+    readonly ts: string;
+    /** The id of the frame that it answers. */
+    readonly in_reply_to?: string;
+    /** What it says. */
+    readonly payload: Record<string, unknown>;
+}
+
+/** What a {@link WsTransport} emits: the library's events by name, and `state` with the transport's own state. */
+export type WsTransportEvents = {
+    [Name in Exclude<keyof MeshEvents, 'state'>]: [data: MeshEvents[Name]];
+} & { state: [state: WsTransportState] };
+
+const STATES: Readonly<Record<ConnectorState, WsTransportState>> = {
+    idle: 'disconnected',
+    connecting: 'connecting',
+    connected: 'ready',
+    reconnecting: 'connecting',
+    blocked: 'connecting',
+    draining: 'closing',
+    closed: 'closed',
+    failed: 'closed',
+};
+
+const FORGOTTEN_BY_THE_MESH = ['warn', 'the mesh has lost the registration; register again'] as const;
+
+/**
+ * A WebSocket to the mesh, made again by itself when it is lost, with the hello, the token and the deadlines of the
+ * protocol. What goes over it behind the welcome is yours; `MeshConnector` does that for you, and loses no answer.
+ *
+ * Keeps the process alive from `connect()` until it is closed, or lost for good.
+ */
+export class WsTransport extends EventEmitter<WsTransportEvents> {
+    readonly #session: Session;
+    readonly #log: Log;
+    readonly #token_provider: WsTransportOptions['token_provider'];
+    readonly #socket_factory: SocketFactory | undefined;
+    readonly #sockets = new Map<number, ForeignSocket>();
+    readonly #subscriptions = new Set<{ readonly callback: (frame: WsFrame) => void }>();
+    #frames: WsFrame[] = [];
+    #delivering = false;
+    #welcome_awaited = false;
+    #connecting: Promise<void> | undefined;
+    #give_up: AbortController | undefined;
+    #closing: Promise<void> | undefined;
+    #trouble: unknown;
+
+    /** Opens nothing. Throws for options that are missing or wrong: a `TypeError`, or a {@link SvanticError}. */
+    constructor(options: WsTransportOptions) {
+        super();
+        const config = transport_config(options);
+        this.#log = new Log(options.logger);
+        this.#token_provider = options.token_provider;
+        this.#socket_factory = options.socket_factory;
+        this.#session = new Session(NativeMesh.create_transport(config));
+        this.#session.hooks = {
+            on_event: (event) => this.#on_event(event),
+            on_end: () => this.#on_end(),
+            on_frame: (frame) => this.#on_frame(frame as unknown as WsFrame),
+            on_socket: (request) => this.#on_socket(request),
+        };
+        FORGOTTEN.register(this, this.#session.resources);
+    }
+
+    /** Where it is, at this moment. */
+    get state(): WsTransportState {
+        if (this.#session.ended) return 'closed';
+        const state = STATES[this.#session.native.state()];
+        return state === 'connecting' && this.#welcome_awaited ? 'authenticating' : state;
+    }
+
+    /**
+     * Connects, and resolves with the mesh's welcome. While it is under way another call waits for the same end; when it
+     * is connected there is nothing to do.
+     *
+     * Failures that may pass are tried again within `timeout_ms` (default 30,000), unless `auto_reconnect` is false. Then
+     * it may be called again, unless the mesh has refused the agent for good. Rejects with {@link SvanticError}: `AUTH`,
+     * `NETWORK`, `TLS`, `TIMEOUT`, `REMOTE`, `PROTOCOL`; `INVALID_STATE` once it is closed; `CANCELLED` by `close()`; code
+     * `TOKEN_PROVIDER_FAILED` when `token_provider` has failed, with what it threw as `cause`; and with the reason of the
+     * signal.
+     */
+    connect(options: OperationOptions = {}): Promise<void> {
+        if (this.#connecting !== undefined) return this.#connecting;
+        if (this.state === 'ready') return Promise.resolve();
+        const connecting = this.#connect(options).finally(() => (this.#connecting = undefined));
+        this.#connecting = connecting;
+        this.#carry();
+        return connecting;
+    }
+
+    async #connect({ timeout_ms, signal }: OperationOptions): Promise<void> {
+        this.#trouble = undefined;
+        signal?.throwIfAborted();
+        // Ended by the caller's signal, or by us when there is no token to go on with.
+        const give_up = (this.#give_up = new AbortController());
+        const abort = () => give_up.abort(signal?.reason);
+        signal?.addEventListener('abort', abort, { once: true });
+        try {
+            const start = (native: NativeMesh, ms: number, tag: number) => native.connect(ms, tag);
+            await this.#session.run(start, { timeout_ms, signal: give_up.signal });
+        } catch (error) {
+            throw this.#trouble === undefined ? error : with_cause(error, this.#trouble);
+        } finally {
+            signal?.removeEventListener('abort', abort);
+            this.#give_up = undefined;
+        }
+    }
+
+    /**
+     * Sends one frame, as it is: within this call it is handed to the link (or to the socket of `socket_factory`).
+     *
+     * Whether the mesh has read it only its answer can tell. Throws {@link SvanticError} with the status `INVALID_STATE`
+     * while it is not `ready`, or when too much waits already (`BACKLOG_FULL`); `TypeError` for what is no JSON object.
+     */
+    send(frame: object): void {
+        if (typeof frame !== 'object' || frame === null) {
+            throw new TypeError(`a frame must be an object, and this one is of type ${typeof frame}`);
+        }
+        const text: unknown = JSON.stringify(frame);
+        if (typeof text !== 'string') throw new TypeError('the frame cannot be written as JSON');
+        if (this.#session.ended) throw ended(this.#session.failure);
+        this.#session.native.send_frame(text);
+        this.#carry();
+    }
+
+    /**
+     * Calls `callback` with each frame from the mesh from now on, the welcome included, in their order. One that throws
+     * is logged, and stops no other. What is returned ends it.
+     */
+    on_frame(callback: (frame: WsFrame) => void): () => void {
+        if (typeof callback !== 'function') throw new TypeError('on_frame needs a function');
+        const subscription = { callback };
+        this.#subscriptions.add(subscription);
+        return () => {
+            this.#subscriptions.delete(subscription);
+        };
+    }
+
+    /**
+     * Closes the WebSocket with this code (1000, 1001, or 3000 to 4999) and reason (at most 123 bytes), for good. A
+     * `connect()` under way rejects. Closing twice is no error. Rejects for a code or a reason that cannot be.
+     */
+    close(code = 1000, reason = 'client_close'): Promise<void> {
+        if (this.#session.ended) return Promise.resolve();
+        if (this.#closing !== undefined) return this.#closing;
+        const state = this.#session.native.state();
+        if (state === 'closed' || state === 'failed') {
+            this.#session.drain();
+            return Promise.resolve();
+        }
+        const closed = this.#session.run<void>(
+            (native, ms, tag) => native.close_transport(code, reason, ms, tag), undefined);
+        this.#closing = closed.then(() => this.#carry()).finally(() => (this.#closing = undefined));
+        this.#carry();
+        return this.#closing;
+    }
+
+    /** Closes it, also at the end of `await using`. */
+    async [Symbol.asyncDispose](): Promise<void> {
+        await this.close();
+    }
+
+    /** Lets the process end although this is connected. */
+    unref(): this {
+        this.#session.keep_alive = false;
+        return this;
+    }
+
+    /** Keeps the process alive while this is connected, which is the default. */
+    ref(): this {
+        this.#session.keep_alive = true;
+        return this;
+    }
+
+    // ---- what the library tells ----
+
+    #on_event(event: MeshEvent): void {
+        const line = event.name === 'instance_forgotten' ? FORGOTTEN_BY_THE_MESH : line_of(event);
+        if (line !== undefined) this.#log.say(line[0], `transport: ${line[1]}`);
+        if (event.name === 'state') {
+            this.#welcome_awaited = event.data.link === 'handshaking';
+            const state = STATES[event.data.state];
+            this.#call('state', state === 'connecting' && this.#welcome_awaited ? 'authenticating' : state);
+            return;
+        }
+        if (event.name === 'token_wanted') this.#want_token();
+        this.#call(event.name, event.data);
+    }
+
+    /** Not emit(): where one listener throws the others are called all the same. */
+    #call(name: string, data: unknown): void {
+        for (const listener of this.rawListeners(name as keyof WsTransportEvents)) {
+            this.#guarded(`a listener of the event ${name}`, () => (listener as (data: unknown) => unknown).call(this, data));
+        }
+    }
+
+    /** What fails in the application's functions ends neither the process nor the delivery. */
+    #guarded(what: string, run: () => unknown): void {
+        const say = (error: unknown) => this.#log.say('error', `transport: ${what} failed`, error);
+        try {
+            const outcome = run();
+            if (outcome instanceof Promise) outcome.catch(say);
+        } catch (error) {
+            say(error);
+        }
+    }
+
+    #on_end(): void {
+        const left = [...this.#sockets.values()];
+        this.#sockets.clear();
+        for (const socket of left) socket.close();
+    }
+
+    // ---- frames ----
+
+    /** Frames come in while callbacks send, so those that wait are delivered by the outermost call, in their order. */
+    #on_frame(frame: WsFrame): void {
+        this.#frames.push(frame);
+        if (this.#delivering) return;
+        this.#delivering = true;
+        for (let next = this.#frames.shift(); next !== undefined; next = this.#frames.shift()) this.#deliver(next);
+        this.#delivering = false;
+    }
+
+    #deliver(frame: WsFrame): void {
+        for (const subscription of [...this.#subscriptions]) {
+            if (!this.#subscriptions.has(subscription)) continue; // taken off by one before it
+            this.#guarded('a callback of on_frame', () => subscription.callback(frame));
+        }
+    }
+
+    // ---- tokens ----
+
+    #want_token(): void {
+        let given: string | Promise<string>;
+        try {
+            given = this.#token_provider();
+        } catch (error) {
+            this.#no_token(error);
+            return;
+        }
+        if (typeof given === 'string') this.#give_token(given);
+        else Promise.resolve(given).then((token) => this.#give_token(token), (error) => this.#no_token(error));
+    }
+
+    #give_token(token: string): void {
+        if (this.#session.ended) return;
+        try {
+            this.#session.native.give_token(token);
+        } catch (error) {
+            this.#no_token(error);
+            return;
+        }
+        this.#carry();
+    }
+
+    /** A connect cannot go on without one; later the library asks again. */
+    #no_token(cause: unknown): void {
+        if (this.#session.ended) return;
+        const error = new SvanticError('token_provider has given no token', {
+            status: 'AUTH',
+            code: 'TOKEN_PROVIDER_FAILED',
+            hint: 'the cause says why',
+            cause,
+        });
+        if (this.#give_up !== undefined) this.#give_up.abort(error);
+        else this.#log.say('error', 'transport: no token came from token_provider, which is asked again', cause);
+    }
+
+    // ---- sockets that the application makes ----
+
+    #on_socket(request: SocketRequest): void {
+        const socket = this.#sockets.get(request.socket);
+        switch (request.do) {
+            case 'open':
+                this.#open_socket(request.socket, request.url, request.headers);
+                break;
+            case 'send':
+                socket?.send(request.text);
+                break;
+            case 'close':
+                this.#sockets.delete(request.socket);
+                socket?.close(request.code, request.reason);
+                break;
+        }
+    }
+
+    #open_socket(id: number, url: string, headers: Readonly<Record<string, string>>): void {
+        const factory = this.#socket_factory;
+        if (factory === undefined) return; // the library asks for one only where there is a factory
+        try {
+            const made = factory(url, { ...headers });
+            const socket = new ForeignSocket(id, made, (news) => this.#tell(news));
+            this.#sockets.set(id, socket);
+            socket.begin();
+        } catch (error) {
+            this.#trouble = error;
+            this.#log.say('warn', 'transport: socket_factory has made no socket', error);
+            this.#tell({ socket: id, event: 'error', message: 'socket_factory has made no socket' });
+        }
+    }
+
+    #tell(news: SocketNews): void {
+        if (news.event === 'close' || news.event === 'error') this.#sockets.delete(news.socket);
+        if (this.#session.ended) return;
+        this.#session.native.socket_event(news);
+        this.#carry();
+    }
+
+    /** Does at once what a call has led to where the application carries the bytes. */
+    #carry(): void {
+        if (this.#socket_factory !== undefined && !this.#session.ended) this.#session.drain();
+    }
+}
+
+const FORGOTTEN = new FinalizationRegistry<{ release(): void }>((resources) => resources.release());
+
+/** The same failure with what led to it. */
+function with_cause(error: unknown, cause: unknown): unknown {
+    if (error instanceof Error && error.cause === undefined) error.cause = cause;
+    return error;
+}
