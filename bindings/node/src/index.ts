@@ -1,8 +1,19 @@
 // The root names of the package `svantic`.
 import { library } from './library';
 
+export { Agent } from './agent';
+export type { AgentConfig, StartOptions } from './agent';
+export type {
+    Capability,
+    CapabilityArgs,
+    CapabilityConfig,
+    CapabilityHandler,
+    CapabilitySchema,
+} from './capability';
+export type { CapabilitySessionContext } from './context';
 export { CapabilityError, SvanticError } from './errors';
 export type { CapabilityErrorOptions, SvanticErrorOptions, SvanticStatus } from './errors';
+export type { Logger } from './logger';
 
 /** The version of the loaded library, which is this package's own. */
 export const VERSION: string = library().version();

@@ -200,7 +200,7 @@ function declare(object: LibraryHandle, file: string): Library {
             functions[name] = object.func(`svantic_${name}`, result, parameters);
         } catch {
             // One that an older library of this ABI lacks is missed only where it is called.
-            functions[name] = () => {
+            functions[name] = function missing() {
                 throw new Error(
                     `${file} has no svantic_${name}. Install the package and the library of one release`,
                 );

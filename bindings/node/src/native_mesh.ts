@@ -215,7 +215,8 @@ export class NativeMesh {
      */
     lifeline_fd(): number {
         const out: Out<number> = [-1];
-        check(this.#library.lifeline_fd(this.#handle, out));
+        const { lifeline_fd, notify_fd } = this.#library;
+        check((lifeline_fd.name === 'missing' ? notify_fd : lifeline_fd)(this.#handle, out));
         return out[0];
     }
 

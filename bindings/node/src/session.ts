@@ -1,0 +1,338 @@
+// One native handle in use on this thread's loop: its pending operations, and where each item goes.
+import type { Dispatch } from './context';
+import { SvanticError, ended, from_fields, overtaken, type ErrorFields } from './errors';
+import type { MeshEvent } from './events';
+import type { NativeMesh } from './native_mesh';
+import type { Serving } from './serving';
+import { Wakeup, type Sleeper } from './wakeup';
+
+/** The most items that one call takes: enough to spread the cost of a crossing, few enough to answer early. */
+const MOST_ITEMS = 256;
+/** How long handlers may run before the loop gets a turn. */
+const SLICE_MS = 8;
+
+/** What the owner of a session does with what it does not do itself. Nothing here may throw. */
+export interface SessionHooks {
+    /** An event came. */
+    on_event(event: MeshEvent): void;
+    /** Nothing more comes; the handle is freed right behind it. */
+    on_end(): void;
+    /** A transport's frame from the mesh, as it came. */
+    on_frame?(frame: Record<string, unknown>): void;
+    /** What a transport whose bytes the application carries is asked to do. */
+    on_socket?(request: SocketRequest): void;
+}
+
+/** An item that asks for something to be done with a socket of the application. */
+export type SocketRequest =
+    | { readonly do: 'open'; readonly socket: number; readonly url: string;
+        readonly headers: Readonly<Record<string, string>> }
+    | { readonly do: 'send'; readonly socket: number; readonly text: string }
+    | { readonly do: 'close'; readonly socket: number; readonly code: number; readonly reason: string };
+
+type Item =
+    | Dispatch
+    | { readonly type: 'event'; readonly name: string; readonly event: number; readonly data: object }
+    | { readonly type: 'done'; readonly tag: number; readonly result?: unknown; readonly error?: ErrorFields }
+    | { readonly type: 'frame'; readonly frame: Record<string, unknown> }
+    | ({ readonly type: 'socket' } & SocketRequest)
+    | { readonly type: 'closed' };
+
+/** How long an operation may take, and what ends it before. */
+export interface OperationOptions {
+    /** The time limit in milliseconds; default: the configured one of the operation. */
+    readonly timeout_ms?: number | undefined;
+    /** Ends the operation; its promise then rejects with the signal's reason. */
+    readonly signal?: AbortSignal | undefined;
+}
+
+interface Pending {
+    resolve(result: unknown): void;
+    reject(error: unknown): void;
+}
+
+/** What is to be let go of when the owner of a session is collected. */
+export class Resources {
+    wakeup: Wakeup | undefined;
+
+    constructor(readonly native: NativeMesh) {}
+
+    /** Lets go of everything. Never waits: the library says goodbye in the background. */
+    release(): void {
+        if (this.wakeup === undefined) this.native.free(); // never used, so there is no farewell
+        else this.wakeup.close();
+    }
+}
+
+/** Starts operations and routes items. The owner sets `hooks` right behind the construction. */
+export class Session implements Sleeper {
+    readonly native: NativeMesh;
+    readonly resources: Resources;
+    /** What runs dispatches; a transport has none. */
+    readonly serving: Serving | undefined;
+    hooks: SessionHooks = { on_event() {}, on_end() {} };
+    /** What ended it, if it did not end in peace. */
+    failure: SvanticError | undefined;
+    #ended = false;
+    #keep_alive = true;
+    #last_tag = 0;
+    readonly #pending = new Map<number, Pending>();
+    #items: Item[] = [];
+    #at = 0;
+    #take = MOST_ITEMS;
+    #later = false;
+    #woken = false;
+
+    constructor(native: NativeMesh, serving?: Serving) {
+        this.native = native;
+        this.serving = serving;
+        this.resources = new Resources(native);
+    }
+
+    /** Whether the last item has been taken; the handle is then freed. */
+    get ended(): boolean {
+        return this.#ended;
+    }
+
+    // Operations
+
+    /** Starts an operation with a fresh tag. The promise settles with its outcome, always. */
+    run<Result>(
+        start: (native: NativeMesh, timeout_ms: number, tag: number) => void,
+        options: OperationOptions | undefined,
+    ): Promise<Result> {
+        return new Promise<Result>((resolve, reject) => {
+            const timeout_ms = milliseconds(options?.timeout_ms);
+            const signal = checked_signal(options?.signal);
+            if (signal?.aborted) throw signal.reason;
+            this.open();
+            const tag = (this.#last_tag += 1);
+            const abort = () => {
+                this.#pending.delete(tag);
+                if (!this.#ended) this.native.cancel(tag);
+                reject(signal?.reason);
+                this.#look_alive();
+            };
+            this.#pending.set(tag, {
+                resolve: (result) => {
+                    signal?.removeEventListener('abort', abort);
+                    resolve(result as Result);
+                },
+                reject: (error) => {
+                    signal?.removeEventListener('abort', abort);
+                    reject(error);
+                },
+            });
+            try {
+                start(this.native, timeout_ms, tag);
+            } catch (error) {
+                this.#pending.delete(tag);
+                this.#look_alive();
+                throw error;
+            }
+            signal?.addEventListener('abort', abort, { once: true });
+            this.#look_alive();
+        });
+    }
+
+    /** Puts the session on the loop, once. Throws when it has ended: its operations would never settle. */
+    open(): void {
+        this.check_open();
+        if (this.resources.wakeup === undefined) {
+            this.resources.wakeup = new Wakeup(this.native.lifeline_fd(), this);
+        }
+    }
+
+    /** Throws the error with the code `CLOSED` when it has ended or is at its end. */
+    check_open(): void {
+        if (this.#ended) throw ended(this.failure);
+        const state = this.native.state();
+        if (state === 'closed' || state === 'failed') throw ended(this.failure);
+    }
+
+    /** Whether it keeps the process alive while something is under way. */
+    set keep_alive(keep_alive: boolean) {
+        this.#keep_alive = keep_alive;
+        this.#look_alive();
+    }
+
+    // Items
+
+    /** Items wait. */
+    wake(): void {
+        if (this.#ended) return;
+        this.#woken = true;
+        if (!this.#later) this.#turn();
+    }
+
+    wake_no_more(): void {
+        this.#end();
+    }
+
+    /** Takes and routes what there is, within this call; may be called while an item is routed. */
+    drain(): void {
+        while (!this.#ended && this.#pull()) this.#route(Infinity);
+        this.serving?.flush();
+    }
+
+    /** What one turn of the loop does. */
+    #turn(): void {
+        if (this.#at === this.#items.length) {
+            this.#woken = false; // the library wakes again while items are left
+            if (!this.#pull()) return;
+        }
+        const routed = this.#route(SLICE_MS);
+        this.serving?.flush();
+        if (this.#at === this.#items.length) {
+            this.#take = Math.min(MOST_ITEMS, this.#take * 2);
+            if (!this.#woken) return;
+        } else {
+            // So that what is urgent, such as a cancellation, does not wait behind many slow handlers.
+            this.#take = Math.max(1, routed);
+        }
+        this.#later = true;
+        setImmediate(() => {
+            this.#later = false;
+            if (!this.#ended) this.#turn();
+        });
+    }
+
+    /** Takes a batch; whether there was one. */
+    #pull(): boolean {
+        let text: string | null;
+        try {
+            text = this.native.next_batch(this.#take);
+            if (text) {
+                const items = JSON.parse(text) as Item[];
+                if (this.#at === this.#items.length) {
+                    this.#items = items;
+                    this.#at = 0;
+                } else {
+                    this.#items.push(...items);
+                }
+                return true;
+            }
+        } catch (error) {
+            this.#fail(error);
+            return false;
+        }
+        if (text === null) this.#end();
+        return false;
+    }
+
+    /**
+     * Routes what was taken, in order, for at most `slice_ms`; returns how many. Whoever calls it while an item is
+     * routed goes on where that stopped.
+     */
+    #route(slice_ms: number): number {
+        const { serving } = this;
+        const now = performance.now();
+        const until = Date.now() + slice_ms;
+        let routed = 0;
+        let alive_may_change = false;
+        while (this.#at < this.#items.length) {
+            const item = this.#items[this.#at] as Item;
+            this.#at += 1;
+            routed += 1;
+            if (item.type === 'dispatch') {
+                serving?.run(item, now);
+                if (Date.now() > until) break;
+            } else {
+                alive_may_change = true;
+                this.#control(item);
+            }
+        }
+        if (alive_may_change) this.#look_alive();
+        return routed;
+    }
+
+    #control(item: Exclude<Item, Dispatch>): void {
+        switch (item.type) {
+            case 'done': {
+                const pending = this.#pending.get(item.tag);
+                this.#pending.delete(item.tag);
+                if (item.error === undefined) pending?.resolve(item.result);
+                else pending?.reject(from_fields(item.error));
+                break;
+            }
+            case 'event': {
+                const event = { name: item.name, code: item.event, data: item.data } as MeshEvent;
+                if (event.name === 'dispatch_cancelled') {
+                    this.serving?.cancel(event.data.dispatch_id, event.data.reason);
+                } else if (event.name === 'failed') {
+                    this.failure = from_fields(event.data);
+                }
+                this.hooks.on_event(event);
+                break;
+            }
+            case 'frame':
+                this.hooks.on_frame?.(item.frame);
+                break;
+            case 'socket':
+                this.hooks.on_socket?.(item);
+                break;
+            case 'closed':
+                this.#end();
+                break;
+        }
+    }
+
+    // The end
+
+    #fail(error: unknown): void {
+        this.failure =
+            error instanceof SvanticError
+                ? error
+                : new SvanticError('the library hands out no more work', { cause: error });
+        this.#end();
+    }
+
+    #end(): void {
+        if (this.#ended) return;
+        this.serving?.flush();
+        this.#ended = true;
+        try {
+            this.hooks.on_end();
+        } finally {
+            this.serving?.end('the connector has ended');
+            const pending = [...this.#pending.values()];
+            this.#pending.clear();
+            for (const { reject } of pending) reject(overtaken(this.failure));
+            this.native.free(); // does not wait: what was to be said to the mesh has been said
+            this.resources.wakeup?.close();
+        }
+    }
+
+    /** Holds the session and the process while something is under way, and lets both go when nothing is. */
+    #look_alive(): void {
+        const { wakeup } = this.resources;
+        if (wakeup === undefined || this.#ended) return;
+        let active = this.#pending.size > 0;
+        try {
+            active ||= this.native.state() !== 'idle';
+        } catch {
+            active = false; // the handle was freed elsewhere, and the end is on its way
+        }
+        wakeup.hold(active ? this : undefined, this.#keep_alive);
+    }
+}
+
+function checked_signal(signal: unknown): AbortSignal | undefined {
+    if (signal === undefined || signal === null) return undefined;
+    if (typeof signal !== 'object' || !('aborted' in signal) || !('addEventListener' in signal)) {
+        throw new TypeError('signal must be an AbortSignal');
+    }
+    return signal as AbortSignal;
+}
+
+/** A time limit as the library takes it: 0 is its configured default. */
+function milliseconds(timeout_ms: unknown): number {
+    if (timeout_ms === undefined || timeout_ms === null) return 0;
+    if (typeof timeout_ms !== 'number') {
+        throw new TypeError(`timeout_ms is of type ${typeof timeout_ms}, and must be a number of milliseconds`);
+    }
+    if (!(timeout_ms >= 0 && timeout_ms <= 0xffff_ffff)) {
+        throw new RangeError(`timeout_ms is ${timeout_ms}, and must be 0 to 4294967295`);
+    }
+    return Math.max(1, Math.ceil(timeout_ms));
+}
