@@ -11,15 +11,18 @@ export type {
     CapabilitySchema,
 } from './capability';
 export type { CapabilitySessionContext } from './context';
+export { DispatchAuthVerifyError, MESH_DISPATCH_JWT_ISSUER, verify_dispatch_auth } from './dispatch_auth';
+export type {
+    DispatchAuthContext,
+    DispatchAuthScheme,
+    DispatchAuthVerifyErrorCode,
+    VerifierConfig,
+} from './dispatch_auth';
 export { CapabilityError, SvanticError } from './errors';
 export type { CapabilityErrorOptions, SvanticErrorOptions, SvanticStatus } from './errors';
 export type { Logger } from './logger';
+export { extract_trace_context, parse_baggage, parse_traceparent } from './trace';
+export type { ExtractedTraceContext, ParsedTraceparent, TraceHeaders } from './trace';
 
 /** The version of the loaded library, which is this package's own. */
 export const VERSION: string = library().version();
-export { DispatchAuthVerifyError, MESH_DISPATCH_JWT_ISSUER, verify_dispatch_auth } from './dispatch_auth';
-export type {
-    DispatchAuthContext, DispatchAuthScheme, DispatchAuthVerifyErrorCode, VerifierConfig,
-} from './dispatch_auth';
-export { extract_trace_context, parse_baggage, parse_traceparent } from './trace';
-export type { ExtractedTraceContext, ParsedTraceparent, TraceHeaders } from './trace';

@@ -7,6 +7,22 @@ export { SvanticError } from './errors';
 export type { ErrorFields, SvanticErrorOptions, SvanticStatus } from './errors';
 export type { EventStream, MeshEvent, MeshEventName, MeshEvents } from './events';
 export type { Logger } from './logger';
+export type { EventTargetSocketLike, WebSocketLike } from './lower/foreign_socket';
+export { MeshAuth } from './lower/mesh_auth';
+export type { TokenCredentials } from './lower/mesh_auth';
+export { RegistrationClient } from './lower/registration_client';
+export type {
+    AuthHeaders,
+    DeploymentMode,
+    DispatchAuthRequest,
+    RegistrationClientOptions,
+    RegistrationReply,
+    RegistrationRequest,
+} from './lower/registration_client';
+export type { NetworkOptions } from './lower/single_call';
+export type { SocketFactory, WebSocketFactory, WsHello, WsTransportOptions } from './lower/transport_options';
+export { WsTransport } from './lower/ws_transport';
+export type { WsFrame, WsTransportEvents } from './lower/ws_transport';
 export type { ConnectorState } from './native_mesh';
 export type { MeshConnectorConfig } from './options';
 export type { OperationOptions } from './session';
