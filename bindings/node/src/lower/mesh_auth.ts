@@ -23,9 +23,9 @@ export class MeshAuth {
     /**
      * A token of the mesh at `base_url`: a JWT, and a secret.
      *
-     * Failures that may pass are tried again within `timeout_ms` (default 30,000). Rejects with {@link SvanticError}:
-     * status `AUTH` when the mesh refuses the credentials, `NETWORK`, `TLS`, `TIMEOUT`, `REMOTE`, or `PROTOCOL`; with the
-     * signal's reason; and with a `TypeError` for what is no text.
+     * Asks once: whether it is worth to ask again `retryable` tells. Rejects with {@link SvanticError}: status `AUTH`
+     * when the mesh refuses the credentials, `NETWORK`, `TLS`, `TIMEOUT` (after `timeout_ms`, default 30,000), `REMOTE`,
+     * or `PROTOCOL`; with the signal's reason; and with a `TypeError` for what is no text.
      */
     static async get_token(
         base_url: string,
