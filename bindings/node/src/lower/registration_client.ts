@@ -131,6 +131,10 @@ export class RegistrationClient {
 
 /** The token among the headers, and what is sent beside it. */
 function sorted(headers: AuthHeaders): { token: string; more: Record<string, string> | undefined } {
+    // What it is instead may be the token itself, and is not shown.
+    if (typeof headers !== 'object' || headers === null) {
+        throw new TypeError('auth_headers must give an object of headers');
+    }
     const entries: Iterable<readonly [string, string | undefined]> =
         Symbol.iterator in headers ? headers : Object.entries(headers);
     let token: string | undefined;
