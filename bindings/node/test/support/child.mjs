@@ -1,7 +1,9 @@
 // Programs that run in a Node process of their own and see the package as an application does.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+    mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
@@ -20,8 +22,8 @@ export function folder_with_package(test) {
 /**
  * Runs a program (its text) in a process of its own, and ends what is left of it with the test.
  *
- * `gateway` gives it its credentials, `env` more variables, `args` its arguments, `flags` those of Node; `files`
- * are further files beside it (`{'worker.mjs': text}`), `name` its file's name, `node` the binary.
+ * `gateway` gives it its credentials, `env` more variables, `args` its arguments, `flags` those of Node;
+ * `files` are further files beside it (`{'worker.mjs': text}`), `name` its file's name, `node` the binary.
  */
 export function run_node(test, text, options = {}) {
     const { gateway, env = {}, args = [], flags = [], files = {}, name = 'program.mjs' } = options;
@@ -135,15 +137,15 @@ export class Program {
     async kill() {
         if (this.running) this.process.kill('SIGKILL');
         // A grandchild may hold the pipes; what it writes is not waited for.
-        if (this.process.exitCode === null && this.process.signalCode === null) await once(this.process, 'exit');
+        if (this.running) await once(this.process, 'exit');
         for (const pipe of this.process.stdio) pipe.destroy();
     }
 
     /** Everything a person wants to see of a program that did wrong. */
     story() {
         const { exitCode, signalCode } = this.process;
-        const threads = this.running ? `running\n${threads_of(this.pid)}` : `ended: ${signalCode ?? exitCode}`;
-        return `${threads}\n--- stdout\n${tail(this.lines)}\n--- stderr\n${tail(this.errors)}`;
+        const state = this.running ? `running\n${threads_of(this.pid)}` : `ended: ${signalCode ?? exitCode}`;
+        return `${state}\n--- stdout\n${tail(this.lines)}\n--- stderr\n${tail(this.errors)}`;
     }
 }
 

@@ -26,18 +26,26 @@ export class Gateway {
     #client_secret;
     #process;
     #numbers = 0;
+    #endings = [];
 
     /**
-     * Starts one: `{args}` are those of `svantic-gateway serve`, `{test}` is the test that it ends with (without
-     * it ends with this process at the latest), `{client_secret}` the one to take, `{faults}` and `{script}` as
-     * `set_faults` and `set_script` take them.
+     * Starts one: `{args}` are those of `svantic-gateway serve`, `{test}` is the test that it ends with
+     * (without one it ends with this process at the latest), `{client_secret}` the one to take, `{faults}`
+     * and `{script}` as `set_faults` and `set_script` take them.
      */
     static async start({ args = [], test, port = 0, client_secret, faults, script } = {}) {
         const gateway = new Gateway();
         gateway.#args = args;
         gateway.#port = port;
         gateway.#client_secret = client_secret;
-        test?.after(() => gateway.kill());
+        // After-hooks run in the order of their registration, and who leaves wants somebody to say goodbye to.
+        test?.after(async () => {
+            try {
+                for (const end of gateway.#endings) await end();
+            } finally {
+                await gateway.kill();
+            }
+        });
         await gateway.restart();
         if (faults) await gateway.set_faults(faults);
         if (script) await gateway.set_script(...script);
@@ -91,6 +99,11 @@ export class Gateway {
         return this.#end('SIGKILL');
     }
 
+    /** What is done when the test ends, while the gateway still runs. */
+    at_end(what) {
+        this.#endings.unshift(what);
+    }
+
     async [Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')]() {
         await this.kill();
     }
@@ -141,7 +154,8 @@ export class Gateway {
     /** A token as an agent gets it. */
     async issue_token(agent_type = 'tested') {
         const { client_id, client_secret } = this;
-        const reply = await this.#request('POST', '/auth/get_token', { client_id, client_secret, agent_type });
+        const body = { client_id, client_secret, agent_type };
+        const reply = await this.#request('POST', '/auth/get_token', body);
         return reply.token ?? reply.access_token;
     }
 
@@ -149,8 +163,8 @@ export class Gateway {
 
     /**
      * Sends one dispatch and waits for its answer, `{dispatch_id, result}` or `{dispatch_id, error: {code,
-     * message}}`. `timeout` is in seconds; the other fields are those of the control face: `instance_id`, `id`,
-     * `session_context`, … Throws `Refused` when nobody is there or answers in time.
+     * message}}`. `timeout` is in seconds; the other fields are those of the control face: `instance_id`,
+     * `id`, `session_context`, … Throws `Refused` when nobody is there or answers in time.
      */
     async dispatch(skill, args = {}, { timeout = GUARD_MS / 1000, ...fields } = {}) {
         const body = { skill_id: skill, args, timeout, ...fields };
@@ -219,7 +233,7 @@ export class Gateway {
         return this.#control('GET', 'requests');
     }
 
-    /** Every frame of an instance (the only one by default), oldest first: `at, direction, frame, content`. */
+    /** Every frame of an instance (or the only one), oldest first: `at, direction, frame, content`. */
     async frames(instance_id) {
         const id = instance_id ?? (await this.agent())?.instance_id ?? '';
         return this.#control('GET', `frames?instance_id=${encodeURIComponent(id)}`);
@@ -324,7 +338,8 @@ export class Gateway {
         return new Promise((resolve, reject) => {
             const headers = { 'Content-Type': 'application/json' };
             const options = { hostname, port, method, path: target, headers, agent: false };
-            const request = http.request({ ...options, signal: AbortSignal.timeout(guard_ms) }, (response) => {
+            const signal = AbortSignal.timeout(guard_ms);
+            const request = http.request({ ...options, signal }, (response) => {
                 const chunks = [];
                 response.on('data', (chunk) => chunks.push(chunk)).on('error', reject).on('end', () => {
                     const value = JSON.parse(Buffer.concat(chunks).toString());
@@ -333,7 +348,8 @@ export class Gateway {
                 });
             });
             request.on('error', (cause) => {
-                reject(new Error(`the gateway did not answer ${method} ${target}: ${cause.message}`, { cause }));
+                const text = `the gateway did not answer ${method} ${target}: ${cause.message}`;
+                reject(new Error(text, { cause }));
             });
             request.end(body === undefined ? undefined : JSON.stringify(body));
         });

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 const ours = new Set();
 let reaper;
 
-// It reads until the pipe ends, which the kernel sees to, and then kills what has not been taken off its list.
+// It reads until the pipe ends, which the kernel sees to, and then kills what is still on its list.
 const PROGRAM = `
 all=' '
 while read -r what pid; do
