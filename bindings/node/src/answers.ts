@@ -10,6 +10,9 @@ const INVALID_RESULT = 'INVALID_RESULT';
 /** More text than this is handed over at once: a string cannot grow for ever, and the mesh waits for it. */
 const MOST_WAITING_CHARS = 1 << 20;
 
+/** JSON.stringify() escapes no others; a backslash of the text itself is doubled. */
+const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/;
+
 /** What takes answers; `false` says that it took none of them. */
 export interface AnswerSink {
     answer_batch(answers: string): boolean;
@@ -45,6 +48,10 @@ export class Answers {
             text = JSON.stringify({ dispatch_id, result });
             if (typeof result === 'function' || typeof result === 'symbol') {
                 throw new TypeError(`it is a ${typeof result}`);
+            }
+            // Escaped they are JSON, but whoever reads it strictly gives up the whole frame.
+            if (text.includes('\\ud') && LONE_SURROGATE.test(text)) {
+                throw new TypeError('a text in it holds a lone surrogate, which UTF-8 cannot carry');
             }
         } catch (error) {
             this.#refuse(dispatch, words_of(error));

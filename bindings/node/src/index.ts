@@ -1,6 +1,4 @@
 // The root names of the package `svantic`.
-import { library } from './library';
-
 export { Agent } from './agent';
 export type { AgentConfig, StartOptions } from './agent';
 export type {
@@ -23,6 +21,4 @@ export type { CapabilityErrorOptions, SvanticErrorOptions, SvanticStatus } from 
 export type { Logger } from './logger';
 export { extract_trace_context, parse_baggage, parse_traceparent } from './trace';
 export type { ExtractedTraceContext, ParsedTraceparent, TraceHeaders } from './trace';
-
-/** The version of the loaded library, which is this package's own. */
-export const VERSION: string = library().version();
+export { VERSION } from './version';
