@@ -48,7 +48,7 @@ export interface OperationOptions {
 
 interface Pending {
     resolve(result: unknown): void;
-    reject(error: unknown): void;
+    reject(error: SvanticError): void;
 }
 
 /** What is to be let go of when the owner of a session is collected. */
@@ -101,6 +101,8 @@ export class Session implements Sleeper {
         start: (native: NativeMesh, timeout_ms: number, tag: number) => void,
         options: OperationOptions | undefined,
     ): Promise<Result> {
+        const begun: { stack?: string } = {};
+        Error.captureStackTrace(begun, this.run);
         return new Promise<Result>((resolve, reject) => {
             const timeout_ms = milliseconds(options?.timeout_ms);
             const signal = checked_signal(options?.signal);
@@ -120,6 +122,9 @@ export class Session implements Sleeper {
                 },
                 reject: (error) => {
                     signal?.removeEventListener('abort', abort);
+                    // Where the operation was begun, not where its outcome came in.
+                    const frames = begun.stack?.indexOf('\n') ?? -1;
+                    if (frames >= 0) error.stack = `${error.name}: ${error.message}${begun.stack?.slice(frames)}`;
                     reject(error);
                 },
             });

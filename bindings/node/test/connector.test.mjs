@@ -103,6 +103,7 @@ test('a refused connect says why, leaves the connector idle, and may be tried ag
     assert.equal(error.status, 'AUTH');
     assert.equal(error.http_status, 401);
     assert.ok(error.hint.length > 0);
+    assert.match(error.stack, /^SvanticError: .*\n(    at .*\n)*    at .*connector\.test\.mjs/); // where it was called
     assert.doesNotMatch(JSON.stringify(error) + error.message, /wrongwrong/);
 });
 
