@@ -67,7 +67,10 @@ export class DispatchAuthVerifyError extends SvanticError {
     declare readonly code: DispatchAuthVerifyErrorCode;
 
     /** `message` says what is wrong with the dispatch. */
-    constructor(message: string, options: SvanticErrorOptions & { readonly code: DispatchAuthVerifyErrorCode }) {
+    constructor(
+        message: string,
+        options: SvanticErrorOptions & { readonly code: DispatchAuthVerifyErrorCode },
+    ) {
         super(message, { status: 'AUTH', ...options });
     }
 
@@ -83,17 +86,20 @@ export class DispatchAuthVerifyError extends SvanticError {
 /**
  * Verifies the `svantic_auth` of a dispatch, and accepts each dispatch once.
  *
- * `data` is the data part of the request. Its JSON text (or bytes) is better than the object that a parser made of it,
- * since names that stand in it twice are then noticed. A token is accepted once in this process until it expires, by
- * whichever thread comes first. A `shared_secret` neither expires nor is it good only once. Neither binds the arguments
- * of the dispatch: TLS has to protect them.
+ * `data` is the data part of the request. Its JSON text (or bytes) is better than the object that a parser
+ * made of it, since names that stand in it twice are then noticed. A token is accepted once in this process
+ * until it expires, by whichever thread comes first. A `shared_secret` neither expires nor is it good only
+ * once. Neither binds the arguments of the dispatch: TLS has to protect them.
  *
- * Synchronous, and needs no agent. Throws {@link DispatchAuthVerifyError} for a dispatch that must not be run,
- * {@link SvanticError} for a `config` with a value that is missing or wrong, and `TypeError` for one that is no object.
+ * Synchronous, and needs no agent. Throws {@link DispatchAuthVerifyError} for a dispatch that must not be
+ * run, {@link SvanticError} for a `config` with a value that is missing or wrong, and `TypeError` for one
+ * that is no object.
  */
 export function verify_dispatch_auth(data: unknown, config: VerifierConfig): DispatchAuthContext {
     if (typeof config !== 'object' || config === null) {
-        throw new TypeError('verify_dispatch_auth needs an object with instance_id and signing_secret or shared_secret');
+        throw new TypeError(
+            'verify_dispatch_auth needs an object with instance_id and signing_secret or shared_secret',
+        );
     }
     const options = JSON.stringify(config);
     const out: Out<string | null> = [null];
@@ -104,7 +110,7 @@ export function verify_dispatch_auth(data: unknown, config: VerifierConfig): Dis
 
 function refusal(): DispatchAuthVerifyError {
     const fields = JSON.parse(library().last_error_json()) as ErrorFields;
-    return new DispatchAuthVerifyError(fields.message ?? 'the dispatch is not the mesh\'s', {
+    return new DispatchAuthVerifyError(fields.message ?? "the dispatch is not the mesh's", {
         code: (fields.code ?? 'malformed_envelope') as DispatchAuthVerifyErrorCode,
         hint: fields.hint ?? REFUSE_IT,
         retryable: fields.retryable ?? false,

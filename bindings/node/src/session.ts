@@ -221,7 +221,8 @@ export class Session implements Sleeper {
             this.#fail(error);
             return false;
         }
-        if (text === null) this.#end();
+        // What was taken before is still routed; its last item is the end.
+        if (text === null && this.#at >= this.#items.length) this.#end();
         return false;
     }
 

@@ -1,5 +1,5 @@
-// The W3C trace context that the mesh sends along with a dispatch. A handler finds it in its context; this is for
-// programs that read the headers themselves.
+// The W3C trace context that the mesh sends along with a dispatch. A handler finds it in its context; this is
+// for programs that read the headers themselves.
 import { library, type Out, type Property } from './library';
 import { text_of } from './native_mesh';
 
@@ -33,16 +33,18 @@ export interface ExtractedTraceContext {
 
 /** HTTP headers: a `Headers`, a `Map`, or an object like Node's `request.headers`; names in any case. */
 export type TraceHeaders =
-    | Iterable<readonly [string, string]>
-    | Readonly<Record<string, string | readonly string[] | undefined>>;
+    Iterable<readonly [string, string]> | Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /**
- * Parses a W3C `traceparent` of version 00. What is malformed, all zero or no string at all is `null`; never throws for
- * what it is given.
+ * Parses a W3C `traceparent` of version 00. What is malformed, all zero or no string at all is `null`; never
+ * throws for what it is given.
  */
 export function parse_traceparent(raw: unknown): ParsedTraceparent | null {
     if (!is_c_text(raw)) return null;
-    const fields = parsed<{ trace_id: string; span_id: string; flags: string } | null>('parse_traceparent', raw);
+    const fields = parsed<{ trace_id: string; span_id: string; flags: string } | null>(
+        'parse_traceparent',
+        raw,
+    );
     if (!fields) return null;
     const { trace_id, span_id, flags } = fields;
     const sampled = (Number.parseInt(flags, 16) & 1) === 1;
@@ -50,21 +52,28 @@ export function parse_traceparent(raw: unknown): ParsedTraceparent | null {
 }
 
 /**
- * Parses W3C `baggage` into keys and decoded values, without properties. A member that is malformed is left out; of two
- * with one key the last counts; what is no string is empty. Never throws for what it is given.
+ * Parses W3C `baggage` into keys and decoded values, without properties. A member that is malformed is left
+ * out; of two with one key the last counts; what is no string is empty. Never throws for what it is given.
  */
 export function parse_baggage(raw: unknown): Record<string, string> {
     return is_c_text(raw) ? parsed<Record<string, string>>('parse_baggage', raw) : {};
 }
 
 /**
- * The trace context of a dispatch that your own server received: looked for in `payload` (the data part), then in its
- * `session_context`, then in the HTTP `headers`. What is malformed is absent; never throws for what it is given.
+ * The trace context of a dispatch that your own server received: looked for in `payload` (the data part),
+ * then in its `session_context`, then in the HTTP `headers`. What is malformed is absent; never throws for
+ * what it is given.
  */
-export function extract_trace_context(payload: unknown, headers?: TraceHeaders | null): ExtractedTraceContext {
+export function extract_trace_context(
+    payload: unknown,
+    headers?: TraceHeaders | null,
+): ExtractedTraceContext {
     const out: Out<string | null> = [null];
     const status = library().extract_trace_context(
-        json_of(payload) ?? '{}', headers ? (json_of(plain_headers(headers)) ?? null) : null, out);
+        json_of(payload) ?? '{}',
+        headers ? (json_of(plain_headers(headers)) ?? null) : null,
+        out,
+    );
     if (status !== 0 || !out[0]) return { baggage: {}, propagation_headers: {} };
     return JSON.parse(out[0]) as ExtractedTraceContext;
 }
@@ -100,9 +109,10 @@ function json_of(value: unknown): string | undefined {
 function plain_headers(headers: TraceHeaders): Record<string, string> | undefined {
     if (typeof headers !== 'object') return undefined;
     try {
-        const entries: Iterable<readonly unknown[]> = Symbol.iterator in headers
-            ? (headers as Iterable<readonly [string, string]>)
-            : Object.entries(headers);
+        const entries: Iterable<readonly unknown[]> =
+            Symbol.iterator in headers
+                ? (headers as Iterable<readonly [string, string]>)
+                : Object.entries(headers);
         const plain: [string, string][] = [];
         for (const [name, value] of entries) {
             const text: unknown = Array.isArray(value) ? value.join(',') : value;

@@ -1,5 +1,6 @@
 // MeshAuth.get_token against a real gateway.
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { inspect } from 'node:util';
@@ -12,7 +13,10 @@ before(async () => (gateway = await Gateway.start()));
 after(() => gateway.stop());
 
 const credentials = (more = {}) => ({
-    client_id: gateway.client_id, client_secret: gateway.client_secret, agent_type: 'desk', ...more,
+    client_id: gateway.client_id,
+    client_secret: gateway.client_secret,
+    agent_type: 'desk',
+    ...more,
 });
 const quiet = { logger: false };
 const claims_of = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
@@ -36,9 +40,10 @@ test('what is sent is what was given', async () => {
     const before_it = (await gateway.requests()).length;
     await MeshAuth.get_token(`${gateway.url}/`, credentials());
     const [{ path, body }, ...more] = (await gateway.requests()).slice(before_it);
-    assert.deepEqual([path, Object.keys(body).sort(), more], [
-        '/auth/get_token', ['agent_type', 'client_id', 'client_secret'], [],
-    ]);
+    assert.deepEqual(
+        [path, Object.keys(body).sort(), more],
+        ['/auth/get_token', ['agent_type', 'client_id', 'client_secret'], []],
+    );
     assert.equal(body.agent_type, 'desk');
 });
 
@@ -54,14 +59,19 @@ test('an expires_in that the mesh refuses is an error with its status', async ()
 
 test('a wrong secret is an error that says so and does not show it', async () => {
     const secret = 'hush-a-wrong-secret';
-    const error = await failure(MeshAuth.get_token(gateway.url, credentials({ client_secret: secret }), quiet));
+    const error = await failure(
+        MeshAuth.get_token(gateway.url, credentials({ client_secret: secret }), quiet),
+    );
     assert.ok(error instanceof SvanticError);
     assert.deepEqual([error.status, error.code, error.http_status], ['AUTH', 'UNAUTHORIZED', 401]);
     assert.doesNotMatch(inspect(error), /hush/);
 });
 
 test('a failure that may pass says so', async (t) => {
-    const own = await Gateway.start({ test: t, faults: { refuse: [{ endpoint: 'token', status: 503, times: 1 }] } });
+    const own = await Gateway.start({
+        test: t,
+        faults: { refuse: [{ endpoint: 'token', status: 503, times: 1 }] },
+    });
     const given = { ...own.config(), agent_type: 'desk' };
     const error = await failure(MeshAuth.get_token(own.url, given, quiet));
     assert.deepEqual([error.http_status, error.retryable], [503, true]);
@@ -102,8 +112,10 @@ test('an address that must not see a secret is refused before anything is sent',
 });
 
 for (const [what, given] of [
-    ['client_id', { client_id: undefined }], ['client_secret', { client_secret: undefined }],
-    ['client_secret', { client_secret: '' }], ['agent_type', { agent_type: 7 }],
+    ['client_id', { client_id: undefined }],
+    ['client_secret', { client_secret: undefined }],
+    ['client_secret', { client_secret: '' }],
+    ['agent_type', { agent_type: 7 }],
 ]) {
     test(`no ${what} (${inspect(given[what])}) is a TypeError, whatever the environment has`, async () => {
         process.env.SVANTIC_CLIENT_ID = gateway.client_id;
@@ -124,18 +136,40 @@ test('an option that there is not is a TypeError that names the one meant', asyn
 });
 
 test('the process stays for the token, and ends by itself behind it', async (t) => {
-    const program = run_node(t, `
+    const program = run_node(
+        t,
+        `
         import { MeshAuth } from 'svantic/mesh';
         const { SVANTIC_URL, SVANTIC_CLIENT_ID: client_id, SVANTIC_CLIENT_SECRET: client_secret } = process.env;
         MeshAuth.get_token(SVANTIC_URL, { client_id, client_secret, agent_type: 'desk' })
             .then((token) => console.log('token', token.length > 20));
-    `, { gateway });
+    `,
+        { gateway },
+    );
     assert.equal(await program.wait(), 0);
     assert.equal(program.stdout, 'token true');
 });
 
 test('many at once each get one', async () => {
     const types = Array.from({ length: 50 }, (_, index) => `desk-${index}`);
-    const tokens = await Promise.all(types.map((agent_type) => MeshAuth.get_token(gateway.url, credentials({ agent_type }))));
-    assert.deepEqual(tokens.map((token) => claims_of(token).agent_type), types);
+    const tokens = await Promise.all(
+        types.map((agent_type) => MeshAuth.get_token(gateway.url, credentials({ agent_type }))),
+    );
+    assert.deepEqual(
+        tokens.map((token) => claims_of(token).agent_type),
+        types,
+    );
+});
+
+test('nothing is left open behind a call, whether it succeeded or not', async () => {
+    await MeshAuth.get_token(gateway.url, credentials());
+    const open_now = () => readdirSync('/proc/self/fd').length;
+    const at_first = open_now();
+    for (let round = 0; round < 20; round += 1) {
+        await MeshAuth.get_token(gateway.url, credentials());
+        await failure(MeshAuth.get_token(gateway.url, credentials({ client_secret: 'x' }), quiet));
+        await failure(MeshAuth.get_token(gateway.url, credentials(), { signal: AbortSignal.abort() }));
+    }
+    // The connections of the HTTP client are few, and shared.
+    await wait_for(() => open_now() <= at_first + 5, 'the descriptors of 60 calls to be closed');
 });

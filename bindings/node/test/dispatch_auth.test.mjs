@@ -6,7 +6,10 @@ import { inspect } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import './support/environment.mjs';
 import {
-    DispatchAuthVerifyError, MESH_DISPATCH_JWT_ISSUER, SvanticError, verify_dispatch_auth,
+    DispatchAuthVerifyError,
+    MESH_DISPATCH_JWT_ISSUER,
+    SvanticError,
+    verify_dispatch_auth,
 } from 'svantic';
 
 const SECRET = 'hush: schlüssel';
@@ -16,23 +19,38 @@ let number = 0;
 function claims(changes = {}) {
     const dispatch_id = `d${process.pid}-${(number += 1)}`;
     const good = {
-        iss: 'svantic-mesh', aud: 'agent:i1', tenant_id: 't1', agent_type: 'desk', instance_id: 'i1', dispatch_id,
+        iss: 'svantic-mesh',
+        aud: 'agent:i1',
+        tenant_id: 't1',
+        agent_type: 'desk',
+        instance_id: 'i1',
+        dispatch_id,
         exp: now() + 300,
     };
     return { ...good, ...changes };
 }
 
-const part = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+const part = (value) =>
+    Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
 
 function signed(payload, { header = { alg: 'HS256', typ: 'JWT' }, secret = SECRET } = {}) {
     const parts = `${part(header)}.${part(payload)}`;
     return `${parts}.${createHmac('sha256', secret).update(parts).digest('base64url')}`;
 }
 
-const data = (token, scheme = 'svantic_jwt') => ({ skill_id: 'find_order', args: {}, svantic_auth: { scheme, token } });
+const data = (token, scheme = 'svantic_jwt') => ({
+    skill_id: 'find_order',
+    args: {},
+    svantic_auth: { scheme, token },
+});
 
-const verify = (dispatch, more = {}) => verify_dispatch_auth(
-    dispatch, { instance_id: 'i1', signing_secret: SECRET, shared_secret: 'hush-shared', ...more });
+const verify = (dispatch, more = {}) =>
+    verify_dispatch_auth(dispatch, {
+        instance_id: 'i1',
+        signing_secret: SECRET,
+        shared_secret: 'hush-shared',
+        ...more,
+    });
 
 function refusal(dispatch, more) {
     try {
@@ -46,8 +64,12 @@ function refusal(dispatch, more) {
 test('a good token says whose dispatch it is, at once', () => {
     const good = claims();
     assert.deepEqual(verify(data(signed(good)), { agent_type: 'desk', tenant_id: 't1' }), {
-        scheme: 'svantic_jwt', instance_id: 'i1', tenant_id: 't1', agent_type: 'desk',
-        dispatch_id: good.dispatch_id, expires_at: good.exp,
+        scheme: 'svantic_jwt',
+        instance_id: 'i1',
+        tenant_id: 't1',
+        agent_type: 'desk',
+        dispatch_id: good.dispatch_id,
+        expires_at: good.exp,
     });
 });
 
@@ -58,8 +80,9 @@ test('the context holds no secret', () => {
 const forms = {
     'an object': (dispatch) => dispatch,
     'a text': (dispatch) => JSON.stringify(dispatch),
-    'bytes': (dispatch) => Buffer.from(JSON.stringify(dispatch)),
-    'a part of other bytes': (dispatch) => new Uint8Array(Buffer.from(`xx${JSON.stringify(dispatch)}`)).subarray(2),
+    bytes: (dispatch) => Buffer.from(JSON.stringify(dispatch)),
+    'a part of other bytes': (dispatch) =>
+        new Uint8Array(Buffer.from(`xx${JSON.stringify(dispatch)}`)).subarray(2),
 };
 for (const [what, form] of Object.entries(forms)) {
     test(`the data part may be ${what}`, () => {
@@ -71,7 +94,12 @@ for (const [what, form] of Object.entries(forms)) {
 test('a shared secret says nothing and stops no replay', () => {
     const dispatch = { ...data('hush-shared', 'shared_secret'), dispatch_id: 'd' };
     const expected = {
-        scheme: 'shared_secret', instance_id: 'i1', tenant_id: null, agent_type: null, dispatch_id: 'd', expires_at: null,
+        scheme: 'shared_secret',
+        instance_id: 'i1',
+        tenant_id: null,
+        agent_type: null,
+        dispatch_id: 'd',
+        expires_at: null,
     };
     assert.deepEqual([verify(dispatch), verify(dispatch)], [expected, expected]);
 });
@@ -90,9 +118,16 @@ const refused = [
     ['malformed_envelope', 'a text with a NUL behind', `${good_text}\0`],
     ['malformed_envelope', 'bytes with a NUL behind', Buffer.from(`${good_text}\0{`)],
     ['malformed_envelope', 'a byte order mark', Buffer.from(`\ufeff${good_text}`)],
-    ['malformed_envelope', 'a name that stands twice',
-        '{"svantic_auth":{"scheme":"svantic_jwt","scheme":"shared_secret","token":"hush-shared"}}'],
-    ['malformed_envelope', 'an object with a cycle', { ...data('hush-shared', 'shared_secret'), args: cycle }],
+    [
+        'malformed_envelope',
+        'a name that stands twice',
+        '{"svantic_auth":{"scheme":"svantic_jwt","scheme":"shared_secret","token":"hush-shared"}}',
+    ],
+    [
+        'malformed_envelope',
+        'an object with a cycle',
+        { ...data('hush-shared', 'shared_secret'), args: cycle },
+    ],
     ['malformed_envelope', 'an object with a BigInt', { ...data('hush-shared', 'shared_secret'), args: 1n }],
     ['malformed_envelope', 'an array as envelope', { svantic_auth: [1] }],
     ['malformed_envelope', 'a number', 7],
@@ -105,8 +140,11 @@ const refused = [
     ['malformed_envelope', 'an end that is no integer', () => data(signed(claims({ exp: 1e9 + 0.5 })))],
     ['malformed_envelope', 'no end', () => data(signed(claims({ exp: undefined })))],
     ['malformed_envelope', 'no dispatch id', () => data(signed(claims({ dispatch_id: undefined })))],
-    ['malformed_envelope', 'a claim that stands twice',
-        () => data(signed(`${JSON.stringify(claims()).slice(0, -1)},"aud":"agent:i1"}`))],
+    [
+        'malformed_envelope',
+        'a claim that stands twice',
+        () => data(signed(`${JSON.stringify(claims()).slice(0, -1)},"aud":"agent:i1"}`)),
+    ],
     ['unsupported_scheme', 'another scheme', data('hush', 'none')],
     ['bad_signature', 'alg none', () => data(signed(claims(), { header: { alg: 'none' } }))],
     ['bad_signature', 'alg RS256', () => data(signed(claims(), { header: { alg: 'RS256' } }))],
@@ -118,31 +156,47 @@ const refused = [
     ['wrong_audience', 'another instance as audience', () => data(signed(claims({ aud: 'agent:i2' })))],
     ['wrong_audience', 'two audiences', () => data(signed(claims({ aud: ['agent:i1', 'agent:i2'] })))],
     ['wrong_audience', 'another instance', () => data(signed(claims({ instance_id: 'i2' })))],
-    ['wrong_audience', 'the token of another dispatch',
-        () => ({ ...data(signed(claims({ dispatch_id: 'mine' }))), dispatch_id: 'other' })],
+    [
+        'wrong_audience',
+        'the token of another dispatch',
+        () => ({ ...data(signed(claims({ dispatch_id: 'mine' }))), dispatch_id: 'other' }),
+    ],
     ['secret_mismatch', 'a part of the secret', data('hush-share', 'shared_secret')],
     ['secret_mismatch', 'an empty secret', data('', 'shared_secret')],
-    ['replayed', 'a token that was accepted', () => {
-        const dispatch = data(signed(claims()));
-        verify(dispatch);
-        return dispatch;
-    }],
+    [
+        'replayed',
+        'a token that was accepted',
+        () => {
+            const dispatch = data(signed(claims()));
+            verify(dispatch);
+            return dispatch;
+        },
+    ],
 ];
 for (const [code, what, given] of refused) {
     test(`${what} is refused as ${code}, and is not quoted`, () => {
         const error = refusal(typeof given === 'function' && what !== 'a function' ? given() : given);
         assert.equal(error.code, code);
         assert.ok(error instanceof DispatchAuthVerifyError && error instanceof SvanticError);
-        assert.deepEqual([error.name, error.status, error.status_code, error.retryable],
-            ['DispatchAuthVerifyError', 'AUTH', 24, false]);
+        assert.deepEqual(
+            [error.name, error.status, error.status_code, error.retryable],
+            ['DispatchAuthVerifyError', 'AUTH', 24, false],
+        );
         assert.doesNotMatch(inspect(error), /hush|eyJ/);
     });
 }
 
 test('the table above has every code of the protocol', () => {
     assert.deepEqual([...new Set(refused.map(([code]) => code))].sort(), [
-        'bad_signature', 'expired', 'malformed_envelope', 'missing_envelope', 'replayed', 'secret_mismatch',
-        'unsupported_scheme', 'wrong_audience', 'wrong_issuer',
+        'bad_signature',
+        'expired',
+        'malformed_envelope',
+        'missing_envelope',
+        'replayed',
+        'secret_mismatch',
+        'unsupported_scheme',
+        'wrong_audience',
+        'wrong_issuer',
     ]);
 });
 
@@ -182,7 +236,8 @@ for (const [what, more, said] of [
 }
 
 test('options that are no object are a TypeError', () => {
-    for (const options of [undefined, null, 'x']) assert.throws(() => verify_dispatch_auth({}, options), TypeError);
+    for (const options of [undefined, null, 'x'])
+        assert.throws(() => verify_dispatch_auth({}, options), TypeError);
 });
 
 test('no character of a good token can be changed', () => {
@@ -199,7 +254,8 @@ test('no character of a good token can be changed', () => {
 test('a token is good once, in whichever thread of the process', async () => {
     const dispatch = data(signed(claims()));
     verify(dispatch);
-    const worker = new Worker(`
+    const worker = new Worker(
+        `
         const { parentPort, workerData } = require('node:worker_threads');
         const { verify_dispatch_auth } = require(workerData.module);
         try {
@@ -207,14 +263,16 @@ test('a token is good once, in whichever thread of the process', async () => {
         } catch (error) {
             parentPort.postMessage(error.code);
         }
-    `, {
-        eval: true,
-        workerData: {
-            dispatch,
-            options: { instance_id: 'i1', signing_secret: SECRET },
-            module: new URL('../dist/index.js', import.meta.url).pathname,
+    `,
+        {
+            eval: true,
+            workerData: {
+                dispatch,
+                options: { instance_id: 'i1', signing_secret: SECRET },
+                module: new URL('../dist/index.js', import.meta.url).pathname,
+            },
         },
-    });
+    );
     const answer = await new Promise((resolve, reject) => worker.on('message', resolve).on('error', reject));
     await worker.terminate();
     assert.equal(answer, 'replayed');

@@ -14,9 +14,13 @@ before(async () => {
 });
 after(() => gateway.stop());
 
-const client = (more = {}) => new RegistrationClient({
-    svantic_url: gateway.url, auth_headers: () => ({ Authorization: `Bearer ${token}` }), logger: false, ...more,
-});
+const client = (more = {}) =>
+    new RegistrationClient({
+        svantic_url: gateway.url,
+        auth_headers: () => ({ Authorization: `Bearer ${token}` }),
+        logger: false,
+        ...more,
+    });
 const CONNECTED = { agent_type: 'desk', instance_id: 'desk-1', deployment_mode: 'connected' };
 const registered = async (instance_id) => (await gateway.agent(instance_id))?.registration;
 
@@ -29,10 +33,15 @@ async function failure(promise) {
     return assert.fail('it succeeded');
 }
 
-test('the reply is the mesh\'s', async () => {
+test("the reply is the mesh's", async () => {
     assert.deepEqual(await client().register(CONNECTED), {
-        ok: true, tenant_id: 'local-tenant', instance_id: 'desk-1', deployment_mode: 'connected',
-        connect_url: `${gateway.url.replace('http', 'ws')}/agents/connect`, svantic_jwks_url: null, dispatch_auth: null,
+        ok: true,
+        tenant_id: 'local-tenant',
+        instance_id: 'desk-1',
+        deployment_mode: 'connected',
+        connect_url: `${gateway.url.replace('http', 'ws')}/agents/connect`,
+        svantic_jwks_url: null,
+        dispatch_auth: null,
     });
 });
 
@@ -40,15 +49,24 @@ test('exactly the fields that were given are sent', async () => {
     await client().register(CONNECTED);
     assert.deepEqual(await registered('desk-1'), CONNECTED);
     const all = {
-        agent_type: 'desk', instance_id: 'desk-2', deployment_mode: 'hosted', url: 'https://desk.example/a2a',
-        agent_card: { name: 'desk', skills: [{ id: 'find_order', x: [1.5, null, 'ä'] }] }, tools: [{ name: 't' }],
+        agent_type: 'desk',
+        instance_id: 'desk-2',
+        deployment_mode: 'hosted',
+        url: 'https://desk.example/a2a',
+        agent_card: { name: 'desk', skills: [{ id: 'find_order', x: [1.5, null, 'ä'] }] },
+        tools: [{ name: 't' }],
         mcp_servers: { files: { command: 'files', args: [] } },
-        dispatch_auth: { scheme: 'shared_secret', required: true }, max_concurrent_sessions: 3, learning: { on: true },
+        dispatch_auth: { scheme: 'shared_secret', required: true },
+        max_concurrent_sessions: 3,
+        learning: { on: true },
         of_tomorrow: { what: 'ever' },
     };
     const reply = await client().register({ ...all, left_out: undefined });
     assert.deepEqual(await registered('desk-2'), all);
-    assert.deepEqual([reply.connect_url, reply.dispatch_auth], [null, { scheme: 'shared_secret', required: true }]);
+    assert.deepEqual(
+        [reply.connect_url, reply.dispatch_auth],
+        [null, { scheme: 'shared_secret', required: true }],
+    );
 });
 
 test('an instance is taken off, and one that is not there is no error', async () => {
@@ -69,44 +87,56 @@ test('the headers are asked for at each call, and may be a promise', async () =>
 
 const header_forms = {
     'an object': (entries) => Object.fromEntries(entries),
-    'Headers': (entries) => new Headers(entries),
+    Headers: (entries) => new Headers(entries),
     'a Map': (entries) => new Map(entries),
-    'pairs': (entries) => entries,
+    pairs: (entries) => entries,
 };
 for (const [what, form] of Object.entries(header_forms)) {
     test(`more headers given as ${what} are sent, and the library's own are left out`, async (t) => {
         // What arrives is looked at by a server that keeps the values.
         const seen = [];
-        const server = http.createServer((request, response) => {
-            seen.push(request.headers);
-            request.resume().on('end', () => response.end('{"ok":true}'));
-        }).listen(0, '127.0.0.1');
+        const server = http
+            .createServer((request, response) => {
+                seen.push(request.headers);
+                request.resume().on('end', () => response.end('{"ok":true}'));
+            })
+            .listen(0, '127.0.0.1');
         await new Promise((resolve) => server.once('listening', resolve));
         t.after(() => server.close());
         const own = client({
             svantic_url: `http://127.0.0.1:${server.address().port}`,
-            auth_headers: () => form([
-                ['Authorization', 'Bearer tok'], ['X-Tenant', 't1'], ['Content-Type', 'text/plain'],
-                ['Accept', 'text/plain'], ['User-Agent', 'mine'],
-            ]),
+            auth_headers: () =>
+                form([
+                    ['Authorization', 'Bearer tok'],
+                    ['X-Tenant', 't1'],
+                    ['Content-Type', 'text/plain'],
+                    ['Accept', 'text/plain'],
+                    ['User-Agent', 'mine'],
+                ]),
         });
         assert.deepEqual(await own.register(CONNECTED), { ok: true });
-        const [{ authorization, 'x-tenant': tenant, 'content-type': type, accept, 'user-agent': agent }] = seen;
+        const [{ authorization, 'x-tenant': tenant, 'content-type': type, accept, 'user-agent': agent }] =
+            seen;
         assert.deepEqual([authorization, tenant, type], ['Bearer tok', 't1', 'application/json']);
         assert.doesNotMatch(`${accept} ${agent}`, /text\/plain|mine/);
     });
 }
 
 test('a header that would change the message is refused', async () => {
-    const own = client({ auth_headers: () => ({ Authorization: `Bearer ${token}`, 'Transfer-Encoding': 'chunked' }) });
+    const own = client({
+        auth_headers: () => ({ Authorization: `Bearer ${token}`, 'Transfer-Encoding': 'chunked' }),
+    });
     const error = await failure(own.register(CONNECTED));
     assert.deepEqual([error.status, error instanceof SvanticError], ['INVALID_ARGUMENT', true]);
 });
 
 for (const [what, headers] of [
-    ['no Authorization', {}], ['another scheme', { Authorization: 'Basic aHVzaA==' }],
-    ['a token of two words', { Authorization: 'Bearer hush hush' }], ['an empty one', { Authorization: 'Bearer ' }],
-    ['no object', undefined], ['a text', 'Bearer hush'],
+    ['no Authorization', {}],
+    ['another scheme', { Authorization: 'Basic aHVzaA==' }],
+    ['a token of two words', { Authorization: 'Bearer hush hush' }],
+    ['an empty one', { Authorization: 'Bearer ' }],
+    ['no object', undefined],
+    ['a text', 'Bearer hush'],
 ]) {
     test(`${what} is a TypeError that shows no token`, async () => {
         const error = await failure(client({ auth_headers: () => headers }).register(CONNECTED));
@@ -132,13 +162,20 @@ test('a token that the mesh refuses is an AUTH error', async () => {
     assert.doesNotMatch(inspect(error), /hush/);
 });
 
-test('an instance of the other mode is an error with the mesh\'s code', async () => {
+test("an instance of the other mode is an error with the mesh's code", async () => {
     await client().register({ ...CONNECTED, instance_id: 'desk-5' });
-    const error = await failure(client().register({
-        ...CONNECTED, instance_id: 'desk-5', deployment_mode: 'hosted', url: 'https://desk.example',
-    }));
-    assert.deepEqual([error.status, error.code, error.http_status, error.retryable],
-        ['REMOTE', 'DEPLOYMENT_MODE_MISMATCH', 409, false]);
+    const error = await failure(
+        client().register({
+            ...CONNECTED,
+            instance_id: 'desk-5',
+            deployment_mode: 'hosted',
+            url: 'https://desk.example',
+        }),
+    );
+    assert.deepEqual(
+        [error.status, error.code, error.http_status, error.retryable],
+        ['REMOTE', 'DEPLOYMENT_MODE_MISMATCH', 409, false],
+    );
 });
 
 test('a request that the mesh does not understand is an error with its status', async () => {
@@ -148,12 +185,18 @@ test('a request that the mesh does not understand is an error with its status', 
 
 test('a failure that passes is tried again', async (t) => {
     const own = await Gateway.start({
-        test: t, faults: { refuse: [{ endpoint: 'register', status: 503, retry_after: 0, times: 1 }] },
+        test: t,
+        faults: { refuse: [{ endpoint: 'register', status: 503, retry_after: 0, times: 1 }] },
     });
     const bearer = `Bearer ${await own.issue_token('desk')}`;
-    await client({ svantic_url: own.url, auth_headers: () => ({ Authorization: bearer }) }).register(CONNECTED);
+    await client({ svantic_url: own.url, auth_headers: () => ({ Authorization: bearer }) }).register(
+        CONNECTED,
+    );
     const tries = (await own.requests()).filter(({ path }) => path === '/agents/register');
-    assert.deepEqual(tries.map(({ status }) => status), [503, 200]);
+    assert.deepEqual(
+        tries.map(({ status }) => status),
+        [503, 200],
+    );
 });
 
 test('a signal ends it with its reason', async (t) => {
@@ -166,7 +209,12 @@ test('a signal ends it with its reason', async (t) => {
 });
 
 test('the environment of an agent changes nothing', async () => {
-    const other = { SVANTIC_TOKEN: 'x.y.z', SVANTIC_CLIENT_ID: 'x', SVANTIC_CLIENT_SECRET: 'y', SVANTIC_INSTANCE_ID: 'z' };
+    const other = {
+        SVANTIC_TOKEN: 'x.y.z',
+        SVANTIC_CLIENT_ID: 'x',
+        SVANTIC_CLIENT_SECRET: 'y',
+        SVANTIC_INSTANCE_ID: 'z',
+    };
     Object.assign(process.env, other, { SVANTIC_URL: 'http://127.0.0.1:9' });
     try {
         assert.equal((await client().register(CONNECTED)).instance_id, 'desk-1');

@@ -9,7 +9,11 @@ const NOW = '2026-05-01T08:00:00.000Z';
 const frame = (type, payload = {}, more = {}) => ({ v: 1, type, id: `${type}-1`, ts: NOW, payload, ...more });
 const WELCOME = frame('welcome', { resumed: false, server_time: NOW });
 const HELLO = {
-    instance_id: 'desk-1', agent_type: 'desk', agent_version: '1.0.0', sdk_version: '0.1.0', agent_card: { name: 'desk' },
+    instance_id: 'desk-1',
+    agent_type: 'desk',
+    agent_version: '1.0.0',
+    sdk_version: '0.1.0',
+    agent_card: { name: 'desk' },
 };
 
 /** A socket in the style of `ws`, as tests of programs have them. */
@@ -69,10 +73,11 @@ function transport_over(t, on_socket, options = {}) {
 }
 
 /** One that opens and welcomes by itself. */
-const welcoming = (socket) => queueMicrotask(() => {
-    socket.open();
-    socket.push(WELCOME);
-});
+const welcoming = (socket) =>
+    queueMicrotask(() => {
+        socket.open();
+        socket.push(WELCOME);
+    });
 
 test('the factory is given the URL with the instance, the token and the subprotocol', async (t) => {
     const { transport, sockets } = transport_over(t, welcoming);
@@ -83,7 +88,10 @@ test('the factory is given the URL with the instance, the token and the subproto
 });
 
 test('hello is the first frame, with what was given', async (t) => {
-    const { transport, sockets } = transport_over(t, welcoming, { uuid_impl: () => 'id-1', now_iso: () => NOW });
+    const { transport, sockets } = transport_over(t, welcoming, {
+        uuid_impl: () => 'id-1',
+        now_iso: () => NOW,
+    });
     await transport.connect();
     assert.deepEqual(sockets[0].frames, [{ v: 1, type: 'hello', id: 'id-1', ts: NOW, payload: HELLO }]);
 });
@@ -99,11 +107,13 @@ test('a double that opens in a microtask and welcomes later connects', async (t)
 });
 
 test('a welcome right behind open, before the double has looked at hello, connects', async (t) => {
-    const { transport, sockets } = transport_over(t, (socket) => queueMicrotask(() => {
-        socket.emit('open'); // its readyState is late
-        socket.push(WELCOME);
-        socket.readyState = 1;
-    }));
+    const { transport, sockets } = transport_over(t, (socket) =>
+        queueMicrotask(() => {
+            socket.emit('open'); // its readyState is late
+            socket.push(WELCOME);
+            socket.readyState = 1;
+        }),
+    );
     await transport.connect();
     assert.deepEqual([transport.state, sockets[0].frames.map(({ type }) => type)], ['ready', ['hello']]);
 });
@@ -184,7 +194,7 @@ const forms = {
     'a Buffer': (text) => Buffer.from(text),
     'an ArrayBuffer': (text) => new Uint8Array(Buffer.from(text)).buffer,
     'a part of other bytes': (text) => new Uint8Array(Buffer.from(`xx${text}`)).subarray(2),
-    'Buffers': (text) => [Buffer.from(text).subarray(0, 40), Buffer.from(text).subarray(40)],
+    Buffers: (text) => [Buffer.from(text).subarray(0, 40), Buffer.from(text).subarray(40)],
     'an event with data': (text) => ({ data: text }),
     'an event with bytes': (text) => ({ data: Buffer.from(text) }),
 };
@@ -205,7 +215,8 @@ test('what is no JSON harms nothing', async (t) => {
     const seen = [];
     await transport.connect();
     transport.on_frame(({ type }) => seen.push(type));
-    for (const message of ['', 'x', '[1]', '7', undefined, null, 7, Symbol('x')]) sockets[0].emit('message', message);
+    for (const message of ['', 'x', '[1]', '7', undefined, null, 7, Symbol('x')])
+        sockets[0].emit('message', message);
     sockets[0].push(frame('told'));
     assert.deepEqual([transport.state, seen], ['ready', ['told']]);
 });
@@ -257,7 +268,9 @@ test('without auto_reconnect a lost link is disconnected, and connects anew', as
 
 test('with auto_reconnect a lost link is made again, with a hello of its own', async (t) => {
     const { transport, sockets } = transport_over(t, welcoming, {
-        auto_reconnect: true, reconnect_delays_ms: [0], uuid_impl: () => 'id-1',
+        auto_reconnect: true,
+        reconnect_delays_ms: [0],
+        uuid_impl: () => 'id-1',
     });
     await transport.connect();
     sockets[0].emit('close', 1012, Buffer.from('restart'));
@@ -270,7 +283,10 @@ test('with auto_reconnect a lost link is made again, with a hello of its own', a
 });
 
 test('a late word of an old socket is not heard', async (t) => {
-    const { transport, sockets } = transport_over(t, welcoming, { auto_reconnect: true, reconnect_delays_ms: [0] });
+    const { transport, sockets } = transport_over(t, welcoming, {
+        auto_reconnect: true,
+        reconnect_delays_ms: [0],
+    });
     await transport.connect();
     const old = sockets[0];
     old.emit('error', new Error('reset by peer'));
@@ -293,10 +309,12 @@ test('no welcome in time rejects', async (t) => {
 });
 
 test('a socket that cannot be opened rejects with what it said', async (t) => {
-    const { transport } = transport_over(t, (socket) => queueMicrotask(() => {
-        socket.emit('error', new Error('connect ECONNREFUSED'));
-        socket.emit('close', 1006, '');
-    }));
+    const { transport } = transport_over(t, (socket) =>
+        queueMicrotask(() => {
+            socket.emit('error', new Error('connect ECONNREFUSED'));
+            socket.emit('close', 1006, '');
+        }),
+    );
     await assert.rejects(transport.connect(), { status: 'NETWORK', message: /ECONNREFUSED/ });
     assert.equal(transport.state, 'disconnected');
 });
@@ -317,7 +335,12 @@ test('a socket that throws in send loses the link and nothing else', async (t) =
 });
 
 for (const [what, made] of [
-    ['throws', () => { throw new RangeError('no port'); }],
+    [
+        'throws',
+        () => {
+            throw new RangeError('no port');
+        },
+    ],
     ['returns nothing', () => undefined],
     ['returns a promise', async () => new Double()],
     ['returns something else', () => ({ readyState: 0, send() {}, close() {} })],
@@ -326,7 +349,10 @@ for (const [what, made] of [
         const { transport } = transport_over(t, undefined, { socket_factory: made });
         await assert.rejects(transport.connect(), (error) => {
             assert.ok(error instanceof SvanticError, String(error));
-            assert.ok(error.cause instanceof (what === 'throws' ? RangeError : TypeError), String(error.cause));
+            assert.ok(
+                error.cause instanceof (what === 'throws' ? RangeError : TypeError),
+                String(error.cause),
+            );
             return true;
         });
     });
@@ -334,12 +360,19 @@ for (const [what, made] of [
 
 test('a refusal that `ws` words with 401 asks for another token', async (t) => {
     const tokens = ['old', 'new'];
-    const { transport, sockets } = transport_over(t, (socket) => {
-        if (socket.headers.Authorization === 'Bearer new') welcoming(socket);
-        else queueMicrotask(() => socket.emit('error', new Error('Unexpected server response: 401')));
-    }, { token_provider: async () => tokens.shift(), auto_reconnect: true, reconnect_delays_ms: [0] });
+    const { transport, sockets } = transport_over(
+        t,
+        (socket) => {
+            if (socket.headers.Authorization === 'Bearer new') welcoming(socket);
+            else queueMicrotask(() => socket.emit('error', new Error('Unexpected server response: 401')));
+        },
+        { token_provider: async () => tokens.shift(), auto_reconnect: true, reconnect_delays_ms: [0] },
+    );
     await transport.connect();
-    assert.deepEqual(sockets.map(({ headers }) => headers.Authorization), ['Bearer old', 'Bearer new']);
+    assert.deepEqual(
+        sockets.map(({ headers }) => headers.Authorization),
+        ['Bearer old', 'Bearer new'],
+    );
 });
 
 test('a socket like those of browsers will do', async (t) => {
@@ -350,7 +383,8 @@ test('a socket like those of browsers will do', async (t) => {
             this.sent.push(data);
         }
         close(code) {
-            if (code !== undefined && code !== 1000 && !(code >= 3000 && code <= 4999)) throw new RangeError('code');
+            if (code !== undefined && code !== 1000 && !(code >= 3000 && code <= 4999))
+                throw new RangeError('code');
             this.readyState = 3;
             this.tell('close', { code: code ?? 1005, reason: '' });
         }
@@ -371,7 +405,21 @@ test('a socket like those of browsers will do', async (t) => {
     });
     await transport.connect();
     transport.send(frame('heartbeat'));
-    assert.deepEqual(socket.sent.map((text) => JSON.parse(text).type), ['hello', 'heartbeat']);
+    assert.deepEqual(
+        socket.sent.map((text) => JSON.parse(text).type),
+        ['hello', 'heartbeat'],
+    );
     await transport.close(1001, 'going away');
     assert.deepEqual([transport.state, socket.readyState], ['closed', 3]);
+});
+
+test('close during connect resolves each time, whoever asks for the items first', async (t) => {
+    for (let round = 0; round < 100; round += 1) {
+        const { transport, sockets } = transport_over(t);
+        const connecting = assert.rejects(transport.connect(), { status: 'CANCELLED' });
+        await wait_for(() => sockets.length, 'a socket');
+        await transport.close();
+        await connecting;
+        assert.equal(transport.state, 'closed');
+    }
 });

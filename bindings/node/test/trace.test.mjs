@@ -10,11 +10,21 @@ const GOOD = `00-${TRACE}-${SPAN}-01`;
 
 test('a traceparent is its parts', () => {
     assert.deepEqual(parse_traceparent(GOOD), {
-        version: '00', trace_id: TRACE, parent_span_id: SPAN, flags: '01', sampled: true,
+        version: '00',
+        trace_id: TRACE,
+        parent_span_id: SPAN,
+        flags: '01',
+        sampled: true,
     });
 });
 
-for (const [flags, sampled] of [['00', false], ['01', true], ['02', false], ['03', true], ['ff', true]]) {
+for (const [flags, sampled] of [
+    ['00', false],
+    ['01', true],
+    ['02', false],
+    ['03', true],
+    ['ff', true],
+]) {
     test(`a traceparent with the flags ${flags} is ${sampled ? '' : 'not '}sampled`, () => {
         const parsed = parse_traceparent(`00-${TRACE}-${SPAN}-${flags}`);
         assert.deepEqual([parsed.flags, parsed.sampled], [flags, sampled]);
@@ -22,8 +32,8 @@ for (const [flags, sampled] of [['00', false], ['01', true], ['02', false], ['03
 }
 
 const malformed = {
-    'undefined': undefined,
-    'null': null,
+    undefined: undefined,
+    null: null,
     'a number': 7,
     'an object': {},
     'an array': [GOOD],
@@ -50,8 +60,11 @@ const baggage = [
     ['a number', 7, {}],
     ['an array', ['a=1'], {}],
     ['an empty text', '', {}],
-    ['members, properties and what is broken', 'user=alice%20b;p=1, tier = gold ,broken, =x,u=%C3%A9',
-        { user: 'alice b', tier: 'gold', u: 'é' }],
+    [
+        'members, properties and what is broken',
+        'user=alice%20b;p=1, tier = gold ,broken, =x,u=%C3%A9',
+        { user: 'alice b', tier: 'gold', u: 'é' },
+    ],
     ['a quoted value', 'quoted="x"', { quoted: '"x"' }],
     ['one key twice', 'a=1,a=2', { a: '2' }],
     ['an encoded NUL', 'nul=%00', { nul: '\0' }],
@@ -74,7 +87,10 @@ test('a context without trace has objects and nothing else', () => {
 test('a context comes from the payload, with headers to pass on', () => {
     const context = extract_trace_context({ skill_id: 's', traceparent: GOOD, baggage: 'tier=gold' });
     assert.deepEqual(context, {
-        traceparent: GOOD, parent_trace_id: TRACE, parent_span_id: SPAN, baggage: { tier: 'gold' },
+        traceparent: GOOD,
+        parent_trace_id: TRACE,
+        parent_span_id: SPAN,
+        baggage: { tier: 'gold' },
         propagation_headers: { traceparent: GOOD, baggage: 'tier=gold' },
     });
 });
@@ -86,9 +102,17 @@ test('a context comes from the session context when the payload has none', () =>
 
 const header_forms = {
     'an object in any case': { TraceParent: GOOD, Baggage: 'a=1' },
-    'what Node hands a server': { traceparent: GOOD, baggage: 'a=1', 'set-cookie': ['x', 'y'], host: undefined },
-    'Headers': new Headers({ traceparent: GOOD, baggage: 'a=1' }),
-    'a Map': new Map([['traceparent', GOOD], ['baggage', 'a=1']]),
+    'what Node hands a server': {
+        traceparent: GOOD,
+        baggage: 'a=1',
+        'set-cookie': ['x', 'y'],
+        host: undefined,
+    },
+    Headers: new Headers({ traceparent: GOOD, baggage: 'a=1' }),
+    'a Map': new Map([
+        ['traceparent', GOOD],
+        ['baggage', 'a=1'],
+    ]),
 };
 for (const [what, headers] of Object.entries(header_forms)) {
     test(`a context comes from HTTP headers given as ${what}`, () => {
@@ -103,12 +127,15 @@ test('the payload wins over the headers', () => {
 });
 
 const odd = {
-    'nothing': [undefined, undefined],
-    'null': [null, null],
+    nothing: [undefined, undefined],
+    null: [null, null],
     'a text': ['x', 'y'],
     'an array': [[1], [2]],
     'a function': [() => {}, () => {}],
-    'a malformed traceparent': [{ traceparent: `${GOOD}-more`, baggage: 7, session_context: 'x' }, { baggage: {} }],
+    'a malformed traceparent': [
+        { traceparent: `${GOOD}-more`, baggage: 7, session_context: 'x' },
+        { baggage: {} },
+    ],
     'a NUL': [{ traceparent: `${GOOD}\0` }, { traceparent: `${GOOD}\0` }],
 };
 for (const [what, [payload, headers]] of Object.entries(odd)) {
@@ -121,6 +148,12 @@ for (const [what, [payload, headers]] of Object.entries(odd)) {
 test('what is no JSON beside it does not hide the trace', () => {
     const args = { big: 1n };
     args.self = args;
-    const payload = { args, get broken() { throw new Error('a getter'); }, traceparent: GOOD };
+    const payload = {
+        args,
+        get broken() {
+            throw new Error('a getter');
+        },
+        traceparent: GOOD,
+    };
     assert.equal(extract_trace_context(payload).parent_span_id, SPAN);
 });

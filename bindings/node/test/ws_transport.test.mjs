@@ -10,20 +10,34 @@ let shared;
 before(async () => (shared = await Gateway.start()));
 after(() => shared.stop());
 
-const HELLO = { agent_type: 'desk', agent_version: '1.2.3', sdk_version: SDK_VERSION, agent_card: { name: 'desk' } };
+const HELLO = {
+    agent_type: 'desk',
+    agent_version: '1.2.3',
+    sdk_version: SDK_VERSION,
+    agent_card: { name: 'desk' },
+};
 const now = () => new Date().toISOString();
 let number = 0;
 
 /** A registered instance and a transport for it, which is not connected yet. */
 async function transport_to(t, { gateway = shared, token, ...options } = {}) {
     const instance_id = `desk-${process.pid}-${(number += 1)}`;
-    const jwt = token ?? await gateway.issue_token('desk');
+    const jwt = token ?? (await gateway.issue_token('desk'));
     const client = new RegistrationClient({
-        svantic_url: gateway.url, auth_headers: () => ({ Authorization: `Bearer ${jwt}` }),
+        svantic_url: gateway.url,
+        auth_headers: () => ({ Authorization: `Bearer ${jwt}` }),
     });
-    const { connect_url } = await client.register({ agent_type: 'desk', instance_id, deployment_mode: 'connected' });
+    const { connect_url } = await client.register({
+        agent_type: 'desk',
+        instance_id,
+        deployment_mode: 'connected',
+    });
     const transport = new WsTransport({
-        connect_url, token_provider: () => jwt, hello: { instance_id, ...HELLO }, logger: false, ...options,
+        connect_url,
+        token_provider: () => jwt,
+        hello: { instance_id, ...HELLO },
+        logger: false,
+        ...options,
     });
     t.after(() => transport.close());
     return { transport, instance_id, gateway, jwt };
@@ -38,8 +52,33 @@ async function failure(promise) {
     return assert.fail('it succeeded');
 }
 
+const PROGRAM = `
+    import { MeshAuth, RegistrationClient, WsTransport } from 'svantic/mesh';
+    const { SVANTIC_URL: url, SVANTIC_CLIENT_ID: client_id, SVANTIC_CLIENT_SECRET: client_secret } = process.env;
+    const [instance_id, mode] = process.argv.slice(2);
+    const token = await MeshAuth.get_token(url, { client_id, client_secret, agent_type: 'desk' });
+    const client = new RegistrationClient({ svantic_url: url, auth_headers: () => ({ Authorization: 'Bearer ' + token }) });
+    const { connect_url } = await client.register({ agent_type: 'desk', instance_id, deployment_mode: 'connected' });
+    const transport = new WsTransport({
+        connect_url, token_provider: () => token, auto_reconnect: mode !== 'lost',
+        hello: { instance_id, agent_type: 'desk', agent_version: '1', sdk_version: '1', agent_card: {} },
+    });
+    transport.on_frame(({ id, type }) => type === 'dispatch' && transport.send({ v: 1, type: 'dispatch_result', id: 'r',
+        ts: new Date().toISOString(), in_reply_to: id, payload: { result: 'served' } }));
+    if (mode !== 'idle') await transport.connect();
+    if (mode === 'unref') transport.unref();
+    if (mode === 'close') await transport.close();
+    if (mode === 'exit') process.exit(0);
+    console.log('ready');
+`;
+
 const answer = (frame, result) => ({
-    v: 1, type: 'dispatch_result', id: `a-${frame.id}`, ts: now(), in_reply_to: frame.id, payload: { result },
+    v: 1,
+    type: 'dispatch_result',
+    id: `a-${frame.id}`,
+    ts: now(),
+    in_reply_to: frame.id,
+    payload: { result },
 });
 
 test('connect resolves with the welcome, behind a hello of what was given', async (t) => {
@@ -51,7 +90,10 @@ test('connect resolves with the welcome, behind a hello of what was given', asyn
     assert.equal(transport.state, 'connecting');
     assert.equal(await connecting, undefined);
     assert.equal(transport.state, 'ready');
-    assert.deepEqual(frames.map(({ type, payload }) => [type, payload.resumed]), [['welcome', false]]);
+    assert.deepEqual(
+        frames.map(({ type, payload }) => [type, payload.resumed]),
+        [['welcome', false]],
+    );
     const [hello] = await gateway.frames(instance_id);
     assert.deepEqual([hello.content.type, hello.content.payload], ['hello', { instance_id, ...HELLO }]);
     assert.deepEqual(await gateway.violations(), []);
@@ -163,8 +205,15 @@ test('before the welcome nothing can be sent', async (t) => {
     assert.deepEqual([error instanceof SvanticError, error.status], [true, 'INVALID_STATE']);
 });
 
-for (const [what, frame] of [['a text', '{}'], ['null', null], ['undefined', undefined], ['a number', 7],
-    ['a function', () => {}], ['an object that is no JSON', { toJSON: () => undefined }], ['a BigInt within', { x: 1n }]]) {
+for (const [what, frame] of [
+    ['a text', '{}'],
+    ['null', null],
+    ['undefined', undefined],
+    ['a number', 7],
+    ['a function', () => {}],
+    ['an object that is no JSON', { toJSON: () => undefined }],
+    ['a BigInt within', { x: 1n }],
+]) {
     test(`${what} is no frame, and harms nothing`, async (t) => {
         const { transport } = await transport_to(t);
         await transport.connect();
@@ -255,13 +304,13 @@ test('a signal ends a connect with its reason, and it can be tried again', async
 test('no welcome in time is an error, and it can be tried again', async (t) => {
     const gateway = await Gateway.start({ test: t, faults: { stall: 'welcome' } });
     const { transport } = await transport_to(t, { gateway, auto_reconnect: false, welcome_timeout_ms: 50 });
-    assert.ok(await failure(transport.connect()) instanceof SvanticError);
+    assert.ok((await failure(transport.connect())) instanceof SvanticError);
     assert.equal(transport.state, 'disconnected');
     await gateway.set_faults();
     await transport.connect();
 });
 
-test('an instance that is not registered is told with the mesh\'s code', async (t) => {
+test("an instance that is not registered is told with the mesh's code", async (t) => {
     const { transport, instance_id, gateway } = await transport_to(t);
     await gateway.forget(instance_id);
     const error = await failure(transport.connect());
@@ -273,7 +322,9 @@ test('a lost link is made again by itself', async (t) => {
     const welcomes = [];
     const events = [];
     transport.on_frame(({ type }) => type === 'welcome' && welcomes.push(type));
-    transport.on('disconnected', () => events.push('disconnected')).on('connected', () => events.push('connected'));
+    transport
+        .on('disconnected', () => events.push('disconnected'))
+        .on('connected', () => events.push('connected'));
     await transport.connect();
     await gateway.abort(instance_id);
     await gateway.wait_ready(instance_id, { welcomes: 2 });
@@ -293,22 +344,39 @@ test('without auto_reconnect it is disconnected, and connects anew', async (t) =
 });
 
 for (const [what, provider] of [
-    ['throws', () => { throw new RangeError('no login'); }],
-    ['rejects', async () => { throw new RangeError('no login'); }],
+    [
+        'throws',
+        () => {
+            throw new RangeError('no login');
+        },
+    ],
+    [
+        'rejects',
+        async () => {
+            throw new RangeError('no login');
+        },
+    ],
 ]) {
     test(`a token_provider that ${what} rejects the connect with the cause`, async (t) => {
         const { transport, jwt } = await transport_to(t, { token_provider: () => give() });
         let give = provider;
         const error = await failure(transport.connect());
-        assert.deepEqual([error.status, error.code, error.cause.message],
-            ['AUTH', 'TOKEN_PROVIDER_FAILED', 'no login']);
+        assert.deepEqual(
+            [error.status, error.code, error.cause.message],
+            ['AUTH', 'TOKEN_PROVIDER_FAILED', 'no login'],
+        );
         assert.equal(transport.state, 'disconnected');
         give = async () => jwt;
         await transport.connect();
     });
 }
 
-for (const [what, token] of [['nothing', undefined], ['a number', 7], ['an empty text', ''], ['two lines', 'a\nb']]) {
+for (const [what, token] of [
+    ['nothing', undefined],
+    ['a number', 7],
+    ['an empty text', ''],
+    ['two lines', 'a\nb'],
+]) {
     test(`a token_provider that gives ${what} rejects the connect`, async (t) => {
         const { transport } = await transport_to(t, { token_provider: () => token });
         const error = await failure(transport.connect());
@@ -322,18 +390,25 @@ test('a token_provider is asked again when the mesh has refused its token', asyn
     const tokens = [await gateway.issue_token('desk'), await gateway.issue_token('desk')];
     let asked = 0;
     const { transport, instance_id } = await transport_to(t, {
-        gateway, reconnect_delays_ms: [0], token_provider: async () => tokens[Math.min(asked++, 1)],
+        gateway,
+        reconnect_delays_ms: [0],
+        token_provider: async () => tokens[Math.min(asked++, 1)],
     });
     await transport.connect();
     assert.equal(asked, 1);
-    await gateway.set_faults({ refuse: [{ endpoint: 'connect', status: 401, code: 'UNAUTHORIZED', times: 1 }] });
+    await gateway.set_faults({
+        refuse: [{ endpoint: 'connect', status: 401, code: 'UNAUTHORIZED', times: 1 }],
+    });
     await gateway.abort(instance_id);
     await gateway.wait_ready(instance_id, { welcomes: 2 });
     assert.equal(asked, 2);
 });
 
 test('a token that the mesh goes on refusing fails the connect', async (t) => {
-    const { transport } = await transport_to(t, { token_provider: () => 'hush.hush.hush', auto_reconnect: false });
+    const { transport } = await transport_to(t, {
+        token_provider: () => 'hush.hush.hush',
+        auto_reconnect: false,
+    });
     const error = await failure(transport.connect());
     assert.equal(error.status, 'AUTH');
     assert.doesNotMatch(inspect(error), /hush/);
@@ -347,12 +422,16 @@ for (const [what, options, said] of [
     ['a logger that is none', { logger: 'x' }, /logger/],
 ]) {
     test(`${what} is a TypeError`, async (t) => {
-        await assert.rejects(transport_to(t, options), (error) => error instanceof TypeError && said.test(error.message));
+        await assert.rejects(
+            transport_to(t, options),
+            (error) => error instanceof TypeError && said.test(error.message),
+        );
     });
 }
 
 for (const [what, options] of [
-    ['a hello without instance_id', { hello: {} }], ['no hello', { hello: undefined }],
+    ['a hello without instance_id', { hello: {} }],
+    ['no hello', { hello: undefined }],
     ['a token in the clear', { connect_url: 'ws://mesh.example/agents/connect' }],
     ['another scheme', { connect_url: 'https://mesh.example' }],
     ['a time that is none', { welcome_timeout_ms: 'soon' }],
@@ -362,25 +441,98 @@ for (const [what, options] of [
     });
 }
 
-const PROGRAM = `
-    import { MeshAuth, RegistrationClient, WsTransport } from 'svantic/mesh';
-    const { SVANTIC_URL: url, SVANTIC_CLIENT_ID: client_id, SVANTIC_CLIENT_SECRET: client_secret } = process.env;
-    const [instance_id, mode] = process.argv.slice(2);
-    const token = await MeshAuth.get_token(url, { client_id, client_secret, agent_type: 'desk' });
-    const client = new RegistrationClient({ svantic_url: url, auth_headers: () => ({ Authorization: 'Bearer ' + token }) });
-    const { connect_url } = await client.register({ agent_type: 'desk', instance_id, deployment_mode: 'connected' });
-    const transport = new WsTransport({
-        connect_url, token_provider: () => token, auto_reconnect: mode !== 'lost',
-        hello: { instance_id, agent_type: 'desk', agent_version: '1', sdk_version: '1', agent_card: {} },
+test('no line, event or error shows a token', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const tokens = [];
+    const shown = [];
+    const show = (...what) => shown.push(inspect(what, { depth: 9 }));
+    const { transport, instance_id } = await transport_to(t, {
+        gateway,
+        reconnect_delays_ms: [0],
+        logger: { debug: show, info: show, warn: show, error: show },
+        token_provider: async () => {
+            tokens.push(await gateway.issue_token('desk'));
+            return tokens.at(-1);
+        },
     });
-    transport.on_frame(({ id, type }) => type === 'dispatch' && transport.send({ v: 1, type: 'dispatch_result', id: 'r',
-        ts: new Date().toISOString(), in_reply_to: id, payload: { result: 'served' } }));
-    if (mode !== 'idle') await transport.connect();
-    if (mode === 'unref') transport.unref();
-    if (mode === 'close') await transport.close();
-    if (mode === 'exit') process.exit(0);
-    console.log('ready');
-`;
+    const names = ['state', 'token_wanted', 'token_refreshed', 'connected', 'disconnected', 'backoff', 'log'];
+    for (const name of names) transport.on(name, (data) => show(name, data));
+    await transport.connect();
+    const refusal = { endpoint: 'connect', times: 1 };
+    await gateway.set_faults({
+        refuse: [
+            { ...refusal, status: 503, body: `no ${tokens[0]}` },
+            { ...refusal, status: 401, body: `no ${tokens[0]}` },
+        ],
+    });
+    await gateway.abort(instance_id);
+    await gateway.wait_ready(instance_id, { welcomes: 2 });
+    show(transport);
+    await transport.close();
+    show(await failure(transport.connect()));
+    const text = shown.join('\n');
+    assert.match(text, /token_wanted[^]*disconnected[^]*backoff[^]*token_wanted/);
+    assert.equal(tokens.length, 2);
+    for (const token of tokens) assert.ok(!text.includes(token.split('.')[2]), 'a token was shown');
+});
+
+test('a transport that nobody holds is collected', async (t) => {
+    const program = run_node(
+        t,
+        `
+        import { WsTransport } from 'svantic/mesh';
+        const options = {
+            connect_url: 'wss://mesh.test/x', token_provider: () => 'tok', hello: { instance_id: 'i' }, logger: false,
+            auto_reconnect: false, socket_factory: () => { throw new Error('no socket'); },
+        };
+        const make = async (used) => {
+            const transport = new WsTransport(options);
+            transport.on_frame(() => transport.state);
+            if (used) await transport.connect().catch(() => {});
+            return new WeakRef(transport);
+        };
+        const made = [await make(false), await make(true)];
+        while (made.some((transport) => transport.deref())) {
+            await new Promise((resolve) => setImmediate(resolve));
+            globalThis.gc();
+        }
+        console.log('collected');
+    `,
+        { gateway: shared, flags: ['--expose-gc'] },
+    );
+    assert.equal(await program.wait(), 0, program.story());
+    assert.equal(program.stdout, 'collected');
+});
+
+test('a worker that ends takes its transports along', async (t) => {
+    const program = run_node(
+        t,
+        `
+        import { Worker } from 'node:worker_threads';
+        const worker = new Worker(new URL('./worker.mjs', import.meta.url), { argv: process.argv.slice(2) });
+        worker.on('message', async () => {
+            console.log('ready');
+            await worker.terminate();
+            console.log('terminated');
+            process.stdin.once('data', () => process.exit(0));
+        });
+    `,
+        {
+            gateway: shared,
+            args: ['in-a-worker'],
+            files: {
+                'worker.mjs': `${PROGRAM}\nimport { parentPort } from 'node:worker_threads'; parentPort.postMessage(1);`,
+            },
+        },
+    );
+    await program.wait_line('terminated');
+    await wait_for(
+        async () => (await shared.agent('in-a-worker')).open_sockets === 0,
+        'the end of its socket',
+    );
+    program.say();
+    assert.equal(await program.wait(), 0, program.story());
+});
 
 for (const mode of ['idle', 'unref', 'close', 'exit']) {
     test(`a process ends by itself with a transport: ${mode}`, async (t) => {

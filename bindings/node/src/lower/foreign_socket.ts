@@ -1,8 +1,8 @@
 // A socket that the application made, seen by the native machine: its bytes and events, and no decisions.
 
 /**
- * A WebSocket as the platform's `socket_factory` hands it out: the surface of `ws`, or of an `EventEmitter` that
- * plays one in a test.
+ * A WebSocket as the platform's `socket_factory` hands it out: the surface of `ws`, or of an `EventEmitter`
+ * that plays one in a test.
  */
 export interface WebSocketLike {
     /** 0 connecting, 1 open, 2 closing, 3 closed. */
@@ -27,11 +27,12 @@ export interface EventTargetSocketLike {
     readonly readyState: number;
     /** Sends one text message. */
     send(data: string): void;
-    /** Begins the close handshake; codes other than 1000 and 3000 to 4999 may be refused with an exception. */
+    /**
+     * Begins the close handshake; codes other than 1000 and 3000 to 4999 may be refused with an exception.
+     */
     close(code?: number, reason?: string): void;
     /** The events are those of {@link WebSocketLike}, each as one object. */
-    addEventListener(
-        type: 'open' | 'message' | 'close' | 'error', listener: (event: unknown) => void): void;
+    addEventListener(type: 'open' | 'message' | 'close' | 'error', listener: (event: unknown) => void): void;
 }
 
 /** What a socket of the application's has to tell the machine: the argument of `svantic_socket_event()`. */
@@ -45,8 +46,8 @@ const OPEN = 1;
 const CLOSED = 3;
 
 /**
- * Carries the bytes of one socket. Whatever the socket's own style and however early, late or often it speaks, the
- * machine hears of one opening at most, and of nothing behind one end.
+ * Carries the bytes of one socket. Whatever the socket's own style and however early, late or often it
+ * speaks, the machine hears of one opening at most, and of nothing behind one end.
  */
 export class ForeignSocket {
     readonly #id: number;
@@ -56,8 +57,7 @@ export class ForeignSocket {
     #ended = false;
 
     /** Listens to `socket`, and tells of it under the number `id`. */
-    constructor(
-        id: number, socket: WebSocketLike | EventTargetSocketLike, tell: (news: SocketNews) => void) {
+    constructor(id: number, socket: WebSocketLike | EventTargetSocketLike, tell: (news: SocketNews) => void) {
         this.#id = id;
         this.#socket = socket;
         this.#tell = tell;
@@ -84,7 +84,9 @@ export class ForeignSocket {
         }
     }
 
-    /** Closes the socket as the machine asks for it. The machine hears of the end when the socket tells it. */
+    /**
+     * Closes the socket as the machine asks for it. The machine hears of the end when the socket tells it.
+     */
     close(code?: number, reason?: string): void {
         if (this.#ended) return;
         try {
@@ -108,11 +110,16 @@ export class ForeignSocket {
     #listen(event: 'open' | 'message' | 'close' | 'error', listener: (...given: unknown[]) => void): void {
         const socket = this.#socket;
         if ('on' in socket && typeof socket.on === 'function') {
-            (socket.on as (event: string, listener: (...given: unknown[]) => void) => unknown)(event, listener);
+            (socket.on as (event: string, listener: (...given: unknown[]) => void) => unknown)(
+                event,
+                listener,
+            );
         } else if ('addEventListener' in socket && typeof socket.addEventListener === 'function') {
             socket.addEventListener(event, listener);
         } else {
-            throw new TypeError('socket_factory must return a WebSocket: it has neither on() nor addEventListener()');
+            throw new TypeError(
+                'socket_factory must return a WebSocket: it has neither on() nor addEventListener()',
+            );
         }
     }
 
@@ -157,11 +164,13 @@ export class ForeignSocket {
 /** The text of a message in whichever form the socket has it. */
 function text_of(data: unknown): string {
     if (typeof data === 'string') return data;
-    if (ArrayBuffer.isView(data)) return Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString();
+    if (ArrayBuffer.isView(data))
+        return Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString();
     if (data instanceof ArrayBuffer) return Buffer.from(data).toString();
     if (Array.isArray(data) && data.every((part) => ArrayBuffer.isView(part))) {
-        return Buffer.concat(data.map(
-            (part: ArrayBufferView) => Buffer.from(part.buffer, part.byteOffset, part.byteLength))).toString();
+        return Buffer.concat(
+            data.map((part: ArrayBufferView) => Buffer.from(part.buffer, part.byteOffset, part.byteLength)),
+        ).toString();
     }
     if (typeof data === 'object' && data !== null && 'data' in data) return text_of(data.data);
     return String(data);

@@ -23,9 +23,10 @@ export class MeshAuth {
     /**
      * A token of the mesh at `base_url`: a JWT, and a secret.
      *
-     * Asks once: whether it is worth to ask again `retryable` tells. Rejects with {@link SvanticError}: status `AUTH`
-     * when the mesh refuses the credentials, `NETWORK`, `TLS`, `TIMEOUT` (after `timeout_ms`, default 30,000), `REMOTE`,
-     * or `PROTOCOL`; with the signal's reason; and with a `TypeError` for what is no text.
+     * Asks once: whether it is worth to ask again `retryable` tells. Rejects with {@link SvanticError}:
+     * status `AUTH` when the mesh refuses the credentials, `NETWORK`, `TLS`, `TIMEOUT` (after `timeout_ms`,
+     * default 30,000), `REMOTE`, or `PROTOCOL`; with the signal's reason; and with a `TypeError` for what is
+     * no text.
      */
     static async get_token(
         base_url: string,
@@ -54,8 +55,12 @@ export class MeshAuth {
             }
             // The library asks for tokens of the usual life; one of those asks for the other.
             const body = { client_id, client_secret, agent_type, expires_in };
-            return token_of(await session.run(
-                (native, ms, tag) => native.request(PATH, body, undefined, ms, tag), limits));
+            return token_of(
+                await session.run(
+                    (native, ms, tag) => native.request(PATH, body, undefined, ms, tag),
+                    limits,
+                ),
+            );
         });
     }
 }

@@ -57,8 +57,8 @@ export interface RegistrationClientOptions extends NetworkOptions {
     /** Where the mesh is. */
     readonly svantic_url: string;
     /**
-     * Asked before each call: `{Authorization: 'Bearer …'}`, and more headers if you like. `Content-Type`, `Accept` and
-     * `User-Agent` are the library's and left out.
+     * Asked before each call: `{Authorization: 'Bearer …'}`, and more headers if you like. `Content-Type`,
+     * `Accept` and `User-Agent` are the library's and left out.
      */
     readonly auth_headers: () => AuthHeaders | Promise<AuthHeaders>;
 }
@@ -94,9 +94,10 @@ export class RegistrationClient {
     /**
      * Registers an instance, or what is new about it. Exactly the fields of `request` are sent.
      *
-     * Failures that may pass are tried again within `timeout_ms` (default 30,000). Rejects with {@link SvanticError}:
-     * status `AUTH` for a token that is refused, `REMOTE` with the mesh's code (such as `DEPLOYMENT_MODE_MISMATCH`) and
-     * `http_status`, `NETWORK`, `TLS`, `TIMEOUT`, or `PROTOCOL`; and with what `auth_headers` throws.
+     * Failures that may pass are tried again within `timeout_ms` (default 30,000). Rejects with {@link
+     * SvanticError}: status `AUTH` for a token that is refused, `REMOTE` with the mesh's code (such as
+     * `DEPLOYMENT_MODE_MISMATCH`) and `http_status`, `NETWORK`, `TLS`, `TIMEOUT`, or `PROTOCOL`; and with
+     * what `auth_headers` throws.
      */
     async register(request: RegistrationRequest, options: OperationOptions = {}): Promise<RegistrationReply> {
         const reply = await this.#post('/agents/register', request, options);
@@ -107,7 +108,10 @@ export class RegistrationClient {
         });
     }
 
-    /** Takes an instance off the mesh. One that the mesh does not know is no error. Otherwise rejects as `register`. */
+    /**
+     * Takes an instance off the mesh. One that the mesh does not know is no error. Otherwise rejects as
+     * `register`.
+     */
     async deregister(
         instance: { readonly agent_type: string; readonly instance_id: string },
         options: OperationOptions = {},
@@ -125,7 +129,8 @@ export class RegistrationClient {
         const { token, more } = sorted(await this.#auth_headers());
         const config = { ...this.#config, token };
         return single_call(config, this.#logger, (session) =>
-            session.run((native, ms, tag) => native.request(path, body, more, ms, tag), options));
+            session.run((native, ms, tag) => native.request(path, body, more, ms, tag), options),
+        );
     }
 }
 

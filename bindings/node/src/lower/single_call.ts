@@ -8,13 +8,25 @@ import { Session } from '../session';
 /** How the mesh is reached: as for a connector. */
 export type NetworkOptions = Pick<
     MeshConnectorConfig,
-    | 'ca_file' | 'client_cert_file' | 'client_key_file' | 'proxy' | 'allow_insecure' | 'http_timeout_ms'
-    | 'fail_fast' | 'logger'
+    | 'ca_file'
+    | 'client_cert_file'
+    | 'client_key_file'
+    | 'proxy'
+    | 'allow_insecure'
+    | 'http_timeout_ms'
+    | 'fail_fast'
+    | 'logger'
 >;
 
 /** The keys of {@link NetworkOptions}. */
 export const NETWORK_KEYS = [
-    'ca_file', 'client_cert_file', 'client_key_file', 'proxy', 'allow_insecure', 'http_timeout_ms', 'fail_fast',
+    'ca_file',
+    'client_cert_file',
+    'client_key_file',
+    'proxy',
+    'allow_insecure',
+    'http_timeout_ms',
+    'fail_fast',
     'logger',
 ] as const satisfies readonly (keyof NetworkOptions)[];
 
@@ -44,9 +56,13 @@ export async function single_call<Result>(
     }
 }
 
-/** Throws a `TypeError` unless it is a string that says something. The value may be a secret, and is not shown. */
+/**
+ * Throws a `TypeError` unless it is a string that says something. The value may be a secret, and is not
+ * shown.
+ */
 export function required_text(value: unknown, what: string): string {
-    if (typeof value !== 'string') throw new TypeError(`${what} is of type ${typeof value}, and must be a string`);
+    if (typeof value !== 'string')
+        throw new TypeError(`${what} is of type ${typeof value}, and must be a string`);
     if (value === '') throw new TypeError(`${what} is empty`);
     return value;
 }

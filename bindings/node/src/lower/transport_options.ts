@@ -3,13 +3,15 @@ import type { EventTargetSocketLike, WebSocketLike } from './foreign_socket';
 import { check_keys } from '../options';
 import { NETWORK_KEYS, required_text, type NetworkOptions } from './single_call';
 
-/** Opens a WebSocket to `url` with these headers (a token among them: keep it out of logs) and its subprotocol. */
+/**
+ * Opens a WebSocket to `url` with these headers, a token among them: keep it out of logs. The subprotocol
+ * stands there as `Sec-WebSocket-Protocol`; clients such as `ws` want it as a parameter of its own instead.
+ */
 export type WebSocketFactory = (url: string, headers: Record<string, string>) => WebSocketLike;
 
 /** The same, where a socket like those of browsers will do too. */
 export type SocketFactory =
-    | WebSocketFactory
-    | ((url: string, headers: Record<string, string>) => EventTargetSocketLike);
+    WebSocketFactory | ((url: string, headers: Record<string, string>) => EventTargetSocketLike);
 
 /** Who says hello: the payload of the first frame, sent as it is written. */
 export interface WsHello {
@@ -30,7 +32,7 @@ export interface WsTransportOptions extends NetworkOptions {
     /** From the reply to the registration; `instance_id` is added to its query if it is missing. */
     readonly connect_url: string;
     /** Asked for a token when there is none, and again when the mesh has refused the last one. */
-    readonly token_provider: () => string | Promise<string>;
+    readonly token_provider: () => string | PromiseLike<string>;
     /** The payload of the first frame. */
     readonly hello: WsHello;
     /** From the open WebSocket to the welcome; default 10,000. */
@@ -64,15 +66,30 @@ export interface WsTransportOptions extends NetworkOptions {
 }
 
 const KEYS: readonly (keyof WsTransportOptions)[] = [
-    ...NETWORK_KEYS, 'connect_url', 'token_provider', 'hello', 'welcome_timeout_ms', 'auto_reconnect',
-    'reconnect_delays_ms', 'socket_factory', 'uuid_impl', 'now_iso', 'timeout_ms', 'stage_timeout_ms',
-    'attempt_timeout_ms', 'token_provider_timeout_ms', 'ping_interval_ms', 'dead_after_ms', 'drain_timeout_ms',
+    ...NETWORK_KEYS,
+    'connect_url',
+    'token_provider',
+    'hello',
+    'welcome_timeout_ms',
+    'auto_reconnect',
+    'reconnect_delays_ms',
+    'socket_factory',
+    'uuid_impl',
+    'now_iso',
+    'timeout_ms',
+    'stage_timeout_ms',
+    'attempt_timeout_ms',
+    'token_provider_timeout_ms',
+    'ping_interval_ms',
+    'dead_after_ms',
+    'drain_timeout_ms',
     'max_frame_bytes',
 ];
 
 /** The configuration of `svantic_create_transport()`. Throws a `TypeError` for what is no option. */
 export function transport_config(options: WsTransportOptions): Readonly<Record<string, unknown>> {
-    if (typeof options !== 'object' || options === null) throw new TypeError('WsTransport needs an object of options');
+    if (typeof options !== 'object' || options === null)
+        throw new TypeError('WsTransport needs an object of options');
     check_keys(Object.keys(options), KEYS, {});
     const { token_provider, socket_factory, uuid_impl, now_iso, logger: _, ...native } = options;
     required_text(options.connect_url, 'connect_url');
@@ -80,7 +97,8 @@ export function transport_config(options: WsTransportOptions): Readonly<Record<s
         throw new TypeError('token_provider must be a function that returns a token, or a promise of one');
     }
     for (const [name, value] of Object.entries({ socket_factory, uuid_impl, now_iso })) {
-        if (value !== undefined && typeof value !== 'function') throw new TypeError(`${name} must be a function`);
+        if (value !== undefined && typeof value !== 'function')
+            throw new TypeError(`${name} must be a function`);
     }
     return {
         ...native,

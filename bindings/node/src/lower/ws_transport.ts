@@ -1,6 +1,6 @@
 // The WebSocket alone, for programs that speak the protocol above it themselves.
 import { EventEmitter } from 'node:events';
-import { SvanticError, ended } from '../errors';
+import { SvanticError } from '../errors';
 import { line_of } from '../event_lines';
 import type { MeshEvent, MeshEvents } from '../events';
 import { Log } from '../logger';
@@ -26,10 +26,12 @@ export interface WsFrame {
     readonly payload: Record<string, unknown>;
 }
 
-/** What a {@link WsTransport} emits: the library's events by name, and `state` with the transport's own state. */
-export type WsTransportEvents = {
-    [Name in Exclude<keyof MeshEvents, 'state'>]: [data: MeshEvents[Name]];
-} & { state: [state: WsTransportState] };
+/**
+ * What a {@link WsTransport} emits: the library's events by name, and `state` with the transport's own state.
+ */
+export type WsTransportEvents = { [Name in Exclude<keyof MeshEvents, 'state'>]: [data: MeshEvents[Name]] } & {
+    state: [state: WsTransportState];
+};
 
 const STATES: Readonly<Record<ConnectorState, WsTransportState>> = {
     idle: 'disconnected',
@@ -45,8 +47,9 @@ const STATES: Readonly<Record<ConnectorState, WsTransportState>> = {
 const FORGOTTEN_BY_THE_MESH = ['warn', 'the mesh has lost the registration; register again'] as const;
 
 /**
- * A WebSocket to the mesh, made again by itself when it is lost, with the hello, the token and the deadlines of the
- * protocol. What goes over it behind the welcome is yours; `MeshConnector` does that for you, and loses no answer.
+ * A WebSocket to the mesh, made again by itself when it is lost, with the hello, the token and the deadlines
+ * of the protocol. What goes over it behind the welcome is yours; `MeshConnector` does that for you, and
+ * loses no answer.
  *
  * Keeps the process alive from `connect()` until it is closed, or lost for good.
  */
@@ -65,7 +68,9 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     #closing: Promise<void> | undefined;
     #trouble: unknown;
 
-    /** Opens nothing. Throws for options that are missing or wrong: a `TypeError`, or a {@link SvanticError}. */
+    /**
+     * Opens nothing. Throws for options that are missing or wrong: a `TypeError`, or a {@link SvanticError}.
+     */
     constructor(options: WsTransportOptions) {
         super();
         const config = transport_config(options);
@@ -90,18 +95,21 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     }
 
     /**
-     * Connects, and resolves with the mesh's welcome. While it is under way another call waits for the same end; when it
-     * is connected there is nothing to do.
+     * Connects, and resolves with the mesh's welcome. While it is under way another call waits for the same
+     * end; when it is connected there is nothing to do.
      *
-     * Failures that may pass are tried again within `timeout_ms` (default 30,000), unless `auto_reconnect` is false. Then
-     * it may be called again, unless the mesh has refused the agent for good. Rejects with {@link SvanticError}: `AUTH`,
-     * `NETWORK`, `TLS`, `TIMEOUT`, `REMOTE`, `PROTOCOL`; `INVALID_STATE` once it is closed; `CANCELLED` by `close()`; code
-     * `TOKEN_PROVIDER_FAILED` when `token_provider` has failed, with what it threw as `cause`; and with the reason of the
-     * signal.
+     * Failures that may pass are tried again within `timeout_ms` (default 30,000), unless `auto_reconnect` is
+     * false. Then it may be called again, unless the mesh has refused the agent for good. Rejects with {@link
+     * SvanticError}: `AUTH`, `NETWORK`, `TLS`, `TIMEOUT`, `REMOTE`, `PROTOCOL`; `INVALID_STATE` once it is
+     * closed, and while a lost connection is being made again, which needs no call; `CANCELLED` by `close()`;
+     * code `TOKEN_PROVIDER_FAILED` when `token_provider` has failed, with what it threw as `cause`; and with
+     * the reason of the signal.
      */
     connect(options: OperationOptions = {}): Promise<void> {
         if (this.#connecting !== undefined) return this.#connecting;
-        if (this.state === 'ready') return Promise.resolve();
+        const { state } = this;
+        if (state === 'ready') return Promise.resolve();
+        if (state === 'closed') return Promise.reject(this.#closed());
         const connecting = this.#connect(options).finally(() => (this.#connecting = undefined));
         this.#connecting = connecting;
         this.#carry();
@@ -127,10 +135,12 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     }
 
     /**
-     * Sends one frame, as it is: within this call it is handed to the link (or to the socket of `socket_factory`).
+     * Sends one frame, as it is: within this call it is handed to the link (or to the socket of
+     * `socket_factory`).
      *
-     * Whether the mesh has read it only its answer can tell. Throws {@link SvanticError} with the status `INVALID_STATE`
-     * while it is not `ready`, or when too much waits already (`BACKLOG_FULL`); `TypeError` for what is no JSON object.
+     * Whether the mesh has read it only its answer can tell. Throws {@link SvanticError} with the status
+     * `INVALID_STATE` while it is not `ready`, or when too much waits already (`BACKLOG_FULL`); `TypeError`
+     * for what is no JSON object.
      */
     send(frame: object): void {
         if (typeof frame !== 'object' || frame === null) {
@@ -138,14 +148,14 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
         }
         const text: unknown = JSON.stringify(frame);
         if (typeof text !== 'string') throw new TypeError('the frame cannot be written as JSON');
-        if (this.#session.ended) throw ended(this.#session.failure);
+        if (this.#session.ended) throw this.#closed();
         this.#session.native.send_frame(text);
         this.#carry();
     }
 
     /**
-     * Calls `callback` with each frame from the mesh from now on, the welcome included, in their order. One that throws
-     * is logged, and stops no other. What is returned ends it.
+     * Calls `callback` with each frame from the mesh from now on, the welcome included, in their order. One
+     * that throws is logged, and stops no other. What is returned ends it.
      */
     on_frame(callback: (frame: WsFrame) => void): () => void {
         if (typeof callback !== 'function') throw new TypeError('on_frame needs a function');
@@ -157,8 +167,9 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     }
 
     /**
-     * Closes the WebSocket with this code (1000, 1001, or 3000 to 4999) and reason (at most 123 bytes), for good. A
-     * `connect()` under way rejects. Closing twice is no error. Rejects for a code or a reason that cannot be.
+     * Closes the WebSocket with this code (1000, 1001, or 3000 to 4999) and reason (at most 123 bytes), for
+     * good. A `connect()` under way rejects. Closing twice is no error. Rejects for a code or a reason that
+     * cannot be.
      */
     close(code = 1000, reason = 'client_close'): Promise<void> {
         if (this.#session.ended) return Promise.resolve();
@@ -169,7 +180,9 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
             return Promise.resolve();
         }
         const closed = this.#session.run<void>(
-            (native, ms, tag) => native.close_transport(code, reason, ms, tag), undefined);
+            (native, ms, tag) => native.close_transport(code, reason, ms, tag),
+            undefined,
+        );
         this.#closing = closed.then(() => this.#carry()).finally(() => (this.#closing = undefined));
         this.#carry();
         return this.#closing;
@@ -192,6 +205,16 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
         return this;
     }
 
+    #closed(): SvanticError {
+        const { failure } = this.#session;
+        return new SvanticError('the transport has been closed', {
+            status: 'INVALID_STATE',
+            code: 'CLOSED',
+            hint: 'make a new WsTransport',
+            ...(failure === undefined ? {} : { cause: failure }),
+        });
+    }
+
     // ---- what the library tells ----
 
     #on_event(event: MeshEvent): void {
@@ -210,7 +233,9 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     /** Not emit(): where one listener throws the others are called all the same. */
     #call(name: string, data: unknown): void {
         for (const listener of this.rawListeners(name as keyof WsTransportEvents)) {
-            this.#guarded(`a listener of the event ${name}`, () => (listener as (data: unknown) => unknown).call(this, data));
+            this.#guarded(`a listener of the event ${name}`, () =>
+                (listener as (data: unknown) => unknown).call(this, data),
+            );
         }
     }
 
@@ -233,12 +258,16 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
 
     // ---- frames ----
 
-    /** Frames come in while callbacks send, so those that wait are delivered by the outermost call, in their order. */
+    /**
+     * Frames come in while callbacks send, so those that wait are delivered by the outermost call, in their
+     * order.
+     */
     #on_frame(frame: WsFrame): void {
         this.#frames.push(frame);
         if (this.#delivering) return;
         this.#delivering = true;
-        for (let next = this.#frames.shift(); next !== undefined; next = this.#frames.shift()) this.#deliver(next);
+        for (let next = this.#frames.shift(); next !== undefined; next = this.#frames.shift())
+            this.#deliver(next);
         this.#delivering = false;
     }
 
@@ -252,7 +281,7 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     // ---- tokens ----
 
     #want_token(): void {
-        let given: string | Promise<string>;
+        let given: string | PromiseLike<string>;
         try {
             given = this.#token_provider();
         } catch (error) {
@@ -260,7 +289,11 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
             return;
         }
         if (typeof given === 'string') this.#give_token(given);
-        else Promise.resolve(given).then((token) => this.#give_token(token), (error) => this.#no_token(error));
+        else
+            Promise.resolve(given).then(
+                (token) => this.#give_token(token),
+                (error) => this.#no_token(error),
+            );
     }
 
     #give_token(token: string): void {
@@ -284,7 +317,12 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
             cause,
         });
         if (this.#give_up !== undefined) this.#give_up.abort(error);
-        else this.#log.say('error', 'transport: no token came from token_provider, which is asked again', cause);
+        else
+            this.#log.say(
+                'error',
+                'transport: no token came from token_provider, which is asked again',
+                cause,
+            );
     }
 
     // ---- sockets that the application makes ----

@@ -1,6 +1,7 @@
-// A program as users of the platform's SDK 1.8.3 write them; only the names of the imported packages were changed
-// (`@svantic/sdk` and `@svantic/sdk/mesh`). It uses every name of protocol.md 9. Compiled as ECMAScript module and as
-// CommonJS by drop_in.test.mjs, which plays the people around it: it reads the lines and answers some.
+// A program as users of the platform's SDK 1.8.3 write them; only the names of the imported packages were
+// changed (`@svantic/sdk` and `@svantic/sdk/mesh`). It uses every name of protocol.md 9. Compiled as
+// ECMAScript module and as CommonJS by drop_in.test.mjs, which plays the people around it: it reads the lines
+// and answers some.
 import assert from 'node:assert';
 import { createHmac, randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
@@ -110,7 +111,11 @@ async function run_agent(): Promise<void> {
     await mesh.re_register();
     await mesh.refresh_token();
     assert.notStrictEqual(mesh.token, undefined);
-    const mine = await MeshAuth.get_token(svantic_url, { client_id, client_secret, agent_type: 'order-desk' });
+    const mine = await MeshAuth.get_token(svantic_url, {
+        client_id,
+        client_secret,
+        agent_type: 'order-desk',
+    });
     await mesh.refresh_token(mine);
     assert.strictEqual(mesh.token, mine);
     const session = await mesh.create_session({ user_id: 'u1' });
@@ -242,7 +247,11 @@ async function run_hub(): Promise<void> {
         dispatch_auth: { scheme: 'svantic_jwt', required: true },
     });
     assert.deepStrictEqual(hosted.dispatch_auth, { scheme: 'svantic_jwt', required: true });
-    const registered = await client.register({ agent_type: 'hub', instance_id, deployment_mode: 'connected' });
+    const registered = await client.register({
+        agent_type: 'hub',
+        instance_id,
+        deployment_mode: 'connected',
+    });
     if (!registered.connect_url) throw new Error('no connect_url');
 
     const hub = new Hub({
@@ -335,9 +344,15 @@ async function run_doubles(): Promise<void> {
     const [socket] = eager.doubles;
     assert.ok(socket);
     assert.deepStrictEqual(JSON.parse(socket.sent[0] ?? ''), {
-        v: 1, type: 'hello', id: 'id-1', ts: NOW,
+        v: 1,
+        type: 'hello',
+        id: 'id-1',
+        ts: NOW,
         payload: {
-            instance_id: 'double', agent_type: 'hub', agent_version: '1.0.0', sdk_version: SDK_VERSION,
+            instance_id: 'double',
+            agent_type: 'hub',
+            agent_version: '1.0.0',
+            sdk_version: SDK_VERSION,
             agent_card: { name: 'hub' },
         },
     });
@@ -354,9 +369,12 @@ async function run_doubles(): Promise<void> {
     assert.deepStrictEqual([eager.hub.transport.state, socket.readyState], ['closed', 3]);
 
     // The welcome is pushed in a microtask from inside send(hello).
-    const polite = hub_over(() => {}, (double, type) => {
-        if (type === 'hello') queueMicrotask(() => double.push('welcome'));
-    });
+    const polite = hub_over(
+        () => {},
+        (double, type) => {
+            if (type === 'hello') queueMicrotask(() => double.push('welcome'));
+        },
+    );
     await polite.hub.open();
     assert.strictEqual(polite.hub.transport.state, 'ready');
     await polite.hub.close();
@@ -380,14 +398,23 @@ function run_verification(): void {
     const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
     const signed = (dispatch_id: string) => {
         const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({
-            iss: MESH_DISPATCH_JWT_ISSUER, aud: 'agent:i1', tenant_id: 't1', agent_type: 'hub', instance_id: 'i1',
-            dispatch_id, exp: Math.floor(Date.now() / 1000) + 60,
+            iss: MESH_DISPATCH_JWT_ISSUER,
+            aud: 'agent:i1',
+            tenant_id: 't1',
+            agent_type: 'hub',
+            instance_id: 'i1',
+            dispatch_id,
+            exp: Math.floor(Date.now() / 1000) + 60,
         })}`;
         return `${text}.${createHmac('sha256', signing_secret).update(text).digest('base64url')}`;
     };
     const data: Record<string, unknown> = {
         skill_id: 'x',
-        svantic_auth: { scheme: 'svantic_jwt', token: signed(randomUUID()), expires_at: Date.now() / 1000 + 60 },
+        svantic_auth: {
+            scheme: 'svantic_jwt',
+            token: signed(randomUUID()),
+            expires_at: Date.now() / 1000 + 60,
+        },
     };
     const config: VerifierConfig = { instance_id: 'i1', signing_secret };
     const context: DispatchAuthContext = verify_dispatch_auth(data, config);
@@ -405,7 +432,10 @@ function run_verification(): void {
     assert.ok(parsed?.sampled);
     assert.strictEqual(parse_traceparent(undefined), null);
     assert.deepStrictEqual(parse_baggage('tier=gold'), { tier: 'gold' });
-    const extracted: ExtractedTraceContext = extract_trace_context({ traceparent: raw }, { baggage: 'tier=gold' });
+    const extracted: ExtractedTraceContext = extract_trace_context(
+        { traceparent: raw },
+        { baggage: 'tier=gold' },
+    );
     assert.strictEqual(extracted.parent_trace_id, parsed.trace_id);
     assert.deepStrictEqual(extracted.baggage, { tier: 'gold' });
 }
