@@ -1,5 +1,6 @@
 // The connector: an agent's place in the mesh.
 import { EventEmitter } from 'node:events';
+import { inspect, type InspectOptions } from 'node:util';
 import type { Agent } from './agent';
 import type { Capability } from './capability';
 import { SvanticError } from './errors';
@@ -264,6 +265,17 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
     /** What is worth knowing when looking for a fault, without secrets. More keys may come. */
     snapshot(): MeshSnapshot {
         return JSON.parse(this.#now.text('snapshot')) as MeshSnapshot;
+    }
+
+    /** What `JSON.stringify()` writes: who it is and how it is, and no secret. */
+    toJSON(): { agent: string; instance_id: string; state: ConnectorState; connected: boolean } {
+        const { agent, instance_id, state, connected } = this;
+        return { agent: agent.name, instance_id, state, connected };
+    }
+
+    /** What `console.log()` shows: the same. Without it the token would be read where getters are shown. */
+    [inspect.custom](_depth: number, options: InspectOptions): string {
+        return `MeshConnector ${inspect(this.toJSON(), options)}`;
     }
 
     /** The handle, or what was read of it when it ended. */
