@@ -28,4 +28,9 @@ pub(crate) const FACES: &[Face] = &[
         deliveries: &["sync", "asyncio"],
         command: || interpreter::python("conformance/python/driver.py"),
     },
+    Face {
+        name: "node",
+        deliveries: &["promises"],
+        command: || interpreter::node("conformance/node/driver.mjs"),
+    },
 ];

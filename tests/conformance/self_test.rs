@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::compiler;
 use crate::expectation::Expectation;
 use crate::face::{FACES, Face};
 use crate::interpreter;
@@ -173,32 +174,62 @@ fn a_driver_that_fails_is_a_failure() {
 /// A face that this machine has nothing to run with is a failure that says what to install, and no skip.
 #[test]
 fn a_face_whose_interpreter_is_missing_is_a_failure() {
-    let face = Face {
+    let python = Face {
         name: "python",
         deliveries: &["sync"],
-        command: || interpreter::usable(Some("/nowhere/python3".to_owned())).map(Command::new),
+        command: || {
+            let missing = Some("/nowhere/python3".to_owned());
+            interpreter::PYTHON.usable(missing).map(Command::new)
+        },
+    };
+    let node = Face {
+        name: "node",
+        deliveries: &["promises"],
+        command: || {
+            let missing = Some("/nowhere/node".to_owned());
+            interpreter::NODE.usable(missing).map(Command::new)
+        },
     };
     let scenario = scenario::read("full_circle").expect("it is there");
-    let complaint = play(&scenario, &face, "sync").complaint();
-    let complaint = complaint.expect("it failed");
-    for part in [
-        "full_circle on python with sync",
-        "/nowhere/python3",
-        "SVANTIC_PYTHON",
-        "3.9",
+    for (face, path, variable, oldest) in [
+        (python, "/nowhere/python3", "SVANTIC_PYTHON", "Python 3.9"),
+        (node, "/nowhere/node", "SVANTIC_NODE", "Node.js 20"),
     ] {
-        assert!(complaint.contains(part), "{part}: {complaint}");
+        let delivery = face.deliveries[0];
+        let complaint = play(&scenario, &face, delivery).complaint();
+        let complaint = complaint.expect("it failed");
+        let title = format!("full_circle on {} with {delivery}", face.name);
+        for part in [&title, path, variable, oldest] {
+            assert!(complaint.contains(part), "{part}: {complaint}");
+        }
     }
 }
 
 /// An interpreter that is there and is none of ours is named too: here one that always fails.
 #[test]
 fn an_interpreter_that_is_too_old_is_refused() {
-    let refused = interpreter::usable(Some("false".to_owned())).expect_err("it is no Python");
-    assert!(
-        refused.contains("\"false\" is not Python 3.9 or newer"),
-        "{refused}"
-    );
+    for (interpreter, named) in [
+        (interpreter::PYTHON, "\"false\" is not Python 3.9 or newer"),
+        (interpreter::NODE, "\"false\" is not Node.js 20 or newer"),
+    ] {
+        let refused = interpreter.usable(Some("false".to_owned()));
+        let refused = refused.expect_err("it is none of ours");
+        assert!(refused.contains(named), "{refused}");
+    }
+}
+
+/// As it is after `git clone`.
+#[test]
+fn a_node_package_that_is_not_built_is_a_failure_that_says_how() {
+    let unbuilt = compiler::root().join("conformance/node");
+    let refused = interpreter::built_package(&unbuilt).expect_err("nothing is built there");
+    for part in [
+        "conformance/node",
+        "cargo xtask test node",
+        "npm ci && npm run build",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
 }
 
 #[test]
