@@ -2,8 +2,6 @@
 //
 // Usage: driver.mjs promises CONFIG [NAME:KIND:ARGUMENT ...]
 
-import { setTimeout as sleep } from 'node:timers/promises';
-
 import { define } from './capabilities.mjs';
 import { Commands } from './commands.mjs';
 import { Lines } from './lines.mjs';
@@ -64,9 +62,7 @@ class Driver {
         await this.#perform(LEAVING, 'disconnect');
         await this.#mesh.close();
         await Promise.all(under_way);
-        const guard = Date.now() + GUARD_MS;
-        while (!this.#lines.is_complete && Date.now() < guard) await sleep(5);
-        if (this.#lines.is_complete) return true;
+        if (await this.#lines.wait_for_all(GUARD_MS)) return true;
         console.error(`driver: ${this.#lines.missing()}`);
         return false;
     }

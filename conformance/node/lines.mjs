@@ -12,6 +12,7 @@ export class Lines {
     /** What the package has delivered, by its key. */
     #waiting = new Map();
     #is_over = false;
+    #tell_completion = () => {};
 
     /** For what has no place in the library's order: the lines of handlers. */
     print_now(line) {
@@ -40,9 +41,16 @@ export class Lines {
         this.#print_those_in_turn();
     }
 
-    /** Whether nothing was handed out that was not delivered, nor delivered that was not handed out. */
-    get is_complete() {
-        return this.#expected.length === 0 && this.#waiting.size === 0;
+    /** Whether everything that the library handed out was delivered, and nothing else. Waits for at most so long. */
+    async wait_for_all(timeout_ms) {
+        if (this.#is_complete) return true;
+        return new Promise((resolve) => {
+            const timer = setTimeout(resolve, timeout_ms, false);
+            this.#tell_completion = () => {
+                clearTimeout(timer);
+                resolve(true);
+            };
+        });
     }
 
     /** For people: what was handed out and not delivered, or the other way round. */
@@ -57,5 +65,10 @@ export class Lines {
             this.print_now(this.#waiting.get(key));
             this.#waiting.delete(key);
         }
+        if (this.#is_complete) this.#tell_completion();
+    }
+
+    get #is_complete() {
+        return this.#expected.length === 0 && this.#waiting.size === 0;
     }
 }
