@@ -2,8 +2,10 @@
 
 import { createRequire } from 'node:module';
 
-/** Resolves what a file of the package itself could. */
-export const require_from_package = createRequire(new URL('../../bindings/node/package.json', import.meta.url));
+const require = createRequire(new URL('../../bindings/node/package.json', import.meta.url));
 
-export const { Agent, CapabilityError, SvanticError } = require_from_package('svantic');
-export const { MeshConnector } = require_from_package('svantic/mesh');
+export const { Agent, CapabilityError, SvanticError } = require('svantic');
+export const { MeshConnector } = require('svantic/mesh');
+
+/** The one part that is not a program's: where the package meets the library. */
+export const { library } = require('./dist/library.js');
