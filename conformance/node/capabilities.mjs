@@ -63,7 +63,9 @@ function started(args, context) {
     const request = { dispatch_id, skill_id, args, deadline_ms };
     for (const field of OPTIONAL_FIELDS) {
         const value = context[field];
-        if (value !== undefined && value !== null) request[field] = value;
+        // What came without one has an empty object there, so that handlers need not ask.
+        const is_absent = typeof value === 'object' ? Object.keys(value ?? {}).length === 0 : value === undefined;
+        if (!is_absent) request[field] = value;
     }
     return { type: 'start', request };
 }

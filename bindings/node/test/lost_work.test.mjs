@@ -52,6 +52,11 @@ const hostile = new Proxy(() => {}, {
     },
 });
 
+/** A result that gets as far as being written. */
+const hostile_but_for_then = new Proxy(hostile, {
+    get: (target, name) => (name === 'then' ? undefined : target[name]),
+});
+
 class Unsayable extends Error {
     get message() {
         throw new Error('no words');
@@ -193,7 +198,7 @@ const NOT_JSON = {
             throw new Error('not me');
         },
     }),
-    hostile: () => hostile,
+    hostile: () => hostile_but_for_then,
     lone_surrogate: () => 'half \ud83d of it',
     lone_surrogate_as_a_name: () => ({ '\udc00': 1 }),
     too_deep: () => nested(65),
@@ -359,21 +364,15 @@ test('a logger that throws costs no answer', async (t) => {
 });
 
 test('names and ids that JavaScript has a meaning for are served', async (t) => {
-    const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'then'];
-    const gateway = await Gateway.start({ test: t });
-    const agent = new Agent({ name: 'tried', description: 'Is tried', instance_id: 'tried-1' });
-    for (const name of ['echo', ...names]) {
-        agent.define_capability({ name, description: 'Is tried', handler: async (_, context) => context.skill_id });
-    }
-    const mesh = new MeshConnector(agent, gateway.config({ logger: false }));
-    t.after(() => mesh.close());
-    await mesh.connect();
+    const name_of = async (_, context) => context.skill_id;
+    const names = ['constructor', 'then', 'prototype', 'name', 'default'];
+    const { gateway } = await serve(t, Object.fromEntries(names.map((name) => [name, name_of])));
     const ids = ['__proto__', 'constructor', '"quoted"\\', 'ünï \u2028 \ud83d\ude00', 'x'.repeat(128)];
     for (const [index, id] of ids.entries()) {
         const answer = await gateway.dispatch(names[index], {}, { id, timeout: 20 });
         assert.deepEqual(answer, { dispatch_id: id, result: names[index] });
     }
-    assert.deepEqual(await gateway.violations(), []);
+    await assert_serves(gateway);
 });
 
 test('an answer that comes too late spoils no other of its batch', async (t) => {
