@@ -86,22 +86,22 @@ export class Answers {
         this.#texts = [];
         this.#dispatches = [];
         this.#chars = 0;
-        const batch = texts.length === 1 ? `[${texts[0]}]` : `[${texts.join(',')}]`;
-        if (this.#hand_over(batch)) return;
+        if (this.#hand_over(texts)) return;
         // All or nothing, so one of them may be the cause. The rest is answered.
         for (let index = 0; index < texts.length; index += 1) {
-            if (this.#hand_over(`[${texts[index]}]`)) continue;
+            if (this.#hand_over([texts[index] as string])) continue;
             const { dispatch_id, skill_id } = dispatches[index] as Dispatch;
             const name = JSON.stringify(skill_id);
             const message = `the answer of capability ${name} is no text that UTF-8 can carry, or too deep`;
-            this.#hand_over(JSON.stringify([{ dispatch_id, error: { message, code: INVALID_RESULT } }]));
+            this.#hand_over([JSON.stringify({ dispatch_id, error: { message, code: INVALID_RESULT } })]);
             this.#log.say('error', `dispatch ${dispatch_id}: ${message}`);
         }
     }
 
-    #hand_over(batch: string): boolean {
+    #hand_over(texts: readonly string[]): boolean {
         try {
-            return this.#sink.answer_batch(batch);
+            // In here: together they may be longer than a string can be.
+            return this.#sink.answer_batch(texts.length === 1 ? `[${texts[0]}]` : `[${texts.join(',')}]`);
         } catch (error) {
             this.#log.say('error', 'answers could not be handed to the library', error);
             return false;
