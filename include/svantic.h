@@ -820,9 +820,10 @@ svantic_status svantic_notify_fd(svantic_mesh *mesh, int *out_fd);
  * Any thread, inside the handler or later; never blocks.
  *
  * Returns OK; NOT_FOUND if the dispatch has ended already (answered, past its deadline, cancelled);
- * INVALID_JSON if the result is not JSON or nested deeper than 64 levels, and INVALID_ARGUMENT if it exceeds
- * "max_frame_bytes": in both cases the dispatch has ended, and the mesh has been given the error INVALID_RESULT
- * or RESULT_TOO_LARGE; INVALID_ARGUMENT also for NULL, which answers nothing; INVALID_HANDLE; FORKED.
+ * INVALID_JSON if the result is not JSON, nested deeper than 64 levels or escapes a lone surrogate, and
+ * INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases the dispatch has ended, and the mesh has been
+ * given the error INVALID_RESULT or RESULT_TOO_LARGE; INVALID_ARGUMENT also for NULL, which answers nothing;
+ * INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_resolve(svantic_mesh *mesh,
                                const char *dispatch_id,
@@ -850,7 +851,8 @@ svantic_status svantic_reject(svantic_mesh *mesh,
  * `answers_json`: an array of {"dispatch_id":"...","result":any} and
  * {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
  * null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
- * had a result that was too deep or too large (may be NULL); a warning among the log events names each of the latter.
+ * had a result that was too deep or too large or escapes a lone surrogate (may be NULL); a warning among the log
+ * events names each of the latter.
  *
  * Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
  *

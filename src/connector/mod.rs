@@ -222,7 +222,7 @@ impl MeshConnector {
 
     /// Answers a dispatch with a result, any JSON value.
     ///
-    /// A result that is not JSON, too deep or too large is an error here, and the mesh is told in the result's place:
+    /// A result that is not JSON, no text that UTF-8 can carry, too deep or too large is an error here, and the mesh is told in the result's place:
     /// the dispatch has ended either way.
     pub fn resolve(&self, dispatch_id: &str, result_json: &str, haste: Haste) -> Result<(), Error> {
         // Checked before the lock is taken: this is the part that takes long.
@@ -235,6 +235,11 @@ impl MeshConnector {
                     text,
                     format!("{text}: the limit is {MAX_JSON_DEPTH} levels"),
                 ))
+            }
+            // As hardly: the mesh would drop the frame, and the answer with it.
+            Ok(_) if json_shape::has_lone_surrogate(result_json) => {
+                let text = "holds a lone surrogate";
+                Some((text, format!("{text}, which UTF-8 cannot carry")))
             }
             Ok(_) => None,
         };

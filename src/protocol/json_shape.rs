@@ -47,6 +47,34 @@ pub fn check(text: &str) -> Result<(), ShapeError> {
     Ok(())
 }
 
+/// Whether a text that is JSON escapes half of a surrogate pair, as `"\\ud83d"` does: the grammar allows it, UTF-8 does not,
+/// and many a parser refuses all of what it stands in.
+pub fn has_lone_surrogate(json: &str) -> bool {
+    let bytes = json.as_bytes();
+    let mut at = 0;
+    // There are backslashes in strings only.
+    while let Some(offset) = memchr::memchr(b'\\', &bytes[at..]) {
+        at += offset;
+        match escaped_unit(bytes, at) {
+            Some(0xD800..=0xDBFF) => match escaped_unit(bytes, at + 6) {
+                Some(0xDC00..=0xDFFF) => at += 12,
+                _ => return true,
+            },
+            Some(0xDC00..=0xDFFF) => return true,
+            Some(_) => at += 6,
+            None => at = bytes.len().min(at + 2),
+        }
+    }
+    false
+}
+
+/// The UTF-16 unit that is escaped by `\uXXXX` at this place, if there is such an escape.
+fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let escape = bytes.get(at..at + 6)?;
+    let digits = std::str::from_utf8(escape.strip_prefix(b"\\u")?).ok()?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
 /// The index after the closing quote of the string whose content starts at `at`.
 fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     while at < bytes.len() {
@@ -83,6 +111,36 @@ mod tests {
             Err(ShapeError::TooDeep),
             "an escaped backslash does not hide the closing quote"
         );
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_found_wherever_it_stands() {
+        for whole in [
+            "null",
+            r#""\ud83d\ude00""#,
+            r#"["\uD83D\uDE00\ud83d\ude00", "\ud7ff\ue000\u0000"]"#,
+            r#""\\ud83d""#,
+            r#""\\\\ud83d \n""#,
+            r#""ud83d \"""#,
+            r#""\\""#,
+        ] {
+            assert!(!has_lone_surrogate(whole), "{whole}");
+            assert!(serde_json::from_str::<serde_json::Value>(whole).is_ok());
+        }
+        for half in [
+            r#""\ud83d""#,
+            r#""half \uDBFF of it""#,
+            r#""\udc00""#,
+            r#""\ude00\ud83d""#,
+            r#""\ud83d\ud83d\ude00""#,
+            r#""\ud83d\n\ude00""#,
+            r#""\\\ud83d""#,
+            r#"{"\ud83d": 1}"#,
+            r#"{"a": ["\ud83d\ude00", "\ud83d\u0041"]}"#,
+        ] {
+            assert!(has_lone_surrogate(half), "{half}");
+            assert!(serde_json::from_str::<serde_json::Value>(half).is_err());
+        }
     }
 
     #[test]

@@ -78,6 +78,7 @@ scenarios! {
     register_503_with_retry_after
     result_finished_while_down
     result_that_is_no_json
+    result_that_is_no_text
     result_too_large
     rst_with_a_result_in_flight
     sessions
