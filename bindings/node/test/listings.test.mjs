@@ -7,6 +7,8 @@ import path from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Agent } from 'svantic';
+import { MeshConnector } from 'svantic/mesh';
 import { folder_with_package, run_node } from './support/child.mjs';
 import { Gateway } from './support/gateway.mjs';
 
@@ -19,9 +21,9 @@ function listings(page, language) {
     return [...page.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(([, text]) => text);
 }
 
-/** The listing of the front page with this word in it. */
-function listing(word, language = 'js') {
-    const found = listings(read(here, 'README.md'), language).filter((text) => text.includes(word));
+/** The listing of the page with this word in it. */
+function listing(word, language = 'js', page = 'README.md') {
+    const found = listings(read(here, page), language).filter((text) => text.includes(word));
     assert.equal(found.length, 1, word);
     return found[0];
 }
@@ -94,8 +96,32 @@ test('the events of the front page are told until the connector ends', async (t)
     assert.match(program.stderr, /^down: /m);
 });
 
+test('the tests of the guide pass', async (t) => {
+    const folder = folder_with_package(t);
+    writeFileSync(path.join(folder, 'page.mjs'), listing('node:test', 'js', 'docs/guide.md'));
+    // In the environment of a test runner it would report to that, not to us.
+    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+    const flags = ['--test-reporter=tap', 'page.mjs'];
+    const { stdout } = await promisify(execFile)(process.execPath, flags, { cwd: folder, env });
+    assert.match(stdout, /^# pass 2$/m);
+    assert.match(stdout, /^# fail 0$/m);
+});
+
+test('the messages of the guide are those that are thrown', async (t) => {
+    const table = read(here, 'docs', 'guide.md');
+    const gateway = await Gateway.start({ test: t });
+    const agent = new Agent({ name: 'desk', description: 'A desk' });
+    assert.throws(() => new MeshConnector(agent), (error) => {
+        const [start] = error.message.split(' [');
+        return table.includes(`SvanticError: ${start} … [${error.code}]`);
+    });
+    const wrong = new MeshConnector(agent, gateway.config({ client_secret: 'wrong'.repeat(8), logger: false }));
+    await assert.rejects(wrong.connect(), (error) => table.includes(`\`status\` \`${error.status}\`, at once`));
+    await wrong.close();
+});
+
 test('every link of the pages leads somewhere', () => {
-    for (const page of ['README.md', 'docs/reference.md', 'docs/migrating.md']) {
+    for (const page of ['README.md', 'docs/guide.md', 'docs/reference.md', 'docs/migrating.md']) {
         const text = read(here, page);
         for (const [, target] of text.matchAll(/\]\(([^)]+)\)/g)) {
             if (/^https?:/.test(target)) continue;
