@@ -208,7 +208,7 @@ test('connecting twice says that a connector comes back by itself', async (t) =>
     });
     await mesh.close();
     await mesh.close();
-    await assert.rejects(mesh.connect(), /closed/);
+    await assert.rejects(mesh.connect(), /the connector has ended \[CLOSED\]. make a new MeshConnector$/);
 });
 
 test('starting twice says that it runs already, and stopping lets it start again', async (t) => {

@@ -58,13 +58,14 @@ function exported_types(entry) {
     return lists.flatMap(([, list]) => list.match(/[A-Za-z_]\w*(?=\s*(?:,|$))/g) ?? []);
 }
 
-/** The properties of an interface in a declaration file, those that it extends excepted. */
+/** The properties of an interface or a class in a declaration file, those that it extends excepted. */
 function properties(entry, name) {
-    const declaration = new RegExp(`interface ${name}\\b[^{]*\\{\\n(.*?)^\\}`, 'ms');
+    const declaration = new RegExp(`(?:interface|class) ${name}\\b[^{]*\\{\\n(.*?)^\\}`, 'ms');
     const found = declaration.exec(file(`dist/${entry}.d.ts`));
     assert.ok(found, `dist/${entry}.d.ts has no interface ${name}`);
     const text = found[1].replace(/\/\*.*?\*\//gs, '');
-    return [...text.matchAll(/^ {4}(?:readonly )?(\w+)\??[:(]/gm)].map(([, property]) => property);
+    const found_names = [...text.matchAll(/^ {4}(?:readonly |get )?(\w+)\??[:(]/gm)];
+    return found_names.map(([, property]) => property).filter((property) => property !== 'constructor');
 }
 
 for (const [entry, exported] of [['index', root], ['mesh', mesh]]) {
