@@ -3,7 +3,7 @@ import type { Capability, CapabilityArgs, CapabilityConfig } from './capability'
 import { MeshConnector } from './connector';
 import { SvanticError } from './errors';
 import { Identity, check_identity_keys, identify, type AgentIdentity } from './identity';
-import type { MeshConnectorConfig } from './options';
+import { CONNECTOR_KEYS, type MeshConnectorConfig } from './options';
 import { catch_signals } from './signals';
 
 /** Who an agent is, and how `start()` connects it. */
@@ -21,7 +21,12 @@ export interface StartOptions extends MeshConnectorConfig {
 }
 
 const NO_MODEL = 'is an option of agents that run a language model, which this package does not do';
-const REFUSED = { instructions: NO_MODEL, llm: NO_MODEL };
+const REFUSED: Record<string, string> = {
+    ...Object.fromEntries(CONNECTOR_KEYS.map((key) => [key, 'is an option of the connector: give it in "mesh"'])),
+    instructions: NO_MODEL,
+    llm: NO_MODEL,
+    port: 'is for an agent that is called by HTTP, which this package does not serve yet; leave it out',
+};
 
 /**
  * Who an agent is and what it can do. It holds no connection but the one that `start()` makes: several connectors may
@@ -79,7 +84,7 @@ export class Agent {
      * Adds a capability. Live connectors have it too, and announce it with `re_register()`. Throws a `TypeError` for
      * what cannot work, such as a name that is taken.
      */
-    define_capability<Args = CapabilityArgs>(config: CapabilityConfig<Args>): void {
+    define_capability<Args extends object = CapabilityArgs>(config: CapabilityConfig<Args>): void {
         this.#identity.define(config as CapabilityConfig<never>);
     }
 

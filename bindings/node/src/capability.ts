@@ -1,5 +1,6 @@
 // What an agent can do.
 import type { CapabilitySessionContext } from './context';
+import { check_keys } from './options';
 
 /** A JSON Schema of an object. */
 export interface CapabilitySchema {
@@ -18,10 +19,10 @@ export type CapabilityArgs = Record<string, unknown>;
  * What it returns, or what its promise becomes, is the result: what `JSON.stringify` makes of it, and null for
  * undefined. What it throws is told to the mesh by its message alone; see `CapabilityError`.
  */
-export type CapabilityHandler<Args = CapabilityArgs> = (args: Args, context: CapabilitySessionContext) => unknown;
+export type CapabilityHandler<Args extends object = CapabilityArgs> = (args: Args, context: CapabilitySessionContext) => unknown;
 
 /** A capability as it is defined. */
-export interface CapabilityConfig<Args = CapabilityArgs> {
+export interface CapabilityConfig<Args extends object = CapabilityArgs> {
     /** The `skill_id` that the mesh calls: snake_case, and unique in the agent. */
     readonly name: string;
     /** What it does, for whoever chooses it. */
@@ -34,7 +35,7 @@ export interface CapabilityConfig<Args = CapabilityArgs> {
     readonly handler: CapabilityHandler<Args>;
 }
 
-const KEYS: ReadonlySet<string> = new Set(['name', 'description', 'parameters', 'tags', 'handler']);
+const KEYS = ['name', 'description', 'parameters', 'tags', 'handler'];
 
 /** A capability that was checked. */
 export class Capability {
@@ -55,11 +56,11 @@ export class Capability {
                 `the capability name ${shown(name)} is not snake_case (a-z, 0-9 and _, starting with a letter)`,
             );
         }
-        for (const key of Object.keys(config)) {
-            if (!KEYS.has(key)) throw new TypeError(`capability ${shown(name)} has an unknown key ${shown(key)}`);
-        }
+        check_keys(Object.keys(config), KEYS, {}, ` of capability ${shown(name)}`);
         if (typeof handler !== 'function') {
-            throw new TypeError(`the handler of capability ${shown(name)} is not a function`);
+            const called = (handler as unknown) instanceof Promise;
+            const why = called ? 'a promise: give the function, without calling it' : 'not a function';
+            throw new TypeError(`the handler of capability ${shown(name)} is ${why}`);
         }
         if (typeof description !== 'string' || description === '') {
             throw new TypeError(`capability ${shown(name)} has no description`);

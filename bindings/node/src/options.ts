@@ -155,18 +155,23 @@ export function check_keys(
     given: readonly string[],
     known: readonly string[],
     refused: Readonly<Record<string, string>>,
+    where = '',
 ): void {
     for (const key of given) {
         if (known.includes(key)) continue;
         if (Object.hasOwn(refused, key)) throw new TypeError(`"${key}" ${refused[key]}`);
         const meant = nearest(key, known);
         const hint = meant === undefined ? '' : `; "${meant}" was probably meant`;
-        throw new TypeError(`unknown option ${JSON.stringify(key)}${hint}`);
+        throw new TypeError(`unknown option ${JSON.stringify(key)}${where}${hint}`);
     }
 }
 
-function nearest(key: string, known: readonly string[]): string | undefined {
+/** Which of `known` was probably meant by `key`. */
+export function nearest(key: string, known: readonly string[]): string | undefined {
     const plain = (text: string) => text.replaceAll(/[_-]/g, '').toLowerCase(); // clientId is client_id
+    // A time without its unit is nearer to another time than to its own name.
+    const with_unit = known.find((candidate) => plain(candidate) === `${plain(key)}ms`);
+    if (with_unit !== undefined) return with_unit;
     const ranked = known
         .map((candidate) => ({ candidate, distance: distance(plain(key), plain(candidate)) }))
         .sort((one, other) => one.distance - other.distance);

@@ -3,6 +3,7 @@ import type { Dispatch } from './context';
 import { SvanticError, ended, from_fields, overtaken, type ErrorFields } from './errors';
 import type { MeshEvent } from './events';
 import type { NativeMesh } from './native_mesh';
+import { nearest } from './options';
 import type { Serving } from './serving';
 import { Wakeup, type Sleeper } from './wakeup';
 
@@ -104,6 +105,7 @@ export class Session implements Sleeper {
         const begun: { stack?: string } = {};
         Error.captureStackTrace(begun, this.run);
         return new Promise<Result>((resolve, reject) => {
+            refuse_mistakes(options);
             const timeout_ms = milliseconds(options?.timeout_ms);
             const signal = checked_signal(options?.signal);
             if (signal?.aborted) throw signal.reason;
@@ -320,6 +322,21 @@ export class Session implements Sleeper {
             active = false; // the handle was freed elsewhere, and the end is on its way
         }
         wakeup.hold(active ? this : undefined, this.#keep_alive);
+    }
+}
+
+/**
+ * Throws a `TypeError` for what would be ignored without a word and was plainly meant. Not for everything else: a
+ * method may be a listener, and is then called with whatever its event has.
+ */
+function refuse_mistakes(options: unknown): void {
+    if (typeof options === 'number') {
+        throw new TypeError(`a time limit goes into an object: {timeout_ms: ${options}}`);
+    }
+    if (options === null || typeof options !== 'object' || 'timeout_ms' in options) return;
+    const meant = Object.keys(options).find((key) => nearest(key, ['timeout_ms']) !== undefined);
+    if (meant !== undefined) {
+        throw new TypeError(`unknown option ${JSON.stringify(meant)} of a call; "timeout_ms" was probably meant`);
     }
 }
 

@@ -25,51 +25,54 @@ const connector_with = (fields) => new MeshConnector(define(fields), NOWHERE);
 const MISTAKES = {
     'no options at all': [() => new Agent(), TypeError, /^new Agent\(\) takes an object/],
     'an agent without a name': [
-        () => new Agent({ description: 'x' }), TypeError, /^`name` is undefined, and must be a string$/,
+        () => new Agent({ description: 'x' }), TypeError, /^an Agent needs a name, which is a text$/,
     ],
     'an agent without a description': [
-        () => new Agent({ name: 'x' }), TypeError, /^`description` is undefined, and must be a string$/,
+        () => new Agent({ name: 'x' }), TypeError, /^an Agent needs a description, which is a text$/,
     ],
     'a camelCase option of an agent': [
         () => desk({ publicUrl: 'https://desk.example' }), TypeError,
-        /^unknown option `publicUrl` of Agent; did you mean `public_url`\?/,
+        /^unknown option "publicUrl"; "public_url" was probably meant$/,
     ],
     'a misspelt option of an agent': [
-        () => desk({ agent_typ: 'clerk' }), TypeError, /`agent_typ`.*did you mean `agent_type`\?/,
+        () => desk({ agent_typ: 'clerk' }), TypeError, /"agent_typ"; "agent_type" was probably meant$/,
     ],
     'an option of the connector given to the agent': [
-        () => desk({ client_id: 'c' }), TypeError, /`client_id`.*`mesh`/,
+        () => desk({ client_id: 'c' }), TypeError, /^"client_id" is an option of the connector: give it in "mesh"$/,
     ],
     'instructions, which only the platform has': [
-        () => desk({ instructions: 'Be kind.' }), TypeError, /`instructions`.*smart agents.*@svantic\/sdk/,
+        () => desk({ instructions: 'Be kind.' }), TypeError, /^"instructions" .*language model/,
     ],
     'a model, which only the platform has': [
-        () => desk({ llm: { provider: 'x' } }), TypeError, /`llm`.*smart agents.*@svantic\/sdk/,
+        () => desk({ llm: { provider: 'x' } }), TypeError, /^"llm" .*language model/,
+    ],
+    'a port, which only agents that are called by HTTP have': [
+        () => desk({ port: 3000 }), TypeError, /^"port" .*by HTTP.*leave it out$/,
     ],
     'a capability without a name': [
-        () => define({ name: undefined }), TypeError,
-        /^the `name` of a capability is undefined, and must be a string$/,
+        () => define({ name: undefined }), TypeError, /^the capability name undefined is not snake_case/,
     ],
     'a name that is not snake_case': [
-        () => define({ name: 'findOrder' }), TypeError, /`findOrder`.*snake_case/,
+        () => define({ name: 'findOrder' }), TypeError, /"findOrder" is not snake_case \(a-z, 0-9 and _/,
     ],
     'a handler that is no function': [
         () => define({ handler: 'look' }), TypeError,
-        /^the handler of capability `look` is a string, and must be a function$/,
+        /^the handler of capability "look" is not a function$/,
     ],
     'a handler that is called instead of given': [
         () => define({ handler: (async () => 1)() }), TypeError,
-        /^the handler of capability `look` is a promise, and must be a function; give the function itself/,
+        /^the handler of capability "look" is a promise: give the function, without calling it$/,
     ],
     'a misspelt field of a capability': [
-        () => define({ paramaters: {} }), TypeError, /`paramaters`.*did you mean `parameters`\?/,
+        () => define({ paramaters: {} }), TypeError,
+        /^unknown option "paramaters" of capability "look"; "parameters" was probably meant$/,
     ],
     'a camelCase field of a capability': [
-        () => define({ inputSchema: {} }), TypeError, /`inputSchema`.*`parameters`/,
+        () => define({ inputSchema: {} }), TypeError, /^unknown option "inputSchema" of capability "look"/,
     ],
     'parameters that are no object': [
         () => define({ parameters: 'order_id' }), TypeError,
-        /^the `parameters` of capability `look` are a string, and must be a JSON Schema/,
+        /^the parameters of capability "look" must be a JSON Schema, an object$/,
     ],
     'a schema that is none': [
         () => connector_with({ parameters: { type: 'object', properties: { id: { type: 'strnig' } } } }),
@@ -81,12 +84,12 @@ const MISTAKES = {
     ],
     'tags that are no texts': [
         () => define({ tags: 'orders' }), TypeError,
-        /^the `tags` of capability `look` are .* an array of strings$/,
+        /^the tags of capability "look" must be an array of strings$/,
     ],
-    'the same capability twice': [twice, Error, /^capability `look` is defined already/],
+    'the same capability twice': [twice, Error, /^the agent has a capability "look" already$/],
     'a connector without an agent': [
         () => new MeshConnector({ name: 'desk', description: 'A desk' }, NOWHERE), TypeError,
-        /^agent is .*, and must be an Agent$/,
+        /^agent must be an Agent of this package/,
     ],
     'no credentials': [
         () => new MeshConnector(desk()), SvanticError,
@@ -105,27 +108,28 @@ const MISTAKES = {
     ],
     'a misspelt option': [
         () => new MeshConnector(desk(), { ...NOWHERE, heartbeat_intervall_ms: 5 }), TypeError,
-        /^unknown option `heartbeat_intervall_ms` of MeshConnector; did you mean `heartbeat_interval_ms`\?/,
+        /^unknown option "heartbeat_intervall_ms"; "heartbeat_interval_ms" was probably meant$/,
     ],
     'a camelCase option': [
         () => new MeshConnector(desk(), { ...NOWHERE, clientId: 'c' }), TypeError,
-        /`clientId`.*did you mean `client_id`\?/,
+        /"clientId"; "client_id" was probably meant$/,
     ],
     'an option without its unit': [
-        () => new MeshConnector(desk(), { ...NOWHERE, timeout: 5 }), TypeError, /did you mean `timeout_ms`\?/,
+        () => new MeshConnector(desk(), { ...NOWHERE, timeout: 5 }), TypeError, /"timeout_ms" was probably meant$/,
     ],
     'an option of another language': [
-        () => new MeshConnector(desk(), { ...NOWHERE, workers: 4 }), TypeError, /`workers`/,
+        () => new MeshConnector(desk(), { ...NOWHERE, workers: 4 }), TypeError, /^"workers" is not an option here/,
     ],
     'a text for a number': [
         () => new MeshConnector(desk(), { ...NOWHERE, timeout_ms: '5s' }), Error, /timeout_ms/,
     ],
     'a token instead of a token provider': [
         () => new MeshConnector(desk(), { token_provider: 'jwt' }), TypeError,
-        /^`token_provider` is a string, and must be a function$/,
+        /^token_provider must be a function that returns a token/,
     ],
     'a logger that is none': [
-        () => new MeshConnector(desk(), { ...NOWHERE, logger: 'info' }), TypeError, /`logger`/,
+        () => new MeshConnector(desk(), { ...NOWHERE, logger: 'info' }), TypeError,
+        /^logger must be an object with methods/,
     ],
 };
 
@@ -149,11 +153,13 @@ for (const [what, [run, kind, text]] of Object.entries(MISTAKES)) {
 const CALLS = {
     'a time limit that is no number': [(mesh) => mesh.connect({ timeout_ms: '5' }), TypeError, /timeout_ms/],
     'a time limit without its unit': [
-        (mesh) => mesh.connect({ timeout: 5 }), TypeError, /`timeout`.*did you mean `timeout_ms`\?/,
+        (mesh) => mesh.connect({ timeout: 5 }), TypeError, /"timeout" of a call; "timeout_ms" was probably meant$/,
     ],
-    'a number for the options of a call': [(mesh) => mesh.connect(5_000), TypeError, /\{ ?timeout_ms/],
+    'a number for the options of a call': [
+        (mesh) => mesh.connect(5_000), TypeError, /^a time limit goes into an object: \{timeout_ms: 5000\}$/,
+    ],
     'a controller instead of its signal': [
-        (mesh) => mesh.connect({ signal: new AbortController() }), TypeError, /`signal`.*AbortSignal/,
+        (mesh) => mesh.connect({ signal: new AbortController() }), TypeError, /^signal must be an AbortSignal$/,
     ],
     'a session id that is no text': [(mesh) => mesh.close_session(5), TypeError, /session id.*string/],
     'a token that is no text': [(mesh) => mesh.refresh_token(5), TypeError, /token.*string/],
@@ -200,6 +206,7 @@ test('a wrong secret is told at once, without the secret', async (t) => {
 test('connecting twice says that a connector comes back by itself', async (t) => {
     const gateway = await Gateway.start({ test: t });
     const mesh = new MeshConnector(desk(), gateway.config({ logger: false }));
+    t.after(() => mesh.close());
     await mesh.connect();
     await assert.rejects(mesh.connect(), (error) => {
         assert.equal(error.status, 'INVALID_STATE');
@@ -215,7 +222,8 @@ test('starting twice says that it runs already, and stopping lets it start again
     const gateway = await Gateway.start({ test: t });
     const agent = desk({ mesh: gateway.config({ logger: false }) });
     await agent.start({ handle_signals: false });
-    await assert.rejects(agent.start(), /start\(\).*already.*stop\(\)/);
+    t.after(() => agent.stop());
+    await assert.rejects(agent.start(), /the agent desk has been started already \[STARTED\]\. call stop\(\) first$/);
     assert.equal(agent.connector.state, 'connected');
     await agent.stop();
     await agent.stop();
@@ -230,6 +238,7 @@ async function answer_of(t, handler) {
     const agent = define({ handler });
     agent.define_capability({ name: 'other', description: 'Another.', handler: () => 'fine' });
     const mesh = new MeshConnector(agent, gateway.config({ logger: false }));
+    t.after(() => mesh.close());
     await mesh.connect();
     const answers = await Promise.all([gateway.dispatch('look'), gateway.dispatch('other')]);
     await mesh.close();
@@ -262,7 +271,10 @@ test('a promise that a plain handler returns without await is awaited', async (t
 
 test('a library that is not there is told with what to install', async (t) => {
     const env = { SVANTIC_LIBRARY: path.join(import.meta.dirname ?? '.', 'none.so') };
-    const program = run_node(t, "import 'svantic';", { env });
+    const program = run_node(t, `
+        import { Agent } from 'svantic';
+        await new Agent({ name: 'desk', description: 'A desk' }).start();
+    `, { env });
     assert.equal(await program.wait(), 1, program.story());
-    assert.match(program.stderr, /SVANTIC_LIBRARY.*none\.so/);
+    assert.match(program.stderr, /libsvantic cannot be loaded from .*none\.so.*SVANTIC_LIBRARY/);
 });

@@ -55,7 +55,7 @@ const WRONG = {
     'a name that is no name': [() => define({ name: 'Find-Order' }), TypeError, /"Find-Order" is not snake_case/],
     'no handler': [() => define({ handler: undefined }), TypeError, /handler of capability "look" is not a function/],
     'no description': [() => define({ description: '' }), TypeError, /"look" has no description/],
-    'an unknown key': [() => define({ params: {} }), TypeError, /"look" has an unknown key "params"/],
+    'an unknown key': [() => define({ params: {} }), TypeError, /unknown option "params" of capability "look"/],
     'tags that are no texts': [() => define({ tags: [1] }), TypeError, /tags of capability "look"/],
     'parameters that are no schema': [() => define({ parameters: 'x' }), TypeError, /parameters of capability "look"/],
     'a capability that is none': [
