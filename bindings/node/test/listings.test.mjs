@@ -131,7 +131,8 @@ test('every link of the pages leads somewhere', () => {
             assert.ok(existsSync(file), `${page}: ${target}`);
             if (anchor === undefined) continue;
             const headings = [...readFileSync(file, 'utf8').matchAll(/^#+ (.+)$/gm)];
-            const anchors = headings.map(([, heading]) => heading.toLowerCase().replace(/[^\w -]/g, '').replaceAll(' ', '-'));
+            const plain = headings.map(([, heading]) => heading.toLowerCase().replace(/[^\w -]/g, ''));
+            const anchors = plain.map((heading) => heading.replaceAll(' ', '-'));
             assert.ok(anchors.includes(anchor), `${page}: ${target}`);
         }
     }
