@@ -105,7 +105,7 @@ inline std::string verify_dispatch_auth(const std::string &data_json, const std:
     return detail::take(context);
 }
 
-// {"trace_id","span_id"}, or "null" if it is malformed.
+// {"trace_id","span_id","flags"}, or "null" if it is malformed.
 inline std::string parse_traceparent(const std::string &traceparent) {
     char *json = nullptr;
     detail::check(svantic_parse_traceparent(traceparent.c_str(), &json));

@@ -13,3 +13,4 @@ pub mod request;
 pub mod rest;
 pub mod timestamp;
 pub mod trace;
+pub mod trace_context;

@@ -58,7 +58,11 @@ fn push_context(out: &mut String, dispatch: &Dispatch<'_>) {
     push_field(out, "session_id", text_in(session.session_id).as_deref());
     push_field(out, "tenant_id", text_in(session.tenant_id).as_deref());
 
-    let traceparent = text_in(dispatch.traceparent).or_else(|| text_in(session.traceparent));
+    // One that is malformed is absent, so the next place is looked at.
+    let traceparent = [dispatch.traceparent, session.traceparent]
+        .into_iter()
+        .filter_map(text_in)
+        .find(|text| parse_traceparent(text).is_some());
     let trace = traceparent.as_deref().and_then(parse_traceparent);
     let baggage = text_in(dispatch.baggage).or_else(|| text_in(session.baggage));
     if let (Some(trace), Some(traceparent)) = (trace, traceparent.as_deref()) {
@@ -77,9 +81,8 @@ fn push_context(out: &mut String, dispatch: &Dispatch<'_>) {
     if trace.is_some() || baggage.is_some() {
         out.push_str(",\"propagation_headers\":{");
         let mut first = true;
-        let traceparent = traceparent.as_deref().filter(|_| trace.is_some());
         for (name, value) in [
-            ("traceparent", traceparent),
+            ("traceparent", traceparent.as_deref()),
             ("baggage", baggage.as_deref()),
         ] {
             if let Some(value) = value {
@@ -150,6 +153,16 @@ mod tests {
             seen["propagation_headers"],
             json!({"traceparent":outer,"baggage":"user=a%20b"})
         );
+    }
+
+    #[test]
+    fn a_malformed_traceparent_hides_no_good_one() {
+        let inner = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01";
+        let seen = written(&json!({
+            "traceparent": "01-nonsense", "session_context": {"traceparent": inner}
+        }));
+        assert_eq!(seen["traceparent"], inner);
+        assert_eq!(seen["parent_span_id"], "bbbbbbbbbbbbbbbb");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! W3C trace context as the mesh sends it (section 7, rule 3). Malformed is absent, never an error.
 
-/// The two ids of a `traceparent`.
+/// The two ids of a `traceparent`, and its flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent<'a> {
     /// 32 hex digits.
     pub trace_id: &'a str,
     /// 16 hex digits: the caller's span, which is the parent of ours.
     pub span_id: &'a str,
+    /// 2 hex digits; the lowest bit says that the caller records the trace.
+    pub flags: &'a str,
 }
 
 /// Reads `00-<32 hex>-<16 hex>-<2 hex>`; only version 00, no all-zero ids, lower case as W3C demands.
@@ -19,7 +21,11 @@ pub fn parse_traceparent(text: &str) -> Option<TraceParent<'_>> {
         && is_id(trace_id, 32)
         && is_id(span_id, 16)
         && is_hex(flags, 2);
-    well_formed.then_some(TraceParent { trace_id, span_id })
+    well_formed.then_some(TraceParent {
+        trace_id,
+        span_id,
+        flags,
+    })
 }
 
 /// The members of a `baggage` header as key and percent-decoded value; properties after `;` are dropped,
@@ -59,7 +65,8 @@ mod tests {
             parse_traceparent(good),
             Some(TraceParent {
                 trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
-                span_id: "00f067aa0ba902b7"
+                span_id: "00f067aa0ba902b7",
+                flags: "01",
             })
         );
         for bad in [

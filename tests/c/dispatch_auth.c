@@ -146,14 +146,34 @@ static void parses_as(svantic_status (*parse)(const char *, char **), const char
     svantic_string_free(json);
 }
 
+/* White space between the members is of no interest. */
+static void extracts_as(const char *data, const char *headers, const char *expected) {
+    char *json = NULL, wanted[1024];
+    size_t length = 0;
+    for (; *expected != '\0'; expected++)
+        if (*expected != ' ' && *expected != '\n') wanted[length++] = *expected;
+    wanted[length] = '\0';
+    CHECK_OK(svantic_extract_trace_context(data, headers, &json));
+    CHECK_SAME(json, wanted);
+    svantic_string_free(json);
+}
+
 static void parse_all(void) {
     parses_as(svantic_parse_traceparent, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-              JSON({"span_id":"00f067aa0ba902b7","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}));
+              JSON({"flags":"01","span_id":"00f067aa0ba902b7","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}));
     parses_as(svantic_parse_traceparent, "", "null");
     parses_as(svantic_parse_traceparent, "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "null");
     parses_as(svantic_parse_baggage, "user=alice%20b;p=1, tier = gold ,broken,tier=\"x\"",
               "{\"tier\":\"\\\"x\\\"\",\"user\":\"alice b\"}");
     parses_as(svantic_parse_baggage, "", "{}");
+    extracts_as(JSON({"traceparent":"00-x","session_context":{"baggage":"user=alice"}}),
+                JSON({"TraceParent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","Baggage":["user=bob"]}),
+                JSON({"baggage":{"user":"alice"},"parent_span_id":"00f067aa0ba902b7",
+"parent_trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","propagation_headers":{"baggage":"user=alice",
+"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}));
+    extracts_as("{}", NULL, "{\"baggage\":{},\"propagation_headers\":{}}");
+    extracts_as("[7]", "7", "{\"baggage\":{},\"propagation_headers\":{}}");
 }
 
 static void trace_context(void) {

@@ -30,7 +30,7 @@ def parse_traceparent(text: str | None) -> TraceParent | None:
     child; does not block.
     """
     fields = _parsed("svantic_parse_traceparent", text)
-    return TraceParent(**fields) if fields else None
+    return TraceParent(fields["trace_id"], fields["span_id"]) if fields else None
 
 
 def parse_baggage(text: str | None) -> dict[str, str]:
