@@ -10,6 +10,7 @@ pub mod ffi;
 pub mod kernel;
 pub mod machine;
 mod net;
+pub mod own_request;
 pub mod protocol;
 pub mod replay;
 pub mod runtime;

@@ -41,7 +41,7 @@ impl Transport {
         batch: &mut Vec<Delivery>,
     ) -> BoxFuture<'static, Reply> {
         self.refresh(batch);
-        let url = self.shared.base.endpoint(request.path);
+        let url = self.shared.base.endpoint(&request.path);
         let (client, proxy) = (Arc::clone(&self.client), self.shared.base_proxy.clone());
         async move { net::http::send(&client, proxy, url, request).await }.boxed()
     }

@@ -246,7 +246,9 @@ fn run_done(done: &Done) {
 pub(super) fn outcome(result: &Result<Output, Error>) -> (svantic_status, String) {
     match result {
         Ok(Output::Nothing) => (svantic_status::Ok, "null".to_owned()),
-        Ok(Output::Session { reply, .. }) => (svantic_status::Ok, reply.clone()),
+        Ok(Output::Session { reply, .. } | Output::Reply(reply)) => {
+            (svantic_status::Ok, reply.clone())
+        }
         Err(error) => (error.kind().into(), error.to_json().to_string()),
     }
 }

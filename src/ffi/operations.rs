@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_hours(2);
 
 /// Starts an operation and waits for its outcome.
-fn block(
+pub(super) fn block(
     mesh: &Mesh,
     timeout_ms: u32,
     start: impl FnOnce(&Mesh, Option<Duration>, Completion) -> Result<(), Error>,
@@ -45,7 +45,7 @@ fn block(
 }
 
 /// Starts an operation whose outcome goes to `done`, or into the pull queue with a tag.
-fn begin(
+pub(super) fn begin(
     mesh: &Mesh,
     timeout_ms: u32,
     done: svantic_done_fn,
@@ -129,7 +129,8 @@ pub extern "C" fn svantic_connect_async(
 /// AGENT_SHUTDOWN, and the rest of the farewell takes place in the background until the agent is CLOSED.
 /// create_session: a session that the mesh opens all the same is closed again in the background.
 /// close_session: the session is closed in the background. re_register and refresh_token: only the wait ends; what the
-/// mesh was told stands, and a token that comes is used.
+/// mesh was told stands, and a token that comes is used. request: it is dropped and not tried again; whether the mesh has
+/// taken it, only the mesh knows.
 ///
 /// An operation whose outcome is on its way is not pending any more, and ends with that outcome. The blocking forms
 /// cannot be cancelled: they end by `timeout_ms`, svantic_free() and svantic_shutdown().

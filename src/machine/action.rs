@@ -1,8 +1,10 @@
 //! What the machine asks its driver to do, and what the driver tells it of the outcome.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use secrecy::SecretString;
 
 use super::event::Event;
@@ -53,7 +55,9 @@ pub struct Request {
     /// Its name.
     pub id: RequestId,
     /// The path below `svantic_url`.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
+    /// Headers of the application's own.
+    pub headers: HeaderMap,
     /// The token to show.
     pub bearer: Option<Arc<SecretString>>,
     /// The JSON body, which may hold the client secret.
@@ -101,6 +105,8 @@ pub enum Output {
         /// The reply as JSON.
         reply: String,
     },
+    /// The mesh's reply to a request of the application's own, as JSON.
+    Reply(String),
 }
 
 /// How a request ended.

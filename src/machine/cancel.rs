@@ -24,6 +24,10 @@ impl Machine {
                     self.abandon(now, *id, error);
                 }
                 Kind::CloseSession { .. } => self.abandon(now, *id, error),
+                Kind::OwnRequest(_) => {
+                    self.abort_own_request(*id);
+                    self.complete(*id, Err(error));
+                }
                 Kind::Disconnect => {
                     out_of_patience = true;
                     self.complete(*id, Err(error));
@@ -42,11 +46,16 @@ impl Machine {
 
     fn cancelled_operation(&self, operation: &Operation) -> Error {
         let name = operation.kind.name();
-        let text = match (&operation.kind, &self.last_failure) {
-            (Kind::Connect, Some(failure)) => {
+        let last = match (&operation.kind, &self.last_failure) {
+            (Kind::OwnRequest(_), _) => operation.last_failure(),
+            (Kind::Connect, Some(failure)) => Some(&failure.error),
+            _ => None,
+        };
+        let text = match (&operation.kind, last) {
+            (_, Some(error)) => {
                 format!(
                     "{name} was cancelled; the last attempt: {}",
-                    failure.error.message()
+                    error.message()
                 )
             }
             (Kind::Disconnect, _) => {

@@ -1,5 +1,6 @@
 //! What the application asks for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -178,7 +179,7 @@ impl Machine {
         }
     }
 
-    /// Sends the request of a session operation, or makes it wait for a token.
+    /// Sends the request of an operation, or makes it wait for a token.
     pub(super) fn send_operation(&mut self, now: Now, id: OperationId) {
         let valid = self.auth.is_valid(now.mono);
         let can_renew = self.auth.can_renew();
@@ -197,6 +198,10 @@ impl Machine {
             .deadline
             .map_or(http, |deadline| deadline.saturating_sub(now.mono).min(http));
         let (path, body) = match &operation.kind {
+            Kind::OwnRequest(request) => {
+                let request = Arc::clone(request);
+                return self.send_own_request(id, &request, timeout);
+            }
             Kind::CreateSession { body } => ("/sessions/init", body.clone()),
             Kind::CloseSession { body, .. } => ("/sessions/close", body.clone()),
             Kind::ReRegister(_) => return self.announce_capabilities(now),
@@ -218,20 +223,20 @@ impl Machine {
         self.watch_deadlines();
     }
 
-    /// Wakes up for the operation that is due first.
+    /// Wakes up for the operation that is due first, or to be tried again.
     pub(super) fn watch_deadlines(&mut self) {
-        match self.operations.next_deadline() {
-            Some(deadline) => self.timers.set(Timer::Operation, deadline),
+        match self.operations.next_due() {
+            Some(due) => self.timers.set(Timer::Operation, due),
             None => self.timers.stop(Timer::Operation),
         }
     }
 
-    fn begin(&mut self, now: Now, id: OperationId, kind: Kind, timeout: Duration) {
+    pub(super) fn begin(&mut self, now: Now, id: OperationId, kind: Kind, timeout: Duration) {
         self.operations.insert(id, kind, now.mono, timeout);
         self.watch_deadlines();
     }
 
-    fn refuse(&mut self, id: OperationId, error: Error) {
+    pub(super) fn refuse(&mut self, id: OperationId, error: Error) {
         self.actions.push_back(Action::Complete(id, Err(error)));
     }
 
@@ -250,7 +255,7 @@ impl Machine {
         Ok(())
     }
 
-    fn ended(&mut self, what: &str) -> Error {
+    pub(super) fn ended(&mut self, what: &str) -> Error {
         if self.link.is_final() {
             self.counters.taken(Transition::T50);
         }

@@ -23,6 +23,8 @@ pub enum Step {
     CreateSession,
     /// Closing a session.
     CloseSession,
+    /// Sending what the application asks the mesh by itself.
+    OwnRequest,
 }
 
 impl Step {
@@ -36,6 +38,7 @@ impl Step {
             Self::Heartbeat => "sending a heartbeat",
             Self::CreateSession => "opening a session",
             Self::CloseSession => "closing a session",
+            Self::OwnRequest => "sending the request",
         }
     }
 }

@@ -39,6 +39,7 @@ mod liveness;
 mod operations;
 mod outage;
 mod outbox;
+mod own_requests;
 mod pick_up;
 mod poison;
 mod probe;
@@ -62,10 +63,12 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use fastrand::Rng;
+use http::HeaderMap;
 use url::Url;
 
 use action::{Action, ConnectionNo, OperationId, Request, RequestId};
@@ -153,6 +156,8 @@ enum Purpose {
     /// A heartbeat that asks whether the mesh still knows the instance, before it is registered again.
     Inquiry,
     Session(OperationId),
+    /// What the application asks the mesh by itself.
+    OwnRequest(OperationId),
 }
 
 impl Purpose {
@@ -336,6 +341,17 @@ impl Machine {
 
     /// Sends a request to the mesh.
     fn request(&mut self, purpose: Purpose, path: &'static str, body: String, timeout: Duration) {
+        self.request_with(purpose, path.into(), HeaderMap::new(), body, timeout);
+    }
+
+    fn request_with(
+        &mut self,
+        purpose: Purpose,
+        path: Cow<'static, str>,
+        headers: HeaderMap,
+        body: String,
+        timeout: Duration,
+    ) {
         let id = self.next_request;
         self.next_request += 1;
         self.requests.insert(id, purpose);
@@ -346,6 +362,7 @@ impl Machine {
         self.actions.push_back(Action::Request(Request {
             id,
             path,
+            headers,
             bearer,
             body: body.into(),
             timeout,

@@ -1,11 +1,14 @@
 //! What somebody waits for: every operation has a deadline and ends exactly once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::action::OperationId;
+use super::own_requests::Attempts;
+use crate::own_request::OwnRequest;
 
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub(super) enum Kind {
         session_id: String,
         body: String,
     },
+    OwnRequest(Arc<OwnRequest>),
 }
 
 impl Kind {
@@ -41,6 +45,7 @@ impl Kind {
             Self::ReRegister(_) => "re_register",
             Self::CreateSession { .. } => "create_session",
             Self::CloseSession { .. } => "close_session",
+            Self::OwnRequest(_) => "request",
         }
     }
 }
@@ -58,6 +63,15 @@ pub(super) struct Operation {
     pub(super) retried: bool,
     /// Whether it goes on in the background: whoever waited for it has been told that it was cancelled.
     pub(super) abandoned: bool,
+    /// How often it has failed, and when it is tried again. Only requests of the application's own are.
+    pub(super) attempts: Option<Attempts>,
+}
+
+impl Operation {
+    /// When it is tried again, if it waits for that.
+    pub(super) fn again_at(&self) -> Option<Duration> {
+        self.attempts.as_ref().and_then(|attempts| attempts.at)
+    }
 }
 
 /// The operations in progress, in the order in which they began.
@@ -74,6 +88,7 @@ impl Operations {
             wants_token: false,
             retried: false,
             abandoned: false,
+            attempts: None,
         };
         self.0.insert(id, operation);
     }
@@ -106,10 +121,12 @@ impl Operations {
             .map(|(id, operation)| (*id, operation))
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
+    /// When one of them is overdue, or to be tried again.
+    pub(super) fn next_due(&self) -> Option<Duration> {
         self.0
             .values()
-            .filter_map(|operation| operation.deadline)
+            .flat_map(|operation| [operation.deadline, operation.again_at()])
+            .flatten()
             .min()
     }
 }

@@ -29,6 +29,7 @@ impl Machine {
             Purpose::Deregister => self.deregistered(),
             Purpose::Heartbeat(generation) => self.heartbeat_reply(now, generation, reply),
             Purpose::Session(operation) => self.session_reply(now, operation, reply),
+            Purpose::OwnRequest(operation) => self.own_reply(now, operation, reply),
         }
     }
 
@@ -221,7 +222,7 @@ impl Machine {
     }
 
     /// Repeats operations once with a fresh token after a 401; fails them otherwise.
-    fn fail_or_retry(&mut self, now: Now, ids: &[u64], failure: &Failure) {
+    pub(super) fn fail_or_retry(&mut self, now: Now, ids: &[u64], failure: &Failure) {
         for id in ids {
             if failure.class == Class::Unauthorized && self.auth.can_renew() {
                 let Some(operation) = self.operations.get_mut(*id) else {

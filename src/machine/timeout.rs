@@ -1,6 +1,7 @@
 //! Timers that ran out.
 
 use super::operations::{Kind, Operation};
+use super::own_requests::step_of;
 use super::time::{Now, Timer};
 use super::{LinkState, Machine, Step, Transition};
 use crate::error::{Error, ErrorKind};
@@ -46,6 +47,7 @@ impl Machine {
     }
 
     fn operations_overdue(&mut self, now: Now) {
+        self.try_again(now);
         let overdue = self
             .operations
             .ids(|op| op.deadline.is_some_and(|deadline| deadline <= now.mono));
@@ -58,13 +60,24 @@ impl Machine {
                 self.give_up_first(error);
                 continue;
             }
-            let (name, limit) = (operation.kind.name(), operation.timeout.as_millis());
-            let waited_for = self.waited_for(operation);
-            let text = format!("{name} timed out after {limit} ms: {waited_for}");
-            let error = Error::new(ErrorKind::Timeout, "TIMEOUT", text).retryable(true);
+            if let Kind::OwnRequest(_) = operation.kind {
+                let error = self.own_request_error(operation);
+                self.abort_own_request(id);
+                self.complete(id, Err(error));
+                continue;
+            }
+            let error = self.overdue(operation);
             self.complete(id, Err(error));
         }
         self.watch_deadlines();
+    }
+
+    /// Why an operation has ended that nothing has answered.
+    pub(super) fn overdue(&self, operation: &Operation) -> Error {
+        let (name, limit) = (operation.kind.name(), operation.timeout.as_millis());
+        let waited_for = self.waited_for(operation);
+        let text = format!("{name} timed out after {limit} ms: {waited_for}");
+        Error::new(ErrorKind::Timeout, "TIMEOUT", text).retryable(true)
     }
 
     /// What an operation that has not ended waits for.
@@ -74,6 +87,7 @@ impl Machine {
             Kind::RefreshToken => Some((Step::Token, "/auth/get_token")),
             Kind::CreateSession { .. } => Some((Step::CreateSession, "/sessions/init")),
             Kind::CloseSession { .. } => Some((Step::CloseSession, "/sessions/close")),
+            Kind::OwnRequest(request) => Some((step_of(request), request.shown_path())),
             Kind::ReRegister(_) if self.is_up() => Some((Step::Register, "/agents/register")),
             Kind::ReRegister(_) | Kind::Connect | Kind::Disconnect => None,
         };

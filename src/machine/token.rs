@@ -270,11 +270,13 @@ impl Machine {
         }
     }
 
-    pub(super) fn fail_token_waiters(&mut self, failure: &Failure) {
+    pub(super) fn fail_token_waiters(&mut self, now: Now, failure: &Failure) {
         let waiting =
             |op: &super::operations::Operation| op.kind == Kind::RefreshToken || op.wants_token;
         for id in self.operations.ids(waiting) {
-            self.complete(id, Err(failure.error.clone()));
+            if !self.own_request_failed(now, id, failure) {
+                self.complete(id, Err(failure.error.clone()));
+            }
         }
     }
 

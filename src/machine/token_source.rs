@@ -183,7 +183,7 @@ impl Machine {
 
     /// Whoever was asked for a token has none.
     fn no_token(&mut self, now: Now, failure: Failure) {
-        self.fail_token_waiters(&failure);
+        self.fail_token_waiters(now, &failure);
         if self.link == LinkState::Authenticating {
             self.step_failed(now, failure);
         } else if self.link == LinkState::Closing {

@@ -121,6 +121,7 @@ async fn exchange(
 ) -> Result<HttpReply, reqwest::Error> {
     let mut call = client
         .post(url)
+        .headers(request.headers.clone())
         .header(CONTENT_TYPE, "application/json")
         .body(request.body.expose_secret().to_owned());
     if let Some(token) = &request.bearer

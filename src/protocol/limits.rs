@@ -20,8 +20,16 @@ pub const DEFAULT_MAX_FRAME_BYTES: usize = 4 << 20;
 /// The largest value that `max_frame_bytes` may be set to.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
 
-/// The largest HTTP reply that is read.
+/// The largest HTTP reply that is read, and the largest request that the application may send.
 pub const MAX_HTTP_BODY_BYTES: usize = 1 << 20;
+
+/// The longest path of a request of the application's own.
+pub const MAX_PATH_BYTES: usize = 2048;
+
+/// How many headers the application may add to one, and how many bytes of them.
+pub const MAX_HEADERS: usize = 64;
+/// See [`MAX_HEADERS`].
+pub const MAX_HEADERS_BYTES: usize = 16 << 10;
 
 /// How much of a reply that is not the platform's JSON is quoted in an error (section 2).
 pub const QUOTED_BODY_BYTES: usize = 512;

@@ -18,6 +18,7 @@ mod outages;
 mod proxy;
 mod redirects;
 mod replies;
+mod requests;
 mod rotation;
 mod secrets;
 mod stalls;

@@ -385,7 +385,7 @@ pub(super) fn after_the_first_success_the_link_is_made_again_for_ever() {
     let mut dials = 0;
     while rig.now - start < seconds(7 * 24 * 3600) {
         rig.next_timeout();
-        if let Some(reply) = rig.requests.first().map(|request| request.path) {
+        if let Some(reply) = rig.next_path() {
             if reply == "/auth/get_token" {
                 rig.token_ok();
             } else {

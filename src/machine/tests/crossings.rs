@@ -107,7 +107,7 @@ fn a_mesh_that_forgets_a_hosted_agent_at_once_is_not_registered_with_in_a_loop()
     let mut rig = hosted(&json!({}));
     let (start, mut registrations) = (rig.now, 0);
     while rig.now - start < seconds(600) {
-        match rig.requests.first().map(|request| request.path) {
+        match rig.next_path() {
             Some(HEARTBEAT) => drop(rig.reply(HEARTBEAT, 404, &json!({"code": "NOT_FOUND"}))),
             Some(_) => {
                 registrations += 1;

@@ -266,7 +266,7 @@ pub(super) fn disconnect_works_in_every_state() {
                 echoed(&mut rig);
             }
             // Whatever the farewell waits for comes.
-            while let Some(path) = rig.requests.first().map(|request| request.path) {
+            while let Some(path) = rig.next_path() {
                 match path {
                     "/auth/get_token" => rig.token_ok(),
                     "/agents/register" => rig.register_ok(),

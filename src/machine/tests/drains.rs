@@ -94,7 +94,7 @@ impl Gateway {
         if self.rig.machine.link() == LinkState::Dialing {
             self.dialed();
         }
-        while let Some(path) = self.rig.requests.first().map(|request| request.path) {
+        while let Some(path) = self.rig.next_path() {
             self.replied(path);
         }
     }

@@ -104,7 +104,7 @@ const STEPS: u8 = 9;
 fn cut_at(rig: &mut Rig, step: u8, rng: &mut fastrand::Rng) {
     let broken = LinkEnd::Broken("cut".to_owned());
     while rig.machine.link() != LinkState::Dialing {
-        match rig.requests.first().map(|request| request.path) {
+        match rig.next_path() {
             Some("/auth/get_token") => drop(rig.token_ok()),
             Some(_) => drop(rig.register_ok()),
             None => rig.next_timeout(),

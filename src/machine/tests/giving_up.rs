@@ -156,7 +156,7 @@ fn r_17_what_a_proxy_or_an_overloaded_mesh_says_is_never_terminal() {
         let mut refusals = 0;
         while rig.now < until {
             refusals += 1;
-            match rig.requests.first().map(|request| request.path) {
+            match rig.next_path() {
                 Some("/auth/get_token") if refusals % 3 == 0 => drop(rig.token_ok()),
                 Some("/agents/register") if refusals % 3 == 1 => {
                     rig.reply(

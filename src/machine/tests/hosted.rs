@@ -98,7 +98,7 @@ pub(super) fn heartbeats_that_are_refused_again_and_again_do_not_fetch_tokens_in
     assert!(rig.requests.is_empty());
     let (start, mut tokens) = (rig.now, 0);
     while rig.now - start < seconds(3600) {
-        match rig.requests.first().map(|request| request.path) {
+        match rig.next_path() {
             Some(HEARTBEAT) => {
                 rig.reply(HEARTBEAT, 401, &json!({}));
             }

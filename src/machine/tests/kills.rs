@@ -362,7 +362,7 @@ impl Play {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Request(request) => {
-                    let body = match request.path {
+                    let body = match &*request.path {
                         "/auth/get_token" => {
                             self.tokens += 1;
                             json!({"token": jwt(self.tokens, 3600)})

@@ -145,7 +145,7 @@ impl Mesh {
             );
         }
         let body = parsed(request.body.expose_secret());
-        let answer = match request.path {
+        let answer = match &*request.path {
             "/agents/register" => {
                 self.registered = true;
                 self.tools = body["tools"].as_array().unwrap().len();

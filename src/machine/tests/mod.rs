@@ -26,6 +26,7 @@ mod link_ends;
 mod liveness;
 mod mesh;
 mod outage;
+mod own_requests;
 mod pick_up;
 mod poison;
 mod proxy;

@@ -19,7 +19,7 @@ pub(super) fn away(rig: &mut Rig, until: Duration) -> usize {
         if rig.machine.link() == LinkState::Dialing {
             attempts += 1;
             rig.dialed(Dialed::Failed(unreachable()));
-        } else if let Some(path) = rig.requests.first().map(|request| request.path) {
+        } else if let Some(path) = rig.next_path() {
             attempts += 1;
             let failed = crate::machine::action::Reply::Failed(unreachable());
             rig.answer_request(path, &failed);
@@ -34,7 +34,7 @@ pub(super) fn away(rig: &mut Rig, until: Duration) -> usize {
 /// The mesh is there: whatever the connector asks for, it gets; until the link is ready.
 pub(super) fn back(rig: &mut Rig) {
     while rig.machine.link() != LinkState::Ready {
-        match rig.requests.first().map(|request| request.path) {
+        match rig.next_path() {
             Some("/auth/get_token") => drop(rig.token_ok()),
             Some("/agents/register") => drop(rig.register_ok()),
             Some(path) => panic!("an unexpected call of {path}"),

@@ -192,7 +192,7 @@ impl Rig {
         while let Some(action) = self.machine.poll_action() {
             let what = match action {
                 Action::Request(request) => {
-                    let what = request.path.to_owned();
+                    let what = request.path.clone().into_owned();
                     let down = matches!(
                         self.machine.link(),
                         LinkState::Backoff | LinkState::Dialing | LinkState::Handshaking

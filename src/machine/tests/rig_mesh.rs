@@ -1,5 +1,7 @@
 //! What the mesh and the network of a [`Rig`] do.
 
+use std::borrow::Cow;
+
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -11,9 +13,18 @@ impl Rig {
 
     /// The oldest open request, which must be for `path`.
     pub(super) fn take(&mut self, path: &str) -> Request {
-        let paths: Vec<_> = self.requests.iter().map(|request| request.path).collect();
+        let paths: Vec<_> = self.requests.iter().map(|request| &*request.path).collect();
         assert_eq!(paths.first(), Some(&path), "open requests: {paths:?}");
         self.requests.remove(0)
+    }
+
+    /// What the oldest open request of the machine's own asks for.
+    pub(super) fn next_path(&self) -> Option<&'static str> {
+        let request = self.requests.first()?;
+        match request.path {
+            Cow::Borrowed(path) => Some(path),
+            Cow::Owned(_) => None,
+        }
     }
 
     pub(super) fn answer_request(&mut self, path: &str, reply: &Reply) -> Request {

@@ -1,6 +1,7 @@
 //! A machine in a model of the world: a network that delays and cuts, a mesh with moods, handlers that are
 //! slow or never end. Every step is checked against the invariants of `reliability.md` 3.0.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -26,7 +27,7 @@ const PING_BYTES: u64 = 14;
 
 /// Something that is going to happen.
 pub(super) enum Happening {
-    Reply(RequestId, &'static str, Reply),
+    Reply(RequestId, Cow<'static, str>, Reply),
     Dialed(ConnectionNo, Dialed),
     ToMesh(ConnectionNo, FrameText),
     PingToMesh(ConnectionNo, [u8; 8]),
@@ -245,7 +246,7 @@ impl World {
         let now = self.now();
         match happening {
             Happening::Reply(id, path, reply) => {
-                self.note(path);
+                self.note(&path);
                 if path == "/auth/get_token" {
                     self.token_requests -= 1;
                     self.goodbyes += usize::from(self.machine.link() == LinkState::Closing);
@@ -307,7 +308,7 @@ impl World {
             assert!(!self.finished, "nothing comes after the end");
             match action {
                 Action::Request(request) => {
-                    self.note(request.path);
+                    self.note(&request.path);
                     if request.path == "/auth/get_token" {
                         self.token_requests += 1;
                         assert!(self.token_requests <= 1, "one fetch at a time");
@@ -476,8 +477,9 @@ impl World {
         if self.machine.state() == State::Closed && self.mesh.registered {
             let awaited = ["/auth/get_token", "/agents/register"];
             let mut waiting = self.queue.values();
-            let hangs = waiting
-                .any(|one| matches!(one, Happening::Reply(_, path, _) if awaited.contains(path)));
+            let hangs = waiting.any(
+                |one| matches!(one, Happening::Reply(_, path, _) if awaited.contains(&&**path)),
+            );
             assert!(
                 self.goodbyes > 0 || hangs,
                 "the mesh still counts on the agent"

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use svantic::ffi::handles::svantic_mesh;
 use svantic::ffi::status::{svantic_state, svantic_status};
-use svantic::ffi::{dispatch, library, mesh, operations, properties};
+use svantic::ffi::{dispatch, library, mesh, operations, properties, request};
 use svantic_gateway::{
     Answer, DispatchRequest, Faults, Gateway, Options, PendingDispatch, Refusal,
 };
@@ -200,6 +200,54 @@ impl Agent {
         let status =
             unsafe { operations::svantic_close_session(self.mesh(), id.as_ptr(), timeout_ms) };
         outcome(status)
+    }
+
+    /// The mesh's reply to a request of the program's own.
+    pub(crate) fn request(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.request_with(path, body, None, 0)
+    }
+
+    pub(crate) fn request_with(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: Option<&Value>,
+        timeout_ms: u32,
+    ) -> Result<Value, Failure> {
+        let (path, body) = (c(path), c(&body.to_string()));
+        let headers = headers.map(|headers| c(&headers.to_string()));
+        let headers = headers.as_ref().map_or(ptr::null(), |text| text.as_ptr());
+        let mut reply = ptr::null_mut();
+        // SAFETY: NULL or NUL-terminated strings, alive for the call, and room for a pointer.
+        let status = unsafe {
+            request::svantic_request(
+                self.mesh(),
+                path.as_ptr(),
+                body.as_ptr(),
+                headers,
+                timeout_ms,
+                &raw mut reply,
+            )
+        };
+        outcome(status).map(|()| serde_json::from_str(&take(reply)).expect("JSON"))
+    }
+
+    pub(crate) fn request_async(&self, path: &str, body: &Value, tag: usize) {
+        let (path, body) = (c(path), c(&body.to_string()));
+        let tag: *mut c_void = ptr::without_provenance_mut(tag);
+        // SAFETY: NUL-terminated strings, alive for the call, and NULL for no headers.
+        let status = unsafe {
+            request::svantic_request_async(
+                self.mesh(),
+                path.as_ptr(),
+                body.as_ptr(),
+                ptr::null(),
+                0,
+                None,
+                tag,
+            )
+        };
+        outcome(status).expect("it starts");
     }
 
     pub(crate) fn resolve(&self, dispatch_id: &str, result: &Value) -> Result<(), Failure> {
