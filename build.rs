@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// In the order in which their items stand in the header.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 12] = [
     "status",
     "handles",
     "callback",
     "library",
     "mesh",
     "operations",
+    "request",
     "properties",
     "dispatch",
+    "lifeline",
     "dispatch_auth",
     "trace",
 ];
@@ -117,15 +119,16 @@ const MANUAL: &str = "\
  *            only during the callback. user_data is never looked at.
  * Threads    Every function may be called from any thread. A freed or invalid handle is reported as
  *            SVANTIC_STATUS_INVALID_HANDLE, never dereferenced. One I/O thread serves every agent of the
- *            process; it starts with the first operation (svantic_connect() and its like) and ends with
- *            svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
+ *            process; it starts with the first operation (svantic_connect() and its like) or svantic_lifeline_fd(), and
+ *            ends with svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
  * Delivery   \"callbacks\" (default): threads that the library owns (\"workers\", default 1) run the callbacks.
  *            With one worker they run one at a time, in order; with several, handlers run side by side, and
  *            events and completions still one at a time. No lock is held while one runs, so they may call any
  *            function here except svantic_shutdown() and svantic_disconnect() of their own agent;
  *            svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
  *            \"pull\": nothing is called back; svantic_next() hands out the same things as JSON, and
- *            svantic_notify_fd() says when. For event loops and for languages with their own threads.
+ *            svantic_notify_fd() says when. For event loops and for languages with their own threads;
+ *            svantic_lifeline_fd() for those whose threads can end without a word.
  * Dispatches A dispatch is named by its dispatch_id and is answered once, from any thread, inside its handler
  *            or later. What is not answered within its deadline is answered by the library with an error.
  * Waiting    Every function that waits takes timeout_ms. 0 means the configured default for the operations,

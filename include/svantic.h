@@ -20,15 +20,16 @@
  *            only during the callback. user_data is never looked at.
  * Threads    Every function may be called from any thread. A freed or invalid handle is reported as
  *            SVANTIC_STATUS_INVALID_HANDLE, never dereferenced. One I/O thread serves every agent of the
- *            process; it starts with the first operation (svantic_connect() and its like) and ends with
- *            svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
+ *            process; it starts with the first operation (svantic_connect() and its like) or svantic_lifeline_fd(), and
+ *            ends with svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
  * Delivery   "callbacks" (default): threads that the library owns ("workers", default 1) run the callbacks.
  *            With one worker they run one at a time, in order; with several, handlers run side by side, and
  *            events and completions still one at a time. No lock is held while one runs, so they may call any
  *            function here except svantic_shutdown() and svantic_disconnect() of their own agent;
  *            svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
  *            "pull": nothing is called back; svantic_next() hands out the same things as JSON, and
- *            svantic_notify_fd() says when. For event loops and for languages with their own threads.
+ *            svantic_notify_fd() says when. For event loops and for languages with their own threads;
+ *            svantic_lifeline_fd() for those whose threads can end without a word.
  * Dispatches A dispatch is named by its dispatch_id and is answered once, from any thread, inside its handler
  *            or later. What is not answered within its deadline is answered by the library with an error.
  * Waiting    Every function that waits takes timeout_ms. 0 means the configured default for the operations,
@@ -549,7 +550,8 @@ svantic_status svantic_connect_async(svantic_mesh *mesh,
  * AGENT_SHUTDOWN, and the rest of the farewell takes place in the background until the agent is CLOSED.
  * create_session: a session that the mesh opens all the same is closed again in the background.
  * close_session: the session is closed in the background. re_register and refresh_token: only the wait ends; what the
- * mesh was told stands, and a token that comes is used.
+ * mesh was told stands, and a token that comes is used. request: it is dropped and not tried again; whether the mesh has
+ * taken it, only the mesh knows.
  *
  * An operation whose outcome is on its way is not pending any more, and ends with that outcome. The blocking forms
  * cannot be cancelled: they end by `timeout_ms`, svantic_free() and svantic_shutdown().
@@ -687,6 +689,48 @@ svantic_status svantic_close_session_async(svantic_mesh *mesh,
                                            void *user_data);
 
 /**
+ * POSTs JSON to the mesh, for endpoints that have no function of their own, or for programs that register an agent by
+ * themselves. Works with and without svantic_connect(), which it does not replace: what an answer means is up to you.
+ *
+ * `path`: below "svantic_url", such as "/agents/register"; it may have a query, which no error shows. `body_json`: what
+ * is sent, at most 1 MiB. `headers_json`: an object of texts, such as {"X-Tenant":"t1"}, sent along; NULL is none. No
+ * log and no error shows their values. "Authorization", "Host", "Content-*", "Cookie" and what belongs to the connection
+ * (RFC 9110, 7.6.1) are refused.
+ *
+ * The token in use is shown; if there is none it is got first, as by svantic_refresh_token() with NULL. A 401 gets
+ * another token, once, and repeats the request with it. Failures that pass (network, TLS, 408, 425, 429, 5xx) are
+ * repeated within `timeout_ms` after the waits of svantic_connect(), "Retry-After" among them, unless "fail_fast" is
+ * set; so the mesh may get a request more than once. Every other answer stands: redirects are not followed.
+ *
+ * `out_reply_json`: receives the body of the reply, JSON of at most 1 MiB, null if it is empty; the caller frees it with
+ * svantic_string_free(). Written only on OK, which is every status from 200 to 299.
+ *
+ * Any thread; blocks for at most `timeout_ms` (0: the configured default). Inside a callback of an agent with
+ * "token_provider", use the _async form. While the agent drains it goes on as usual, and ends with the draining.
+ *
+ * Returns OK; INVALID_ARGUMENT for a path that leads elsewhere, a header that is refused, or what is too large;
+ * INVALID_JSON; AUTH; REMOTE when the mesh refuses, with its code and HTTP status; NETWORK; TLS; TIMEOUT; PROTOCOL for a
+ * reply that is not JSON; INVALID_STATE when closed; CANCELLED; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_request(svantic_mesh *mesh,
+                               const char *path,
+                               const char *body_json,
+                               const char *headers_json,
+                               uint32_t timeout_ms,
+                               char **out_reply_json);
+
+/**
+ * svantic_request() that returns at once; the result is the mesh's reply. See svantic_connect_async().
+ */
+svantic_status svantic_request_async(svantic_mesh *mesh,
+                                     const char *path,
+                                     const char *body_json,
+                                     const char *headers_json,
+                                     uint32_t timeout_ms,
+                                     svantic_done_fn done,
+                                     void *user_data);
+
+/**
  * Writes where the connector is: an svantic_state value.
  *
  * Any thread; never blocks. Returns OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
@@ -809,10 +853,11 @@ svantic_status svantic_next_batch(svantic_mesh *mesh,
  *
  * The descriptor is the caller's: close it when done, before or after svantic_free(). POSIX only.
  *
- * Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks"; INVALID_ARGUMENT;
- * INVALID_HANDLE; INTERNAL when the process has no descriptors left; FORKED.
+ * Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks" and after svantic_lifeline_fd();
+ * INVALID_ARGUMENT; INVALID_HANDLE; INTERNAL when the process has no descriptors left; FORKED.
  */
-svantic_status svantic_notify_fd(svantic_mesh *mesh, int *out_fd);
+svantic_status svantic_notify_fd(svantic_mesh *mesh,
+                                 int *out_fd);
 
 /**
  * Ends a dispatch with its result: any JSON value. Copied.
@@ -864,6 +909,25 @@ svantic_status svantic_answer_batch(svantic_mesh *mesh,
                                     uint32_t *out_refused);
 
 /**
+ * Writes a descriptor like that of svantic_notify_fd(), which is a lifeline too: when the last copy of it is closed
+ * while the agent lives, the agent is ended and freed in the background, as by svantic_free(). For hosts whose parts
+ * can end without a word, such as worker threads of an interpreter: the kernel closes the descriptor with its owner's
+ * last copy, or the owner's event loop does. A copy in a child process counts, until the child runs another program.
+ *
+ * As with svantic_notify_fd() it is readable while items wait and shows the end of the stream when the agent is freed.
+ * Its bytes mean nothing, but here the host must read them, before (not after) it calls svantic_next(): the library has
+ * no copy of the descriptor to do so. What is written into it is ignored; to shut it down is to close it.
+ *
+ * The descriptor is the caller's: close it when done, before or after svantic_free(). One per agent, and not together
+ * with svantic_notify_fd(). It starts the I/O thread if that does not run yet, which watches it. POSIX only.
+ *
+ * Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks", after svantic_notify_fd() and the
+ * second time; INVALID_ARGUMENT; INVALID_HANDLE; INTERNAL when the process has no descriptors or threads left; FORKED.
+ */
+svantic_status svantic_lifeline_fd(svantic_mesh *mesh,
+                                   int *out_fd);
+
+/**
  * Verifies the "svantic_auth" of a dispatch that arrived by HTTP, and accepts each dispatch once.
  *
  * `data_json`: the data part of the request as it arrived, {"skill_id","args","svantic_auth":{"scheme","token"},...}.
@@ -897,8 +961,8 @@ svantic_status svantic_verify_dispatch_auth(const char *data_json,
                                             char **out_context_json);
 
 /**
- * Parses a W3C traceparent. `*out_json` becomes {"trace_id","span_id"} (32 and 16 lower-case hex digits; the span is the
- * caller's), or null if it is malformed, all zero or of another version than 00. The caller frees it with
+ * Parses a W3C traceparent. `*out_json` becomes {"trace_id","span_id","flags"} (32, 16 and 2 lower-case hex digits; the
+ * span is the caller's, and the lowest bit of the flags says that it records the trace), or null if it is malformed, all zero or of another version than 00. The caller frees it with
  * svantic_string_free().
  *
  * Needs no agent. Any thread; never blocks; works in a forked child. Returns OK; INVALID_ARGUMENT for NULL;
@@ -916,6 +980,24 @@ svantic_status svantic_parse_traceparent(const char *traceparent,
  */
 svantic_status svantic_parse_baggage(const char *baggage,
                                      char **out_json);
+
+/**
+ * Finds the trace context of a call in its data and in the HTTP headers that it came with: for programs with a server of
+ * their own. `*out_json` becomes {"traceparent","parent_trace_id","parent_span_id","baggage":{...},
+ * "propagation_headers":{...}}: what a handler is given. The first three are absent without a traceparent that
+ * svantic_parse_traceparent() takes; the last is what to send along with calls of your own. The caller frees it with
+ * svantic_string_free().
+ *
+ * `data_json`: the call's data, JSON; "traceparent" and "baggage" are looked for in it, then in its "session_context".
+ * `headers_json`: where they are looked for last, an object of texts or lists of texts with names in any case; NULL is
+ * none. What has another shape holds nothing.
+ *
+ * Needs no agent. Any thread; never blocks; works in a forked child. Returns OK; INVALID_ARGUMENT for NULL; INVALID_JSON
+ * for what is not JSON.
+ */
+svantic_status svantic_extract_trace_context(const char *data_json,
+                                             const char *headers_json,
+                                             char **out_json);
 
 #ifdef __cplusplus
 }  // extern "C"

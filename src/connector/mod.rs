@@ -15,7 +15,7 @@ mod transport;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -34,6 +34,7 @@ use crate::machine::time::Now;
 use crate::machine::{Machine, Settings, State};
 use crate::net::proxy::Proxies;
 use crate::net::tls::Trust;
+use crate::own_request::OwnRequest;
 use crate::protocol::json_shape::{self, ShapeError};
 use crate::protocol::limits::MAX_JSON_DEPTH;
 use clock::Clock;
@@ -77,6 +78,17 @@ pub enum Haste {
 /// One agent's connection to the mesh.
 pub struct MeshConnector {
     shared: Arc<Shared>,
+}
+
+/// A connector that may be gone.
+pub struct WeakConnector(Weak<Shared>);
+
+impl WeakConnector {
+    /// The connector, if somebody still holds it or it has not ended yet.
+    pub fn upgrade(&self) -> Option<MeshConnector> {
+        let shared = self.0.upgrade()?;
+        Some(MeshConnector { shared })
+    }
 }
 
 impl MeshConnector {
@@ -201,6 +213,23 @@ impl MeshConnector {
         });
     }
 
+    /// Sends the mesh a request of the application's own, with the token; `headers_json` is an object of texts.
+    pub fn request(
+        &self,
+        path: &str,
+        body_json: &str,
+        headers_json: Option<&str>,
+        timeout: Option<Duration>,
+        done: Completion,
+    ) -> Result<(), Error> {
+        let request = OwnRequest::new(&self.shared.base, path, body_json, headers_json)?;
+        let timeout = timeout.unwrap_or(self.shared.timeout);
+        self.operate(done, |machine, now, id| {
+            machine.own_request(now, id, request, timeout);
+        });
+        Ok(())
+    }
+
     /// Ends the pending operations with this tag, each with `Cancelled`; whether there were any. One whose outcome is on
     /// its way is not pending. Never blocks.
     pub fn cancel(&self, tag: usize) -> bool {
@@ -297,6 +326,11 @@ impl MeshConnector {
         core.machine.network_changed(self.shared.now());
         drop(core);
         self.shared.waker.wake();
+    }
+
+    /// The same connector, without keeping it.
+    pub fn downgrade(&self) -> WeakConnector {
+        WeakConnector(Arc::downgrade(&self.shared))
     }
 
     /// The state in a word.

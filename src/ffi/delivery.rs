@@ -1,6 +1,8 @@
 //! The queue between the I/O thread and the application, one per mesh (`abi.md` 7.3): who takes from the
 //! lanes, who is woken, and how it ends.
 
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -251,18 +253,63 @@ impl DeliveryQueue {
     }
 
     /// A descriptor for the host that is readable while items wait.
-    pub(super) fn notify_fd(&self) -> std::io::Result<std::os::fd::RawFd> {
+    pub(super) fn notify_fd(&self) -> Result<RawFd, Error> {
+        let failed = |error| no_descriptor("svantic_notify_fd", &error);
         let mut queue = self.lock();
         let waiting = queue.has_items();
         let wakeup = match &mut queue.wakeup {
             Some(wakeup) => wakeup,
-            none => none.insert(Wakeup::new()?),
+            none => none.insert(Wakeup::new().map_err(failed)?),
         };
+        if wakeup.is_lifeline() {
+            let text =
+                "svantic_notify_fd: this agent has a lifeline, whose descriptor tells of items too";
+            return Err(Error::new(ErrorKind::InvalidState, "HAS_LIFELINE", text)
+                .hint("use the descriptor that svantic_lifeline_fd wrote"));
+        }
         if waiting {
             wakeup.signal();
         }
-        wakeup.duplicate()
+        wakeup.duplicate().map_err(failed)
     }
+
+    /// The same, and the library has no copy of it: what is returned beside it shows when the host has none any more.
+    /// `watch` is called with the queue locked, and nothing has happened if it fails.
+    pub(super) fn lifeline_fd(
+        &self,
+        watch: impl FnOnce(UnixStream) -> Result<(), Error>,
+    ) -> Result<OwnedFd, Error> {
+        let mut queue = self.lock();
+        if let Some(wakeup) = &queue.wakeup {
+            let (code, text, hint) = if wakeup.is_lifeline() {
+                (
+                    "HAS_LIFELINE",
+                    "svantic_lifeline_fd: this agent has its lifeline already",
+                    "one is enough: duplicate the descriptor that the first call wrote",
+                )
+            } else {
+                (
+                    "HAS_NOTIFY_FD",
+                    "svantic_lifeline_fd: this agent has a descriptor of svantic_notify_fd",
+                    "ask for one of the two only",
+                )
+            };
+            return Err(Error::new(ErrorKind::InvalidState, code, text).hint(hint));
+        }
+        let (mut wakeup, hosts, ours) =
+            Wakeup::lifeline().map_err(|error| no_descriptor("svantic_lifeline_fd", &error))?;
+        watch(ours)?;
+        if queue.has_items() {
+            wakeup.signal();
+        }
+        queue.wakeup = Some(wakeup);
+        Ok(hosts)
+    }
+}
+
+fn no_descriptor(function: &str, error: &std::io::Error) -> Error {
+    let text = format!("{function}: no descriptor: {error}");
+    Error::new(ErrorKind::Internal, "NO_DESCRIPTOR", text)
 }
 
 /// The face that the connector sees.

@@ -117,8 +117,8 @@ pub unsafe extern "C" fn svantic_next_batch(
 ///
 /// The descriptor is the caller's: close it when done, before or after svantic_free(). POSIX only.
 ///
-/// Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks"; INVALID_ARGUMENT;
-/// INVALID_HANDLE; INTERNAL when the process has no descriptors left; FORKED.
+/// Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks" and after svantic_lifeline_fd();
+/// INVALID_ARGUMENT; INVALID_HANDLE; INTERNAL when the process has no descriptors left; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_notify_fd(
     mesh: *mut svantic_mesh,
@@ -127,10 +127,7 @@ pub unsafe extern "C" fn svantic_notify_fd(
     guard(|| {
         let mesh = pulling(mesh)?;
         check_out(out_fd, "out_fd")?;
-        let fd = mesh.queue.notify_fd().map_err(|error| {
-            let text = format!("svantic_notify_fd: no descriptor: {error}");
-            Error::new(ErrorKind::Internal, "NO_DESCRIPTOR", text)
-        })?;
+        let fd = mesh.queue.notify_fd()?;
         // SAFETY: checked above; the header asks for room for an int.
         unsafe { write(out_fd, "out_fd", fd) }
     })
@@ -297,7 +294,7 @@ pub unsafe extern "C" fn svantic_answer_batch(
     })
 }
 
-fn pulling(mesh: *mut svantic_mesh) -> Result<std::sync::Arc<Mesh>, Error> {
+pub(super) fn pulling(mesh: *mut svantic_mesh) -> Result<std::sync::Arc<Mesh>, Error> {
     let mesh = handles::get(mesh)?;
     if mesh.queue.pulls() {
         return Ok(mesh);

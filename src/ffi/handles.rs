@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use once_cell::sync::Lazy;
 
 use super::delivery::DeliveryQueue;
-use crate::connector::MeshConnector;
+use crate::connector::{MeshConnector, WeakConnector};
 use crate::error::{Error, ErrorKind};
 
 /// A MeshConnector and the agent it speaks for. Created by svantic_create(), released by svantic_free().
@@ -57,14 +57,61 @@ pub(super) fn remove(handle: *mut svantic_mesh) -> Option<Arc<Mesh>> {
         .remove(&handle.addr())
 }
 
-/// Makes every handle stale.
-pub(super) fn remove_all() -> Vec<Arc<Mesh>> {
+/// Makes the handle stale, of an agent that is going to end in the background: whoever shuts the library down still
+/// waits for it.
+pub(super) fn remove_to_end(handle: *mut svantic_mesh) -> Option<Arc<Mesh>> {
+    let mut meshes = MESHES.write().unwrap_or_else(PoisonError::into_inner);
+    let mesh = meshes.remove(&handle.addr())?;
+    let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    ending.retain(Ending::is_under_way);
+    ending.push(Ending {
+        connector: mesh.connector.downgrade(),
+        queue: Arc::downgrade(&mesh.queue),
+    });
+    Some(mesh)
+}
+
+/// Makes every handle stale. The second list is of those that are ending in the background.
+pub(super) fn remove_all() -> (Vec<Arc<Mesh>>, Vec<Departing>) {
     let mut meshes = MESHES.write().unwrap_or_else(PoisonError::into_inner);
     let mut all: Vec<_> = meshes.drain().collect();
+    let ending = std::mem::take(&mut *ENDING.lock().unwrap_or_else(PoisonError::into_inner));
     drop(meshes);
     all.sort_by_key(|(id, _)| *id);
-    all.into_iter().map(|(_, mesh)| mesh).collect()
+    (
+        all.into_iter().map(|(_, mesh)| mesh).collect(),
+        ending.iter().filter_map(Ending::upgrade).collect(),
+    )
 }
+
+/// What is left of an agent that ends in the background.
+pub(super) struct Departing {
+    /// Until its farewell is over.
+    pub(super) connector: Option<MeshConnector>,
+    /// Until what it owned is released.
+    pub(super) queue: Arc<DeliveryQueue>,
+}
+
+/// An agent that ends in the background, for as long as it does.
+struct Ending {
+    connector: WeakConnector,
+    queue: Weak<DeliveryQueue>,
+}
+
+impl Ending {
+    fn is_under_way(&self) -> bool {
+        self.queue.strong_count() > 0
+    }
+
+    fn upgrade(&self) -> Option<Departing> {
+        let queue = self.queue.upgrade()?;
+        let connector = self.connector.upgrade();
+        Some(Departing { connector, queue })
+    }
+}
+
+/// Locked with `MESHES` held, so that a shutdown finds an agent in one or the other.
+static ENDING: Mutex<Vec<Ending>> = Mutex::new(Vec::new());
 
 fn invalid(handle: *mut svantic_mesh) -> Error {
     let text = if handle.is_null() {

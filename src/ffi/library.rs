@@ -97,19 +97,26 @@ pub extern "C" fn svantic_shutdown(timeout_ms: u32) -> svantic_status {
         }
         let deadline = Instant::now() + Duration::from_millis(timeout_ms.into());
         let left = || deadline.saturating_duration_since(Instant::now());
-        let meshes = handles::remove_all();
+        let (meshes, ending) = handles::remove_all();
         for mesh in &meshes {
             mesh.connector.stop();
         }
         let mut in_time = true;
-        for mesh in &meshes {
-            mesh.connector.wait_ended(left());
+        let connectors = || {
+            let departing = ending.iter().filter_map(|agent| agent.connector.as_ref());
+            meshes.iter().map(|mesh| &mesh.connector).chain(departing)
+        };
+        for connector in connectors() {
+            connector.wait_ended(left());
         }
         // Ends what has not ended by itself: nobody waits for a farewell any longer.
         in_time &= runtime::shutdown(left());
-        for mesh in &meshes {
-            in_time &= mesh.connector.wait_ended(left());
-            in_time &= mesh.queue.free(Some(deadline));
+        for connector in connectors() {
+            in_time &= connector.wait_ended(left());
+        }
+        let departing = ending.iter().map(|agent| &agent.queue);
+        for queue in meshes.iter().map(|mesh| &mesh.queue).chain(departing) {
+            in_time &= queue.free(Some(deadline));
         }
         if in_time {
             return Ok(());

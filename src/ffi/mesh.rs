@@ -98,11 +98,17 @@ pub extern "C" fn svantic_free(mesh: *mut svantic_mesh) {
         return;
     }
     guard(|| {
-        let Some(mesh) = handles::remove(mesh) else {
+        let waits = !on_delivery_thread();
+        let removed = if waits {
+            handles::remove(mesh)
+        } else {
+            handles::remove_to_end(mesh)
+        };
+        let Some(mesh) = removed else {
             return Ok(());
         };
         mesh.connector.stop();
-        if on_delivery_thread() && mesh.queue.release_at_exit() {
+        if !waits && mesh.queue.release_at_exit() {
             return Ok(());
         }
         mesh.connector.wait_ended(LONGEST_FAREWELL);

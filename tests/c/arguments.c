@@ -81,6 +81,14 @@ static void null_pointers(void) {
     CHECK_NAMES(svantic_create_session(mesh, NULL, 0, NULL), "out_session_id");
     CHECK_NAMES(svantic_close_session(mesh, NULL, 0), "session_id");
     CHECK_NAMES(svantic_close_session_async(mesh, NULL, 0, never_done, NULL), "session_id");
+    CHECK_NAMES(svantic_request(mesh, NULL, "{}", NULL, 0, &text), "path");
+    CHECK_NAMES(svantic_request(mesh, "/x", NULL, NULL, 0, &text), "body_json");
+    CHECK_NAMES(svantic_request(mesh, "/x", "{}", NULL, 0, NULL), "out_reply_json");
+    CHECK_NAMES(svantic_request_async(mesh, NULL, "{}", NULL, 0, never_done, NULL), "path");
+    CHECK_NAMES(svantic_request_async(mesh, "/x", NULL, NULL, 0, never_done, NULL), "body_json");
+    CHECK_NAMES(svantic_lifeline_fd(pulling, NULL), "out_fd");
+    CHECK_NAMES(svantic_extract_trace_context(NULL, NULL, &text), "data_json");
+    CHECK_NAMES(svantic_extract_trace_context("{}", NULL, NULL), "out_json");
     CHECK_NAMES(svantic_get_state(mesh, NULL), "out_state");
     CHECK_NAMES(svantic_get_connected(mesh, NULL), "out_connected");
     CHECK_NAMES(svantic_get_svantic_url(mesh, NULL), "out_svantic_url");
@@ -137,6 +145,9 @@ static void misaligned_pointers(void) {
     CHECK_NAMES(svantic_verify_dispatch_auth("{}", good_options, odd), "out_context_json");
     CHECK_NAMES(svantic_parse_traceparent("", odd), "out_json");
     CHECK_NAMES(svantic_parse_baggage("", odd), "out_json");
+    CHECK_NAMES(svantic_extract_trace_context("{}", NULL, odd), "out_json");
+    CHECK_NAMES(svantic_request(mesh, "/x", "{}", NULL, 0, odd), "out_reply_json");
+    CHECK_NAMES(svantic_lifeline_fd(pulling, odd), "out_fd");
     /* An item waits, and must still be there afterwards. */
     CHECK_OK(svantic_refresh_token_async(pulling, "a.jwt.token", 0, NULL, (void *)(uintptr_t)7));
     CHECK_NAMES(svantic_next(pulling, 0, odd), "out_item_json");
@@ -167,6 +178,11 @@ static void invalid_utf8(void) {
     CHECK_STATUS(svantic_create_session_async(mesh, bad, 0, never_done, NULL), INVALID_JSON);
     CHECK_STATUS(svantic_close_session(mesh, bad, 0), INVALID_JSON);
     CHECK_STATUS(svantic_close_session_async(mesh, bad, 0, never_done, NULL), INVALID_JSON);
+    CHECK_STATUS(svantic_request(mesh, bad, "{}", NULL, 0, &text), INVALID_JSON);
+    CHECK_STATUS(svantic_request(mesh, "/x", bad, NULL, 0, &text), INVALID_JSON);
+    CHECK_STATUS(svantic_request_async(mesh, "/x", "{}", bad, 0, never_done, NULL), INVALID_JSON);
+    CHECK_STATUS(svantic_extract_trace_context(bad, NULL, &text), INVALID_JSON);
+    CHECK_STATUS(svantic_extract_trace_context("{}", bad, &text), INVALID_JSON);
     CHECK_STATUS(svantic_resolve(mesh, bad, "1"), INVALID_JSON);
     CHECK_STATUS(svantic_reject(mesh, bad, NULL, "no"), INVALID_JSON);
     CHECK_STATUS(svantic_reject(mesh, "d", bad, "no"), INVALID_JSON);
@@ -201,6 +217,19 @@ static void out_of_range(void) {
     CHECK_NAMES(svantic_verify_dispatch_auth("{}", JSON({"instance_id": "i", "shared_sceret": "hush"}), &text),
                 "shared_secret");
     CHECK(strstr(svantic_last_error(), "hush") == NULL && text == NULL);
+    CHECK_STATUS(svantic_request(mesh, "agents/register", "{}", NULL, 0, &text), INVALID_ARGUMENT);
+    CHECK_HOLDS(svantic_last_error(), "[INVALID_PATH]");
+    CHECK_STATUS(svantic_request(mesh, "https://evil.example/x", "{}", NULL, 0, &text), INVALID_ARGUMENT);
+    CHECK_STATUS(svantic_request_async(mesh, "", "{}", NULL, 0, never_done, NULL), INVALID_ARGUMENT);
+    CHECK_STATUS(svantic_request(mesh, "/x", "{}", JSON({"Authorization": "Bearer hush"}), 0, &text), INVALID_ARGUMENT);
+    CHECK_HOLDS(svantic_last_error(), "svantic_refresh_token");
+    CHECK(strstr(svantic_last_error(), "hush") == NULL);
+    CHECK_STATUS(svantic_request(mesh, "/x", "{}", JSON({"Content-Type": "text/plain"}), 0, &text), INVALID_ARGUMENT);
+    CHECK_STATUS(svantic_request(mesh, "/x", "{}", JSON(["Bearer hush"]), 0, &text), INVALID_JSON);
+    CHECK_STATUS(svantic_request(mesh, "/x", "{}", "\"Bearer hush\"", 0, &text), INVALID_JSON);
+    CHECK(strstr(svantic_last_error(), "hush") == NULL);
+    CHECK_STATUS(svantic_request(mesh, "/x", "{", NULL, 0, &text), INVALID_JSON);
+    CHECK_STATUS(svantic_extract_trace_context("{", NULL, &text), INVALID_JSON);
     CHECK_STATUS(svantic_refresh_token(mesh, "not a token", 0), INVALID_ARGUMENT);
     CHECK_STATUS(svantic_refresh_token(mesh, "", 0), INVALID_ARGUMENT);
     CHECK_STATUS(svantic_refresh_token_async(mesh, "new\nline", 0, never_done, NULL), INVALID_ARGUMENT);
@@ -218,6 +247,7 @@ static void wrong_delivery(void) {
     CHECK_HOLDS(svantic_last_error(), "\"delivery\":\"pull\"");
     CHECK_STATUS(svantic_next_batch(mesh, 1, 0, &text, &length), INVALID_STATE);
     CHECK_STATUS(svantic_notify_fd(mesh, &fd), INVALID_STATE);
+    CHECK_STATUS(svantic_lifeline_fd(mesh, &fd), INVALID_STATE);
     CHECK_STATUS(svantic_on_event(pulling, never_event, NULL, never_free), INVALID_ARGUMENT);
     CHECK_HOLDS(svantic_last_error(), "svantic_next");
     CHECK_NAMES(svantic_define_capability(pulling, good_spec, never_run, NULL, never_free), "run");
@@ -227,6 +257,7 @@ static void wrong_delivery(void) {
     CHECK_NAMES(svantic_re_register_async(pulling, 0, never_done, NULL), "done");
     CHECK_NAMES(svantic_create_session_async(pulling, NULL, 0, never_done, NULL), "done");
     CHECK_NAMES(svantic_close_session_async(pulling, "s", 0, never_done, NULL), "done");
+    CHECK_NAMES(svantic_request_async(pulling, "/x", "{}", NULL, 0, never_done, NULL), "done");
     svantic_free(mesh);
     svantic_free(pulling);
 }

@@ -56,6 +56,8 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     REFUSED(svantic_create_session_async(mesh, "{}", 0, never_done, NULL));
     REFUSED(svantic_close_session(mesh, "s", 0));
     REFUSED(svantic_close_session_async(mesh, "s", 0, never_done, NULL));
+    REFUSED(svantic_request(mesh, "/agents/register", "{}", NULL, 0, &text));
+    REFUSED(svantic_request_async(mesh, "/agents/register", "{}", NULL, 0, never_done, NULL));
     REFUSED(svantic_cancel(mesh, NULL));
     REFUSED(svantic_network_changed(mesh));
     REFUSED(svantic_get_state(mesh, &state));
@@ -69,6 +71,7 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     REFUSED(svantic_next(mesh, 0, &text));
     REFUSED(svantic_next_batch(mesh, 1, 0, &text, &length));
     REFUSED(svantic_notify_fd(mesh, &fd));
+    REFUSED(svantic_lifeline_fd(mesh, &fd));
     REFUSED(svantic_resolve(mesh, "d", "1"));
     REFUSED(svantic_reject(mesh, "d", NULL, "no"));
     REFUSED(svantic_answer_batch(mesh, "[]", 2, &refused));

@@ -158,9 +158,11 @@ static void fork_after_connect(void) {
         CHECK(*svantic_version() != '\0');
         CHECK_STATUS(svantic_verify_dispatch_auth("{}", JSON({"instance_id": "i", "shared_secret": "s"}), &text), FORKED);
         CHECK(text == NULL);
-        CHECK_OK(svantic_parse_traceparent("", &text)); /* these two know nothing but their argument */
+        CHECK_OK(svantic_parse_traceparent("", &text)); /* these know nothing but their arguments */
         svantic_string_free(text);
         CHECK_OK(svantic_parse_baggage("", &text));
+        svantic_string_free(text);
+        CHECK_OK(svantic_extract_trace_context("{}", NULL, &text));
         svantic_string_free(text);
         svantic_string_free(NULL);
         svantic_free(mesh);

@@ -30,7 +30,7 @@ cases!(
 );
 
 /// Waits until a request for this path has come in, however it is answered.
-fn wait_for_request(gateway: &Gateway, path: &str) {
+pub(crate) fn wait_for_request(gateway: &Gateway, path: &str) {
     let came = gateway.wait_until(HANG, |seen| {
         seen.requests().iter().any(|request| request.path == path)
     });

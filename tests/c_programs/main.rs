@@ -10,10 +10,12 @@ mod delivery_threads;
 mod dispatch_auth;
 mod exit;
 mod life_cycle;
+mod lifeline;
 mod process;
 #[path = "../wire/abi/proxy.rs"]
 #[allow(dead_code, reason = "the tests of the wire use the rest")]
 mod proxy;
 mod pull;
+mod request;
 mod suspend;
 mod valgrind;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::process::{Under, assert_clean, gateway, start_under};
-use crate::{callbacks, delivery_threads, dispatch_auth, life_cycle, pull};
+use crate::{callbacks, delivery_threads, dispatch_auth, life_cycle, lifeline, pull, request};
 
 /// Whether valgrind is there. In CI it must be.
 fn installed() -> bool {
@@ -45,6 +45,8 @@ cases!(
     batches: pull::batches_under,
     dispatches_are_verified: dispatch_auth::good_then_replayed_under,
     forged_dispatches: dispatch_auth::forged_under,
+    a_lifeline_closed_while_dispatches_run: lifeline::while_dispatches_run_under,
+    a_registration_by_hand: request::registers_by_itself_under,
     an_epoll_loop_serves_a_thousand: pull::epoll_loop_under,
 );
 
@@ -73,6 +75,11 @@ fn properties() {
 #[test]
 fn notify_fd() {
     alone("notify_fd", "shows_the_end");
+}
+
+#[test]
+fn lifeline() {
+    alone("lifeline", "one_and_no_other the_last_copy shut_down");
 }
 
 /// The proof that these tests can fail.
