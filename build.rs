@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// In the order in which their items stand in the header.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "status",
     "handles",
     "callback",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 12] = [
     "lifeline",
     "dispatch_auth",
     "trace",
+    "transport",
 ];
 
 fn main() {

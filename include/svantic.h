@@ -304,7 +304,8 @@ typedef int32_t svantic_event;
 #endif // __cplusplus
 
 /**
- * A MeshConnector and the agent it speaks for. Created by svantic_create(), released by svantic_free().
+ * A MeshConnector and the agent it speaks for, created by svantic_create(); or a transport, created by
+ * svantic_create_transport(). Released by svantic_free().
  */
 typedef struct svantic_mesh svantic_mesh;
 
@@ -710,7 +711,7 @@ svantic_status svantic_close_session_async(svantic_mesh *mesh,
  *
  * Returns OK; INVALID_ARGUMENT for a path that leads elsewhere, a header that is refused, or what is too large;
  * INVALID_JSON; AUTH; REMOTE when the mesh refuses, with its code and HTTP status; NETWORK; TLS; TIMEOUT; PROTOCOL for a
- * reply that is not JSON; INVALID_STATE when closed; CANCELLED; INVALID_HANDLE; FORKED.
+ * reply that is not JSON; INVALID_STATE when closed, or for a transport; CANCELLED; INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_request(svantic_mesh *mesh,
                                const char *path,
@@ -811,7 +812,8 @@ svantic_status svantic_get_snapshot(svantic_mesh *mesh,
  * {"type":"dispatch","dispatch_id",...}: the request as in svantic_handler_fn;
  * {"type":"event","event":1,"name":"state","data":{...}}: see svantic_event;
  * {"type":"done","tag":7,"status":0,"result":...} or {"type":"done","tag":7,"status":24,"error":{...}}: the
- * outcome of an _async call, with its `user_data` as "tag"; and last, once, {"type":"closed"}, whether the agent was
+ * outcome of an _async call, with its `user_data` as "tag"; {"type":"frame","frame":{...}} and {"type":"socket",...} of
+ * a transport only, see svantic_create_transport(); and last, once, {"type":"closed"}, whether the agent was
  * disconnected or has failed.
  * Ignore types that you do not know.
  *
@@ -832,7 +834,8 @@ svantic_status svantic_next(svantic_mesh *mesh,
  * Hands out up to `max_items` items in one call, as a JSON array of what svantic_next() hands out. For
  * languages whose border is dear: one crossing and one parse for many dispatches.
  *
- * `max_items`: 1 to 4096. `out_items_json`: receives the array, which the caller frees with
+ * `max_items`: 1 to 4096; fewer are handed out where their dispatches are larger than 16 MiB together.
+ * `out_items_json`: receives the array, which the caller frees with
  * svantic_string_free(); `out_len`: receives its length in bytes (may be NULL). Written only on OK.
  *
  * Blocks until there is at least one item. Otherwise as svantic_next().
@@ -865,10 +868,10 @@ svantic_status svantic_notify_fd(svantic_mesh *mesh,
  * Any thread, inside the handler or later; never blocks.
  *
  * Returns OK; NOT_FOUND if the dispatch has ended already (answered, past its deadline, cancelled);
- * INVALID_JSON if the result is not JSON, nested deeper than 64 levels or escapes a lone surrogate, and
- * INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases the dispatch has ended, and the mesh has been
- * given the error INVALID_RESULT or RESULT_TOO_LARGE; INVALID_ARGUMENT also for NULL, which answers nothing;
- * INVALID_HANDLE; FORKED.
+ * INVALID_JSON if the result is not JSON, nested deeper than 64 levels, escapes a lone surrogate or holds a number
+ * that no double does (such as 1e999), and INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases the
+ * dispatch has ended, and the mesh has been given the error INVALID_RESULT or RESULT_TOO_LARGE; INVALID_ARGUMENT also
+ * for NULL, which answers nothing; INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_resolve(svantic_mesh *mesh,
                                const char *dispatch_id,
@@ -896,8 +899,8 @@ svantic_status svantic_reject(svantic_mesh *mesh,
  * `answers_json`: an array of {"dispatch_id":"...","result":any} and
  * {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
  * null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
- * had a result that was too deep or too large or escapes a lone surrogate (may be NULL); a warning among the log
- * events names each of the latter.
+ * had a result that was too deep or too large, or was refused by svantic_resolve() for a text or a number in it (may be
+ * NULL); a warning among the log events names each of the latter.
  *
  * Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
  *
@@ -998,6 +1001,121 @@ svantic_status svantic_parse_baggage(const char *baggage,
 svantic_status svantic_extract_trace_context(const char *data_json,
                                              const char *headers_json,
                                              char **out_json);
+
+/**
+ * Creates a transport: the WebSocket of an agent without the agent. Token, hello, welcome, pings, deadlines, reconnection
+ * and URL policy are the library's; registration, heartbeats, dispatches and answers are the caller's. Most programs
+ * want svantic_create() instead. Opens no socket and starts no thread.
+ *
+ * `config_json`: an object. "connect_url" (from the reply of POST /agents/register; wss, or ws to loopback or with
+ * "allow_insecure"; "instance_id" is added to its query if it is missing), "hello" (the payload of the first frame, sent as
+ * it is written; its "instance_id" is required) and "token", or "token_provider" (true), are required. Other keys:
+ * "external_socket" (see svantic_socket_event()), "hello_id" and "hello_ts" (of the first hello frame), "fail_fast" (true
+ * without "auto_reconnect", otherwise false), and as for svantic_create() "timeout_ms", "welcome_timeout_ms",
+ * "auto_reconnect", "reconnect_delays_ms", "allow_insecure", "ca_file", "client_cert_file" with "client_key_file", "proxy",
+ * "max_frame_bytes", "http_timeout_ms", "stage_timeout_ms", "attempt_timeout_ms", "ping_interval_ms", "dead_after_ms",
+ * "drain_timeout_ms", "token_provider_timeout_ms". An unknown key is an error that names it.
+ *
+ * The handle works as that of an agent in pull delivery. svantic_connect() ends when the welcome is there, and afterwards a
+ * lost connection is made again by itself; with "auto_reconnect" false it becomes IDLE instead, with
+ * SVANTIC_EVENT_DISCONNECTED, and svantic_connect() may be called again. svantic_disconnect() and
+ * svantic_close_transport() make it CLOSED; nothing is deregistered. What belongs to an agent (capabilities, sessions,
+ * answers, registration) returns INVALID_STATE. svantic_get_connected() says whether the link is up.
+ *
+ * Items of svantic_next() beside events and outcomes: {"type":"frame","frame":{...}} for each frame from the mesh, as it
+ * came: the welcome first, then those that came before it, then all others, in their order among the events. An event
+ * STATE is also told when the socket is open and the welcome awaited ("link":"handshaking"), and when it no longer is.
+ * Frames that are not taken are kept up to 16384 or 64 MiB; then the link is dropped, and made again.
+ *
+ * An instance that the mesh does not know (404) fails the first connect with the mesh's code; later it is told by
+ * SVANTIC_EVENT_INSTANCE_FORGOTTEN, and dialed again after a wait: register it anew.
+ *
+ * `out_mesh`: receives the handle, which the caller releases with svantic_free(). Written only on OK.
+ *
+ * Any thread; does not block (it reads "ca_file", "client_cert_file" and "client_key_file").
+ *
+ * Returns OK; INVALID_ARGUMENT for a missing or wrong value, an unknown key or a URL that must not see the token;
+ * INVALID_JSON; FORKED.
+ */
+svantic_status svantic_create_transport(const char *config_json,
+                                        svantic_mesh **out_mesh);
+
+/**
+ * Sends a frame over a transport, as it is written.
+ *
+ * `frame_json`: a JSON object of `frame_len` bytes, nested at most 64 levels deep. Copied.
+ *
+ * OK means that it has been handed to the link. Whether the peer has read it only its answer can tell: what is on its way
+ * when the connection ends is lost.
+ *
+ * Any thread; never blocks.
+ *
+ * Returns OK; INVALID_STATE with the code NOT_READY while there is no welcome, BACKLOG_FULL when 64 MiB wait to be
+ * written already (with "external_socket": 64 MiB or 16384 frames to be taken by svantic_next()), or NOT_A_TRANSPORT;
+ * INVALID_JSON for what is not such an object; INVALID_ARGUMENT for NULL, or for more than "max_frame_bytes";
+ * INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_send_frame(svantic_mesh *mesh,
+                                  const char *frame_json,
+                                  size_t frame_len);
+
+/**
+ * svantic_disconnect() of a transport, with a close frame of the caller's choice.
+ *
+ * `code`: 1000, 1001, 3000 to 4999, or 0 for 1000. `reason`: at most 123 bytes; NULL is "client_close".
+ *
+ * Any thread; blocks until the peer has answered the close frame, for at most a second.
+ *
+ * Returns OK; INVALID_STATE when closed or failed, or for an agent; INVALID_ARGUMENT; INVALID_JSON for a `reason` that is
+ * not UTF-8; CANCELLED; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_close_transport(svantic_mesh *mesh,
+                                       uint32_t code,
+                                       const char *reason,
+                                       uint32_t timeout_ms);
+
+/**
+ * svantic_close_transport() that returns at once. See svantic_connect_async().
+ */
+svantic_status svantic_close_transport_async(svantic_mesh *mesh,
+                                             uint32_t code,
+                                             const char *reason,
+                                             uint32_t timeout_ms,
+                                             svantic_done_fn done,
+                                             void *user_data);
+
+/**
+ * Tells what became of a socket that the application carries: a transport with "external_socket":true.
+ *
+ * The library then decides everything as always, and carries no bytes. svantic_next() hands out what is to be done, in this
+ * order:
+ * {"type":"socket","do":"open","socket":1,"url":"wss://...","headers":{"Authorization":"Bearer ...",
+ * "Sec-WebSocket-Protocol":"svantic.v1"}}: open a WebSocket; the token in it is a secret, keep it out of logs.
+ * {"type":"socket","do":"send","socket":1,"text":"..."}: send this text message.
+ * {"type":"socket","do":"close","socket":1,"code":1000,"reason":"client_close"}: close it, whether it is open or not. It
+ * may be closed already, and what it does from then on is ignored.
+ *
+ * `event_json`, `event_len` bytes, tells of the socket with this number (a late word about an older one is ignored):
+ * {"socket":1,"event":"open"}; {"socket":1,"event":"message","text":"..."};
+ * {"socket":1,"event":"close","code":1006,"reason":"..."} (both may be missing);
+ * {"socket":1,"event":"error","message":"...","http_status":401} (the latter if an answer has refused the upgrade, which
+ * decides about the token as for any other link). An error is an end too; a "close" after it is ignored.
+ *
+ * A socket that does not open within "attempt_timeout_ms" is given up, and so is one whose message exceeds
+ * "max_frame_bytes".
+ *
+ * What this call, svantic_send_frame(), svantic_connect_async(), svantic_refresh_token_async() and
+ * svantic_close_transport_async() lead to at once waits for svantic_next() when they return. What time leads to (a missing
+ * welcome, the next attempt) comes by itself. No pings are sent: that the peer is gone is the application's to notice.
+ *
+ * Any thread; never blocks.
+ *
+ * Returns OK; INVALID_STATE for an agent and for a transport whose bytes the library carries; INVALID_JSON;
+ * INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_socket_event(svantic_mesh *mesh,
+                                    const char *event_json,
+                                    size_t event_len);
 
 #ifdef __cplusplus
 }  // extern "C"

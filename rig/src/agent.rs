@@ -121,6 +121,7 @@ impl Sink for Desk {
                         book.incoming.push_back(item);
                     }
                     Delivery::Event(event) => book.ledger.event(event),
+                    Delivery::Frame(_) | Delivery::Socket(_) => unreachable!("no transport"),
                 }
             }
         });

@@ -7,6 +7,7 @@ mod fields;
 mod identity;
 mod place;
 mod proxy;
+mod transport;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
 pub use place::Place;
 pub use proxy::{ProxySetting, Variable};
+pub use transport::{FirstHello, Transport};
 
 use crate::error::{Error, ErrorKind};
 use crate::machine::protections::Protections;
@@ -181,6 +183,8 @@ pub struct Config {
     pub fail_fast: bool,
     /// `redact_handler_errors`: only declared errors keep their message.
     pub redact_handler_errors: bool,
+    /// Set for a transport: a link without an agent above it.
+    pub transport: Option<Transport>,
     #[doc(hidden)]
     pub protections: Protections,
 }
@@ -279,6 +283,7 @@ impl Config {
             reconnect_delays: fields.delays("reconnect_delays_ms", 3_600_000)?,
             fail_fast: fields.flag("fail_fast")?.unwrap_or(false),
             redact_handler_errors: fields.flag("redact_handler_errors")?.unwrap_or(false),
+            transport: None,
             protections: Protections::default(),
         })
     }

@@ -11,11 +11,12 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::Delivery;
+use super::external;
 use super::link::{Input, Link};
 use super::shared::{Core, DriverState, Shared};
 use super::transport::Transport;
@@ -83,7 +84,7 @@ impl Shared {
     fn abandon(&self, error: &Error) {
         self.lock().driver = DriverState::Ending;
         // What was commanded behind the driver's back has its own answer, such as that the connector is closed.
-        self.pump_without_driver();
+        self.pump();
         let completions = std::mem::take(&mut self.lock().completions);
         for done in completions.into_values() {
             done.call(Err(error.clone()));
@@ -189,6 +190,9 @@ impl Driver {
                 Input::Closed(no, end) => machine.handle_closed(now, no, &end),
             }
         }
+        if self.shared.raw && !self.shared.sink.has_room() {
+            machine.handle_overrun(now);
+        }
         // Only timers look at the kernel's books: nothing that a dispatch causes does.
         let woken_up = self.shared.woken_up.swap(false, Ordering::Acquire);
         if woken_up || machine.poll_timeout().is_some_and(|at| at <= now.mono) {
@@ -211,6 +215,7 @@ impl Driver {
             self.linger_until.take_if(|until| *until <= now.mono);
         }
         let next = machine.poll_timeout();
+        core.in_link += std::mem::take(&mut core.handed_over);
         core.lingering = self.linger_until.is_some();
         match (next, self.linger_until) {
             (Some(next), Some(until)) => Some(next.min(until)),
@@ -220,9 +225,20 @@ impl Driver {
 
     /// Does what was asked for. `true` when the machine has finished.
     fn act(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut finished = false;
+        let mut finished = self.shared.external && self.shared.lock().finished;
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
+            let action = if self.shared.external {
+                match external::delivery(action) {
+                    Ok(delivery) => {
+                        self.batch.push(delivery);
+                        continue;
+                    }
+                    Err(action) => action,
+                }
+            } else {
+                action
+            };
             match action {
                 Action::Request(request) => {
                     let id = request.id;
@@ -247,7 +263,7 @@ impl Driver {
                 Action::Close(no, code, reason) => {
                     let frame = CloseFrame {
                         code: CloseCode::from(code),
-                        reason: Utf8Bytes::from_static(reason),
+                        reason: reason.into_owned().into(),
                     };
                     self.write(no, Message::Close(Some(frame)));
                 }
@@ -256,6 +272,7 @@ impl Driver {
                     self.link.take_if(|link| link.no == no);
                 }
                 Action::Deliver(dispatch) => self.batch.push(Delivery::Dispatch(dispatch)),
+                Action::Frame(text) => self.batch.push(Delivery::Frame(text)),
                 Action::Event(event) => self.batch.push(Delivery::Event(event)),
                 Action::Complete(id, result) => {
                     // What happened before is told before.
@@ -276,6 +293,10 @@ impl Driver {
             && !link.flush(cx, &mut self.inputs)
         {
             self.link = None;
+        }
+        if self.shared.raw {
+            let waiting = self.link.as_ref().map_or(0, Link::waiting_bytes);
+            self.shared.lock().in_link = waiting;
         }
         finished
     }
@@ -311,11 +332,14 @@ impl Future for Driver {
         for _ in 0..ROUNDS {
             this.gather(cx);
             let heard = !this.inputs.is_empty();
+            let shared = this.shared.external.then(|| Arc::clone(&this.shared));
+            let turn = shared.as_ref().map(|shared| shared.turn());
             let next = this.consult();
             let acted = !this.actions.is_empty();
             if this.act(cx) {
                 return Poll::Ready(());
             }
+            drop(turn);
             let due = this.rearm(next, cx);
             let more = this.link.as_ref().is_some_and(Link::has_more);
             if !heard && !acted && !due && !more && this.inputs.is_empty() {

@@ -78,6 +78,11 @@ impl Link {
         self.ping = LastPing::Waiting;
     }
 
+    /// How many bytes wait to be written.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.outgoing.bytes()
+    }
+
     /// Whether [`Link::flush`] is to be called again without waiting for anything.
     pub(super) fn has_more(&self) -> bool {
         self.has_more

@@ -7,9 +7,11 @@
 mod clock;
 mod completion;
 mod driver;
+mod external;
 mod link;
 mod observed;
 mod outgoing;
+mod raw;
 mod shared;
 mod transport;
 
@@ -35,10 +37,12 @@ use crate::machine::{Machine, Settings, State};
 use crate::net::proxy::Proxies;
 use crate::net::tls::Trust;
 use crate::own_request::OwnRequest;
+use crate::protocol::frame::FrameText;
 use crate::protocol::json_shape::{self, ShapeError};
 use crate::protocol::limits::MAX_JSON_DEPTH;
 use clock::Clock;
 pub use completion::Completion;
+pub use external::{SocketEvent, SocketRequest};
 use shared::{Core, DriverState, Shared};
 
 /// What reaches the application.
@@ -47,6 +51,10 @@ pub enum Delivery {
     Dispatch(Dispatch),
     /// Something that happened.
     Event(Event),
+    /// A frame of a transport, a JSON object, as it came.
+    Frame(FrameText),
+    /// Something that is to be done with a socket that the application carries.
+    Socket(SocketRequest),
 }
 
 /// The application's side. Called on the I/O thread (and, for what needs no I/O, on the caller's), so it
@@ -59,6 +67,16 @@ pub trait Sink: Send + Sync {
     /// it must not wait for a lock.
     fn oldest_waiting(&self) -> Option<Duration> {
         None
+    }
+
+    /// Whether more frames of a transport may come in. Asked as the above is.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Whether more may be sent over a socket that the application carries. Asked likewise.
+    fn may_send(&self) -> bool {
+        true
     }
 
     /// Nothing more will be delivered.
@@ -100,11 +118,19 @@ impl MeshConnector {
         request_lead: &'static str,
     ) -> Result<Self, Error> {
         let settings = Settings::from_config(&config, request_lead);
+        let transport = config.transport.as_ref();
+        let (raw, external) = (
+            transport.is_some(),
+            transport.is_some_and(|transport| transport.external_socket),
+        );
         let trust = Trust::new(config.ca_file, config.client_certificate)?;
         let proxies = Proxies::new(config.proxy, config.allow_insecure);
         let base_proxy = proxies.route(config.svantic_url.url())?;
         let instance_id = config.identity.instance_id.clone();
-        let agent = Agent::new(config.identity, config.mode, config.svantic_url.as_str());
+        let mut agent = Agent::new(config.identity, config.mode, config.svantic_url.as_str());
+        if let Some(card) = config.transport.and_then(|transport| transport.agent_card) {
+            agent.show_card(card);
+        }
         let machine = Machine::new(settings, agent, config.credentials, fastrand::u64(..));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -115,6 +141,9 @@ impl MeshConnector {
                     completions: HashMap::new(),
                     next_operation: 1,
                     driver: DriverState::NotStarted,
+                    handed_over: 0,
+                    in_link: 0,
+                    finished: false,
                 }),
                 ended: Condvar::new(),
                 waker: AtomicWaker::new(),
@@ -124,6 +153,9 @@ impl MeshConnector {
                 base_proxy,
                 base: config.svantic_url,
                 mode: config.mode,
+                raw,
+                external,
+                turn: Mutex::new(()),
                 instance_id,
                 max_frame_bytes: config.max_frame_bytes,
                 timeout: config.timeout,
@@ -244,15 +276,15 @@ impl MeshConnector {
         let any = core.machine.cancel(now, &ids);
         drop(core);
         if any {
-            self.shared.waker.wake();
+            self.shared.settle();
         }
         any
     }
 
     /// Answers a dispatch with a result, any JSON value.
     ///
-    /// A result that is not JSON, no text that UTF-8 can carry, too deep or too large is an error here, and the mesh is told in the result's place:
-    /// the dispatch has ended either way.
+    /// A result that is not JSON, no text that UTF-8 can carry, too deep or too large, or with a number that no double
+    /// holds, is an error here, and the mesh is told in the result's place: the dispatch has ended either way.
     pub fn resolve(&self, dispatch_id: &str, result_json: &str, haste: Haste) -> Result<(), Error> {
         // Checked before the lock is taken: this is the part that takes long.
         let flaw = match serde_json::from_str::<IgnoredAny>(result_json) {
@@ -269,6 +301,11 @@ impl MeshConnector {
             Ok(_) if json_shape::has_lone_surrogate(result_json) => {
                 let text = "holds a lone surrogate";
                 Some((text, format!("{text}, which UTF-8 cannot carry")))
+            }
+            // The same, or it would come out as null on the other side.
+            Ok(_) if json_shape::has_vast_number(result_json) => {
+                let text = "holds a number that is too large";
+                Some((text, format!("{text}: a double ends at 1.8e308")))
             }
             Ok(_) => None,
         };
@@ -325,7 +362,7 @@ impl MeshConnector {
         let mut core = self.shared.lock();
         core.machine.network_changed(self.shared.now());
         drop(core);
-        self.shared.waker.wake();
+        self.shared.settle();
     }
 
     /// The same connector, without keeping it.
@@ -387,11 +424,11 @@ impl MeshConnector {
             // Nothing was ever sent, so there is nothing to carry out but what the application is told.
             core.driver = DriverState::Ended;
             drop(core);
-            self.shared.pump_without_driver();
+            self.shared.pump();
             self.shared.sink.closed();
         } else {
             drop(core);
-            self.shared.waker.wake();
+            self.shared.settle();
         }
     }
 
@@ -439,9 +476,9 @@ impl MeshConnector {
             start();
         }
         if driver_gone {
-            self.shared.pump_without_driver();
+            self.shared.pump();
         } else {
-            self.shared.waker.wake();
+            self.shared.settle();
         }
     }
 }

@@ -17,6 +17,8 @@ const PLAIN_PING: [u8; 8] = [0; 8];
 #[derive(Default)]
 pub(super) struct Outgoing {
     messages: VecDeque<Message>,
+    /// How much is left of what was pushed.
+    bytes: usize,
     /// What is left of the message that is being written.
     rest: Option<Bytes>,
     /// A ping among the messages. The same one again means that there is a wait in front of it.
@@ -27,7 +29,13 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn push(&mut self, message: Message) {
+        self.bytes += message.len();
         self.messages.push_back(message);
+    }
+
+    /// How many bytes wait, pings aside.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A ping that stands behind everything else. If it waits there already, its peer is asked for a sign of life
@@ -61,6 +69,8 @@ impl Outgoing {
             message => {
                 if let Message::Ping(payload) = &message {
                     self.waiting_ping.take_if(|waiting| *waiting == payload);
+                } else {
+                    self.bytes -= message.len();
                 }
                 Some(message)
             }
@@ -69,6 +79,7 @@ impl Outgoing {
 
     fn fragment(&mut self, mut bytes: Bytes, kind: Data) -> Message {
         let piece = bytes.split_to(bytes.len().min(FRAGMENT_BYTES));
+        self.bytes -= piece.len();
         let is_last = bytes.is_empty();
         if !is_last {
             self.rest = Some(bytes);

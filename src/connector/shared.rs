@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 
 use super::clock::Clock;
+use super::external;
 use super::observed::Observed;
 use super::{Completion, Delivery, Sink};
 use crate::config::DeploymentMode;
@@ -32,6 +33,11 @@ pub(super) struct Shared {
     pub(super) base_proxy: Option<Proxy>,
     pub(super) base: BaseUrl,
     pub(super) mode: DeploymentMode,
+    /// Whether this is a link without an agent above it.
+    pub(super) raw: bool,
+    /// Whether the application carries the bytes. Then both sides carry the machine's actions out, in turns.
+    pub(super) external: bool,
+    pub(super) turn: Mutex<()>,
     pub(super) instance_id: String,
     pub(super) max_frame_bytes: usize,
     pub(super) timeout: Duration,
@@ -49,6 +55,11 @@ pub(super) struct Core {
     pub(super) completions: HashMap<OperationId, Completion>,
     pub(super) next_operation: OperationId,
     pub(super) driver: DriverState,
+    /// Bytes of frames that the driver has not heard of yet, and of those that wait in its link.
+    pub(super) handed_over: usize,
+    pub(super) in_link: usize,
+    /// The machine has finished, which the driver has not heard of yet.
+    pub(super) finished: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +89,24 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// To be held from asking the machine until what it wants is delivered, so that two threads which do so deliver in
+    /// the machine's order. Only where there are two.
+    pub(super) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.external
+            .then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sees to it that a command takes effect: by the driver, or here and now where it needs no I/O.
+    pub(super) fn settle(&self) {
+        if self.external {
+            self.pump();
+        }
+        self.waker.wake();
+    }
+
     /// Carries out what needs no I/O.
-    pub(super) fn pump_without_driver(&self) {
+    pub(super) fn pump(&self) {
+        let _turn = self.turn();
         let mut batch = Vec::new();
         let now = self.now();
         loop {
@@ -98,6 +125,8 @@ impl Shared {
                         done.call(result);
                     }
                 }
+                Action::Finished => core.finished = true,
+                action if self.external => batch.extend(external::delivery(action).ok()),
                 _ => {}
             }
         }

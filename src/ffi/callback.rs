@@ -207,6 +207,8 @@ fn run_control(queue: &DeliveryQueue, control: Control) {
         Control::Event(event) => run_event(queue, &event),
         Control::Done(done) => run_done(&done),
         Control::Release(release) => drop(release),
+        // A transport delivers by pull only.
+        Control::Frame(_) | Control::Socket(_) => {}
     }
 }
 

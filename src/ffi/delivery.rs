@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::backlog::Backlog;
 use super::callback::{self, EventHandler, Handler, Release};
 use super::lanes::{Control, Item, Lanes, Work};
 use super::wakeup::Wakeup;
-use crate::connector::{Delivery, Sink};
+use crate::connector::{Delivery, Sink, SocketRequest};
 use crate::error::{Error, ErrorKind};
 
 /// See the [module documentation](self).
@@ -23,6 +24,9 @@ pub(super) struct DeliveryQueue {
     /// Since when the dispatch in front has waited, in ms of this queue's life and 1; 0 when none waits. Written with the
     /// lock held, and read without: the I/O thread must not wait for whoever holds it.
     front_since: AtomicU64,
+    /// Frames of a transport that came in, and those that the application is to send.
+    came_in: Backlog,
+    to_send: Backlog,
 }
 
 impl DeliveryQueue {
@@ -33,6 +37,8 @@ impl DeliveryQueue {
             workers,
             born: Instant::now(),
             front_since: AtomicU64::new(0),
+            came_in: Backlog::default(),
+            to_send: Backlog::default(),
         }
     }
 
@@ -59,6 +65,34 @@ impl DeliveryQueue {
                 .elapsed()
                 .saturating_sub(Duration::from_millis(since)),
         )
+    }
+
+    /// Adds a frame of a transport, or something to be done with its socket.
+    fn push_counted(&self, queue: &mut Lanes, control: Control) {
+        if let Some((backlog, bytes)) = self.backlog_of(&control) {
+            backlog.add(bytes);
+        }
+        queue.push_control(control, self.pulls());
+    }
+
+    /// Counts off what was taken.
+    fn count_off(&self, items: &[Item]) {
+        for item in items {
+            if let Item::Control(control) = item
+                && let Some((backlog, bytes)) = self.backlog_of(control)
+            {
+                backlog.remove(bytes);
+            }
+        }
+    }
+
+    /// Where a frame is counted, and how many bytes it has.
+    fn backlog_of(&self, control: &Control) -> Option<(&Backlog, usize)> {
+        match control {
+            Control::Frame(text) => Some((&self.came_in, text.len())),
+            Control::Socket(SocketRequest::Send(_, text)) => Some((&self.to_send, text.len())),
+            _ => None,
+        }
     }
 
     /// Adds a control item.
@@ -227,6 +261,7 @@ impl DeliveryQueue {
             let items = queue.take_items(max);
             if !items.is_empty() {
                 self.note_front(&queue);
+                self.count_off(&items);
                 if queue.has_items() {
                     if let Some(wakeup) = &mut queue.wakeup {
                         wakeup.signal();
@@ -327,6 +362,10 @@ impl Sink for QueueSink {
             match delivery {
                 Delivery::Dispatch(dispatch) => queue.push_dispatch(since, dispatch),
                 Delivery::Event(event) => queue.push_control(Control::Event(event), pulls),
+                Delivery::Frame(text) => self.0.push_counted(&mut queue, Control::Frame(text)),
+                Delivery::Socket(request) => {
+                    self.0.push_counted(&mut queue, Control::Socket(request));
+                }
             }
         }
         self.0.note_front(&queue);
@@ -335,6 +374,14 @@ impl Sink for QueueSink {
 
     fn oldest_waiting(&self) -> Option<Duration> {
         self.0.oldest_waiting()
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.came_in.has_room()
+    }
+
+    fn may_send(&self) -> bool {
+        self.0.to_send.has_room()
     }
 
     fn closed(&self) {

@@ -12,6 +12,7 @@ use super::handles::{self, Mesh, svantic_mesh};
 use super::lanes::{Control, Item, Notify};
 use super::status::svantic_status;
 use super::text::into_c;
+use super::transport::socket_item;
 use crate::connector::Haste;
 use crate::error::{Error, ErrorKind};
 
@@ -26,7 +27,8 @@ const HANDLER_ERROR: &str = "HANDLER_ERROR";
 /// {"type":"dispatch","dispatch_id",...}: the request as in svantic_handler_fn;
 /// {"type":"event","event":1,"name":"state","data":{...}}: see svantic_event;
 /// {"type":"done","tag":7,"status":0,"result":...} or {"type":"done","tag":7,"status":24,"error":{...}}: the
-/// outcome of an _async call, with its `user_data` as "tag"; and last, once, {"type":"closed"}, whether the agent was
+/// outcome of an _async call, with its `user_data` as "tag"; {"type":"frame","frame":{...}} and {"type":"socket",...} of
+/// a transport only, see svantic_create_transport(); and last, once, {"type":"closed"}, whether the agent was
 /// disconnected or has failed.
 /// Ignore types that you do not know.
 ///
@@ -95,6 +97,7 @@ pub unsafe extern "C" fn svantic_next_batch(
             }
             match item {
                 Item::Dispatch(dispatch) => json.push_str(&dispatch.request),
+                Item::Control(Control::Frame(text)) => push_frame(&mut json, &text),
                 other => json.push_str(&item_json(other)),
             }
         }
@@ -149,7 +152,7 @@ pub unsafe extern "C" fn svantic_resolve(
     result_json: *const c_char,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_resolve")?;
         // SAFETY: the header asks for NULL or NUL-terminated strings that outlive the call.
         let (id, result) = unsafe {
             (
@@ -186,7 +189,7 @@ pub unsafe extern "C" fn svantic_reject(
     message: *const c_char,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_reject")?;
         // SAFETY: the header asks for NULL or NUL-terminated strings that outlive the call.
         let (id, code, message) = unsafe {
             (
@@ -251,7 +254,7 @@ pub unsafe extern "C" fn svantic_answer_batch(
     out_refused: *mut u32,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_answer_batch")?;
         if !out_refused.is_null() {
             check_out(out_refused, "out_refused")?;
         }
@@ -307,6 +310,13 @@ pub(super) fn pulling(mesh: *mut svantic_mesh) -> Result<std::sync::Arc<Mesh>, E
     .hint("create it with \"delivery\":\"pull\""))
 }
 
+/// The frame's own text: what it says is nobody's business here.
+fn push_frame(json: &mut String, text: &str) {
+    json.push_str("{\"type\":\"frame\",\"frame\":");
+    json.push_str(text);
+    json.push('}');
+}
+
 fn item_json(item: Item) -> String {
     match item {
         Item::Dispatch(dispatch) => dispatch.request,
@@ -331,6 +341,12 @@ fn item_json(item: Item) -> String {
             let status = status as i32;
             format!("{{\"type\":\"done\",\"tag\":{tag},\"status\":{status},\"{field}\":{json}}}")
         }
+        Item::Control(Control::Frame(text)) => {
+            let mut json = String::with_capacity(text.len() + 32);
+            push_frame(&mut json, &text);
+            json
+        }
+        Item::Control(Control::Socket(request)) => socket_item(&request),
         Item::Control(Control::Release(_)) => "{\"type\":\"none\"}".to_owned(),
     }
 }

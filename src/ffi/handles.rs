@@ -11,7 +11,8 @@ use super::delivery::DeliveryQueue;
 use crate::connector::{MeshConnector, WeakConnector};
 use crate::error::{Error, ErrorKind};
 
-/// A MeshConnector and the agent it speaks for. Created by svantic_create(), released by svantic_free().
+/// A MeshConnector and the agent it speaks for, created by svantic_create(); or a transport, created by
+/// svantic_create_transport(). Released by svantic_free().
 pub struct svantic_mesh {
     _private: [u8; 0],
 }
@@ -47,6 +48,13 @@ pub(super) fn get(handle: *mut svantic_mesh) -> Result<Arc<Mesh>, Error> {
         .get(&handle.addr())
         .cloned()
         .ok_or_else(|| invalid(handle))
+}
+
+/// What the handle stands for, if that is an agent; `function` needs one.
+pub(super) fn get_agent(handle: *mut svantic_mesh, function: &str) -> Result<Arc<Mesh>, Error> {
+    let mesh = get(handle)?;
+    mesh.connector.require_agent(function)?;
+    Ok(mesh)
 }
 
 /// Makes the handle stale.

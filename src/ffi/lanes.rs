@@ -11,14 +11,20 @@ use std::time::Duration;
 use super::callback::{EventHandler, Handler, Release, svantic_done_fn};
 use super::control_lane::ControlLane;
 use super::wakeup::Wakeup;
+use crate::connector::SocketRequest;
 use crate::error::Error;
 use crate::machine::action::{Dispatch, Output};
 use crate::machine::event::Event;
+use crate::protocol::frame::FrameText;
 
 /// Something for the application besides dispatches.
 pub(super) enum Control {
     Event(Event),
     Done(Done),
+    /// A frame of a transport. Here, and not among the dispatches, so that it keeps its place among the events of the link.
+    Frame(FrameText),
+    /// Something to be done with a socket that the application carries.
+    Socket(SocketRequest),
     /// A `user_data` that was replaced.
     Release(Release),
 }
@@ -52,6 +58,16 @@ enum Phase {
     Closed,
     /// A pull has been told.
     Told,
+}
+
+impl Control {
+    /// How many bytes of frames it holds, if it is one.
+    pub(super) fn frame_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Frame(text) | Self::Socket(SocketRequest::Send(_, text)) => Some(text.len()),
+            _ => None,
+        }
+    }
 }
 
 /// A dispatch that nobody has picked up yet.

@@ -168,7 +168,7 @@ pub unsafe extern "C" fn svantic_define_capability(
     free_user_data: svantic_free_fn,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_define_capability")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let json = unsafe { text(spec_json, "spec_json") }?;
         check_size(json, "the capability")?;

@@ -27,4 +27,5 @@ mod signals;
 pub mod status;
 mod text;
 pub mod trace;
+pub mod transport;
 mod wakeup;

@@ -271,7 +271,7 @@ pub unsafe extern "C" fn svantic_refresh_token_async(
 #[unsafe(no_mangle)]
 pub extern "C" fn svantic_re_register(mesh: *mut svantic_mesh, timeout_ms: u32) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_re_register")?;
         block(&mesh, timeout_ms, |mesh, limit, done| {
             mesh.connector.re_register(limit, done);
             Ok(())
@@ -289,7 +289,7 @@ pub extern "C" fn svantic_re_register_async(
     user_data: *mut c_void,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_re_register")?;
         begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
             mesh.connector.re_register(limit, done);
             Ok(())
@@ -315,7 +315,7 @@ pub unsafe extern "C" fn svantic_create_session(
     out_session_id: *mut *mut c_char,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_create_session")?;
         check_out(out_session_id, "out_session_id")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let options = unsafe { optional_text(options_json, "options_json") }?.unwrap_or("{}");
@@ -342,7 +342,7 @@ pub unsafe extern "C" fn svantic_create_session_async(
     user_data: *mut c_void,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_create_session")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let options = unsafe { optional_text(options_json, "options_json") }?.unwrap_or("{}");
         begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
@@ -364,7 +364,7 @@ pub unsafe extern "C" fn svantic_close_session(
     timeout_ms: u32,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_close_session")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let session_id = unsafe { text(session_id, "session_id") }?;
         block(&mesh, timeout_ms, |mesh, limit, done| {
@@ -385,7 +385,7 @@ pub unsafe extern "C" fn svantic_close_session_async(
     user_data: *mut c_void,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_close_session")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let session_id = unsafe { text(session_id, "session_id") }?;
         begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {

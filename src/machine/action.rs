@@ -37,11 +37,13 @@ pub enum Action {
     /// Write a ping with this payload; report its pong with `handle_pong`.
     Ping(ConnectionNo, [u8; 8]),
     /// Start the close handshake.
-    Close(ConnectionNo, u16, &'static str),
+    Close(ConnectionNo, u16, Cow<'static, str>),
     /// Drop the socket without a word. Nothing is reported.
     Abort(ConnectionNo),
     /// Hand a dispatch to the application.
     Deliver(Dispatch),
+    /// Hand a frame of a transport to the application, as it came.
+    Frame(FrameText),
     /// Tell the application.
     Event(Event),
     /// An operation has ended.

@@ -9,6 +9,7 @@ use super::event::EventKind;
 use super::operations::Kind;
 use super::replies::may_have_been_taken;
 use super::time::{Now, Timer};
+use super::transport::Goodbye;
 use super::{Desired, LinkState, Machine, Purpose, Registration, Transition};
 use crate::error::{Error, ErrorKind};
 
@@ -107,8 +108,8 @@ impl Machine {
             self.timers.stop(timer);
         }
         if let Some(conn) = conn {
-            self.actions
-                .push_back(Action::Close(conn, 1000, "client_close"));
+            let Goodbye { code, reason } = self.goodbye.clone();
+            self.actions.push_back(Action::Close(conn, code, reason));
             self.timers
                 .set(Timer::Farewell, now.mono + self.settings.timing.close);
         } else {
@@ -189,7 +190,7 @@ impl Machine {
         if let Some(conn) = self.connection.as_ref().map(|connection| connection.no) {
             self.abort_connection();
             self.counters.disconnects.closed_by_us += 1;
-            self.disconnected(conn, Some(1000), "client_close", true);
+            self.disconnected_by_us(conn);
             self.say_farewell(now);
         } else {
             self.closed();

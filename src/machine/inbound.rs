@@ -30,7 +30,9 @@ impl Machine {
             return;
         }
         match self.link {
+            LinkState::Handshaking if self.is_transport() => self.raw_before_welcome(now, text),
             LinkState::Handshaking => self.before_welcome(now, text),
+            LinkState::Ready | LinkState::Suspect if self.is_transport() => self.raw(text),
             LinkState::Ready | LinkState::Suspect => self.while_ready(now, &text),
             // Between our close and the peer's nothing is taken on; the mesh will ask another.
             _ => self.counters.frames_rejected.closing += 1,
@@ -70,7 +72,7 @@ impl Machine {
                 ..
             }) => {
                 let resumed = Welcome::read(payload).resumed;
-                self.welcomed(now, resumed);
+                self.welcomed(now, resumed, None);
             }
             Ok(Envelope {
                 kind: Kind::Dispatch,
@@ -81,7 +83,7 @@ impl Machine {
     }
 
     /// Keeps a dispatch that came before the welcome, within limits.
-    fn hold(&mut self, now: Now, text: FrameText) {
+    pub(super) fn hold(&mut self, now: Now, text: FrameText) {
         let Some(connection) = &mut self.connection else {
             return;
         };
@@ -97,7 +99,8 @@ impl Machine {
         }
     }
 
-    fn welcomed(&mut self, now: Now, resumed: bool) {
+    /// `raw`: the welcome itself, for whoever is handed every frame.
+    pub(super) fn welcomed(&mut self, now: Now, resumed: bool, raw: Option<FrameText>) {
         let Some(connection) = &mut self.connection else {
             return;
         };
@@ -111,6 +114,7 @@ impl Machine {
             EventKind::Connected,
             json!({"connection": conn, "resumed": resumed}),
         );
+        self.actions.extend(raw.map(Action::Frame));
         self.attempt_succeeded(now);
         // An agent that drains says so before anything else, so that no new work is sent here.
         if self.draining() {
@@ -120,7 +124,11 @@ impl Machine {
         self.start_heartbeats(now);
         self.watch_silence(now);
         for text in early {
-            self.while_ready(now, &text);
+            if self.is_transport() {
+                self.raw(text);
+            } else {
+                self.while_ready(now, &text);
+            }
         }
         self.drain_step(now);
     }
@@ -139,7 +147,7 @@ impl Machine {
     }
 
     /// T48: what is unknown, malformed or out of place never costs the connection. The log hears once of each kind.
-    fn ignore_frame(&mut self, text: &str, well_formed: bool) {
+    pub(super) fn ignore_frame(&mut self, text: &str, well_formed: bool) {
         self.counters.taken(Transition::T48);
         self.counters.frames_rejected.count(well_formed);
         if !self.told.hears_of_frames() {

@@ -10,7 +10,6 @@ use super::time::{Now, Timer};
 use super::{Connection, LinkState, Machine, Registration, Transition};
 use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::frame;
 
 /// After so many answers without our subprotocol there is no point in going on.
 const HOPELESS: u32 = 3;
@@ -26,10 +25,7 @@ impl Machine {
     pub(super) fn advance(&mut self, now: Now, transition: Transition) {
         self.timers.stop(Timer::Retry);
         self.doubt_registration(now);
-        let registered = self.registration
-            == Registration::Known {
-                revision: self.revision,
-            };
+        let registered = self.is_announced();
         if !self.auth.is_valid(now.mono) {
             if self.auth.can_renew() {
                 self.go(transition, LinkState::Authenticating);
@@ -95,7 +91,7 @@ impl Machine {
     /// Whether this is the third failure at the same address, which may be stale: the next attempt asks for a fresh one.
     pub(super) fn address_is_stale(&mut self, class: Class) -> bool {
         // A 401 or 404 is the mesh's own answer: the address is good.
-        if self.link != LinkState::Dialing || !class.passes() {
+        if self.link != LinkState::Dialing || !class.passes() || self.is_transport() {
             return false;
         }
         self.dial_failures += 1;
@@ -138,6 +134,14 @@ impl Machine {
         self.back_off(now, Transition::T19, Cause::Crash, None);
     }
 
+    /// Whether the mesh has today's capabilities. A transport has nothing to announce.
+    fn is_announced(&self) -> bool {
+        let current = Registration::Known {
+            revision: self.revision,
+        };
+        self.is_transport() || self.registration == current
+    }
+
     fn say_hello(&mut self, now: Now, conn: ConnectionNo) {
         self.wrong_subprotocols = 0;
         self.go(Transition::T21, LinkState::Handshaking);
@@ -151,8 +155,7 @@ impl Machine {
             connection.opened_at = now.mono;
             connection.liveness = Liveness::new(now.mono);
         }
-        let stamp = self.stamp(now);
-        let hello = frame::hello(stamp, &self.agent.hello().to_string());
+        let hello = self.hello(now);
         self.actions.push_back(Action::Send(conn, hello.into()));
         self.timers.set(Timer::Welcome, now.mono + welcome);
     }
@@ -213,11 +216,7 @@ impl Machine {
         if let Some((id, _)) = self.operations.connect() {
             self.complete(id, Ok(super::action::Output::Nothing));
         }
-        let announced = self.registration
-            == Registration::Known {
-                revision: self.revision,
-            };
-        if !announced && !self.draining() && self.auth.is_valid(now.mono) {
+        if !self.is_announced() && !self.draining() && self.auth.is_valid(now.mono) {
             // What was added after the last registration on the way here.
             self.announce_capabilities(now);
         }

@@ -39,7 +39,7 @@ impl Machine {
         if self.link == LinkState::Closing {
             // Only a link that was up is closed with a handshake.
             self.counters.disconnects.closed_by_us += 1;
-            self.disconnected(conn, Some(1000), "client_close", true);
+            self.disconnected_by_us(conn);
             return self.say_farewell(now);
         }
         let was_up = matches!(self.link, LinkState::Ready | LinkState::Suspect);
@@ -81,6 +81,9 @@ impl Machine {
             error: error.clone(),
         });
         if was_up && !self.settings.auto_reconnect && self.desired == Desired::Running {
+            if self.is_transport() {
+                return self.rest();
+            }
             return self.fail(now, Transition::T33C, error.hint("`auto_reconnect` is off"));
         }
         if matches!(end, LinkEnd::Violation(_)) {

@@ -68,6 +68,9 @@ impl Liveness {
 
 impl Machine {
     pub(super) fn watch_silence(&mut self, now: Now) {
+        if self.has_external_socket() {
+            return;
+        }
         self.timers
             .set(Timer::Silence, now.mono + self.settings.timing.ping);
     }
@@ -218,6 +221,9 @@ impl Machine {
 
     /// The first heartbeat falls at a random time; at once if the mesh must not believe us available.
     pub(super) fn start_heartbeats(&mut self, now: Now) {
+        if self.is_transport() {
+            return;
+        }
         let within = self
             .settings
             .timing
@@ -230,6 +236,9 @@ impl Machine {
     }
 
     pub(super) fn send_heartbeat(&mut self, now: Now) {
+        if self.is_transport() {
+            return;
+        }
         let payload = self.heartbeat_payload();
         if self.link == LinkState::Hosted {
             let timeout = self.settings.timing.http;

@@ -58,6 +58,7 @@ mod token;
 mod token_source;
 mod told;
 mod transitions;
+mod transport;
 pub mod watch;
 
 #[cfg(test)]
@@ -92,6 +93,7 @@ use time::{Now, TimerTable};
 use token::Auth;
 use told::Told;
 pub use transitions::{LinkState, TABLE, Transition};
+use transport::Goodbye;
 
 use crate::agent::Agent;
 use crate::config::{Credentials, DeploymentMode};
@@ -137,7 +139,7 @@ struct Connection {
     welcome_limit: Duration,
     liveness: Liveness,
     fence: FenceWatch,
-    /// Dispatches that came before the welcome.
+    /// Dispatches that came before the welcome; every frame on a transport.
     early: Vec<FrameText>,
     early_bytes: usize,
 }
@@ -178,6 +180,8 @@ pub struct Machine {
     registration: Registration,
     connect_url: Option<Url>,
     connection: Option<Connection>,
+    /// How our side of the link is closed.
+    goodbye: Goodbye,
     next_connection: ConnectionNo,
     inbox: Inbox,
     queue: Queue,
@@ -227,14 +231,18 @@ impl Machine {
                 settings.protections.jitter,
             ),
             auth: Auth::new(credentials),
+            connect_url: settings
+                .transport
+                .as_ref()
+                .map(|transport| transport.connect_url.clone()),
             settings,
             agent,
             revision: 0,
             desired: Desired::Stopped,
             link: LinkState::Idle,
             registration: Registration::Absent,
-            connect_url: None,
             connection: None,
+            goodbye: Goodbye::default(),
             next_connection: 1,
             inbox: Inbox::default(),
             outbox,
@@ -303,7 +311,7 @@ impl Machine {
         self.counters.taken(transition);
         let previous = self.state();
         self.link = to;
-        self.announce_state(previous);
+        self.announce_link(previous, from);
     }
 
     /// A fresh frame id and the time of day.

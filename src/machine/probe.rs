@@ -19,7 +19,9 @@ impl Machine {
     /// is cut short, at most once in 5 s.
     pub fn network_changed(&mut self, now: Now) {
         match self.link {
-            LinkState::Ready | LinkState::Suspect => self.probe(now),
+            LinkState::Ready | LinkState::Suspect if !self.has_external_socket() => {
+                self.probe(now);
+            }
             LinkState::Backoff => self.cut_wait_short(now),
             _ => {}
         }

@@ -48,6 +48,7 @@ impl Machine {
                 };
                 self.fail(now, transition, failure.error);
             }
+            Class::Forgotten if self.is_transport() => self.not_registered(now, failure.error),
             Class::Forgotten => self.forgotten(now),
             Class::Busy => {
                 let transition = named(Transition::T7);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::protections::Protections;
-use crate::config::{Config, Timing};
+use crate::config::{Config, Timing, Transport};
 use crate::protocol::origin::ConnectPolicy;
 
 /// What the machine is born with besides the agent and the credentials.
@@ -30,6 +30,8 @@ pub struct Settings {
     pub redact_handler_errors: bool,
     /// Copied into every request object behind its opening brace.
     pub request_lead: &'static str,
+    /// Set for a link without an agent above it.
+    pub transport: Option<Transport>,
     #[doc(hidden)]
     pub protections: Protections,
 }
@@ -53,6 +55,7 @@ impl Settings {
             fail_fast: config.fail_fast,
             redact_handler_errors: config.redact_handler_errors,
             request_lead,
+            transport: config.transport.clone(),
             protections: config.protections,
         }
     }

@@ -72,8 +72,11 @@ impl Machine {
         self.link
     }
 
-    /// Whether a registration is active (section 6): not the same as an open socket.
+    /// Whether a registration is active (section 6): not the same as an open socket. For a transport it is the same.
     pub fn connected(&self) -> bool {
+        if self.is_transport() {
+            return self.is_up();
+        }
         self.registration.was_accepted()
             && self.desired != Desired::Stopped
             && self.link != LinkState::Closing
@@ -154,8 +157,15 @@ impl Machine {
 
     /// Tells the application of a state that changed without a transition.
     pub(super) fn announce_state(&mut self, previous: State) {
+        self.announce_link(previous, self.link);
+    }
+
+    /// Tells the application of a state that changed; of a transport's also that the welcome is awaited, or no longer.
+    pub(super) fn announce_link(&mut self, previous: State, from: LinkState) {
         let state = self.state();
-        if state != previous {
+        let awaits = |link| link == LinkState::Handshaking;
+        let crossed = self.is_transport() && awaits(from) != awaits(self.link);
+        if state != previous || crossed {
             let link = self.link.name();
             self.emit(
                 super::EventKind::State,

@@ -83,8 +83,8 @@ macro_rules! transitions {
 }
 
 transitions! {
-    /// Started.
-    T1: [Idle] => [Authenticating Registering];
+    /// Started. A transport, which is not registered, begins with its dial.
+    T1: [Idle] => [Authenticating Registering Dialing];
     /// A token came.
     T2: [Authenticating] => [Registering Dialing Hosted];
     /// The token endpoint refused one client secret, and the other one is shown.
@@ -193,6 +193,8 @@ transitions! {
     T53: [Idle Backoff Conflict Hosted AuthBlocked Suspect] => [AuthBlocked];
     /// Heartbeats are refused with a fresh token too, or with one that cannot be renewed.
     T54: [Hosted] => [AuthBlocked];
+    /// The link of a transport that is not made again by itself has ended; it may be connected anew.
+    T55: [Ready Suspect] => [Idle];
     /// The hosted instance is forgotten, or its capabilities changed.
     T52: [Hosted] => [Registering Authenticating];
 }

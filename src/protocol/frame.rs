@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -85,6 +86,13 @@ pub fn parse(text: &str) -> Result<Envelope<'_>, FrameError> {
         id,
         payload: wire.payload,
     })
+}
+
+/// Whether the text is one JSON object within the limits, whatever it says.
+pub fn is_object(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('{')
+        && json_shape::check(text).is_ok()
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// What kind of frame it is that was not understood, for people.
@@ -178,6 +186,19 @@ pub struct Stamp {
 /// `hello`: the first frame after the 101. `payload_json` is the whole payload.
 pub fn hello(stamp: Stamp, payload_json: &str) -> String {
     frame(stamp, "hello", None, payload_json)
+}
+
+/// The same with an id and a time of day of the caller's own.
+pub fn hello_of(id: &str, ts: &str, payload_json: &str) -> String {
+    let mut out = String::with_capacity(ENVELOPE_BYTES + payload_json.len());
+    out.push_str("{\"v\":1,\"type\":\"hello\",\"id\":");
+    push_json_string(&mut out, id);
+    out.push_str(",\"ts\":");
+    push_json_string(&mut out, ts);
+    out.push_str(",\"payload\":");
+    out.push_str(payload_json);
+    out.push('}');
+    out
 }
 
 /// `heartbeat`. `payload_json` is the whole payload, as over HTTP.

@@ -201,6 +201,7 @@ impl Sink for Told {
                     self.held.lock().unwrap().push(id.clone());
                     tell(&json!({"dispatch": id}));
                 }
+                Delivery::Frame(_) | Delivery::Socket(_) => unreachable!("no transport"),
             }
         }
     }

@@ -19,7 +19,7 @@ fn echoed(rig: &mut Rig) {
 
 /// Close handshake and deregistration, both answered.
 fn farewell(rig: &mut Rig, disconnect: u64) {
-    assert_eq!(rig.closes, [(rig.conn, 1000, "client_close")]);
+    assert_eq!(rig.closes, [(rig.conn, 1000, "client_close".into())]);
     echoed(rig);
     let request = rig.reply(DEREGISTER, 200, &json!({"ok":true}));
     assert_eq!(

@@ -413,6 +413,7 @@ impl Play {
                 }
                 Action::Close(..)
                 | Action::AbortRequest(_)
+                | Action::Frame(_)
                 | Action::Event(_)
                 | Action::Complete(..)
                 | Action::Finished => {}

@@ -1,5 +1,6 @@
 //! A machine on a virtual clock, and the network played by the test that owns it.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -102,7 +103,9 @@ pub(super) struct Rig {
     pub(super) delivered: Vec<Dispatch>,
     pub(super) events: Vec<Event>,
     pub(super) completed: Vec<(OperationId, Result<Output, Error>)>,
-    pub(super) closes: Vec<(ConnectionNo, u16, &'static str)>,
+    pub(super) closes: Vec<(ConnectionNo, u16, Cow<'static, str>)>,
+    /// What a transport has handed out.
+    pub(super) raw: Vec<FrameText>,
     pub(super) aborts: Vec<ConnectionNo>,
     pub(super) finished: usize,
     /// The kinds of all actions in their order.
@@ -141,8 +144,12 @@ impl Rig {
     }
 
     pub(super) fn seeded(changes: &Value, seed: u64) -> Self {
+        Self::of(machine(config(changes), &[ECHO, ADD], seed))
+    }
+
+    pub(super) fn of(machine: Machine) -> Self {
         Self {
-            machine: machine(config(changes), &[ECHO, ADD], seed),
+            machine,
             now: Duration::ZERO,
             slept: Duration::ZERO,
             uplink: None,
@@ -155,6 +162,7 @@ impl Rig {
             events: Vec::new(),
             completed: Vec::new(),
             closes: Vec::new(),
+            raw: Vec::new(),
             aborts: Vec::new(),
             finished: 0,
             order: Vec::new(),
@@ -236,6 +244,11 @@ impl Rig {
                         self.backlog.push_back(self.now);
                     }
                     "deliver".to_owned()
+                }
+                Action::Frame(text) => {
+                    let what = format!("frame {}", parsed(&text)["type"].as_str().unwrap_or("-"));
+                    self.raw.push(text);
+                    what
                 }
                 Action::Event(event) => {
                     let what = format!("event {}", event.kind.name());

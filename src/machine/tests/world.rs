@@ -373,6 +373,7 @@ impl World {
                         self.after(millis(delay), Happening::HandlerDone(id));
                     }
                 }
+                Action::Frame(_) => panic!("an agent is handed dispatches, no frames"),
                 Action::Event(event) => self.told(&event),
                 Action::Complete(id, result) => {
                     self.note("complete");
