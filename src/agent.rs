@@ -124,6 +124,8 @@ pub struct Agent {
     base_url: String,
     capabilities: Vec<Arc<Capability>>,
     by_name: HashMap<String, usize>,
+    /// Somebody else's words for the card, where no agent of ours is behind it.
+    foreign_card: Option<Value>,
 }
 
 impl Agent {
@@ -135,6 +137,7 @@ impl Agent {
             base_url: base_url.to_owned(),
             capabilities: Vec::new(),
             by_name: HashMap::new(),
+            foreign_card: None,
         }
     }
 
@@ -185,8 +188,16 @@ impl Agent {
             .map(|index| &self.capabilities[*index])
     }
 
+    /// Shows this card from now on, whatever the identity and the capabilities are.
+    pub fn show_card(&mut self, card: Value) {
+        self.foreign_card = Some(card);
+    }
+
     /// The A2A 0.3 card (section 3).
     pub fn card(&self) -> Value {
+        if let Some(card) = &self.foreign_card {
+            return card.clone();
+        }
         let identity = &self.identity;
         // A connected agent has no URL of its own; the card's field is required, so it names the way through the mesh.
         let url = match &identity.public_url {

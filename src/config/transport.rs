@@ -2,6 +2,7 @@
 //! himself and says hello in his own words.
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -23,6 +24,8 @@ pub struct Transport {
     pub connect_url: Url,
     /// The payload of `hello`, as the caller wrote it.
     pub hello: String,
+    /// The card in it, if there is one.
+    pub agent_card: Option<Value>,
     /// What the first `hello` carries; later ones get fresh values.
     pub first_hello: FirstHello,
     /// Whether the application carries the bytes.
@@ -86,12 +89,17 @@ impl Config {
             .integer("max_frame_bytes", 1024..=MAX_FRAME_BYTES as u64)?
             .and_then(|n| usize::try_from(n).ok())
             .unwrap_or(DEFAULT_MAX_FRAME_BYTES);
-        let (identity, hello) = hello(&mut fields, json)?;
+        let Hello {
+            identity,
+            written,
+            agent_card,
+        } = hello(&mut fields, json)?;
         let (svantic_url, connect_url) =
             address(&mut fields, allow_insecure, &identity.instance_id)?;
         let transport = Transport {
             connect_url,
-            hello,
+            hello: written,
+            agent_card,
             first_hello: FirstHello {
                 id: fields.identifier("hello_id")?,
                 ts: fields.identifier("hello_ts")?,
@@ -127,11 +135,17 @@ impl Config {
 }
 
 /// The payload as it was written, and who it says that we are.
-fn hello(fields: &mut Fields, json: &str) -> Result<(Identity, String), Error> {
+struct Hello {
+    identity: Identity,
+    written: String,
+    agent_card: Option<Value>,
+}
+
+fn hello(fields: &mut Fields, json: &str) -> Result<Hello, Error> {
     let Some(payload) = fields.object("hello")? else {
         return Err(fields.missing("hello", "the payload of the first frame, an object"));
     };
-    let text = |key: &str| payload.get(key).and_then(serde_json::Value::as_str);
+    let text = |key: &str| payload.get(key).and_then(Value::as_str);
     let Some(instance_id) = text("instance_id").filter(|id| is_identifier(id)) else {
         return Err(fields.missing(
             "hello.instance_id",
@@ -142,7 +156,7 @@ fn hello(fields: &mut Fields, json: &str) -> Result<(Identity, String), Error> {
         let text = format!("the {WHAT} is not what it seems: {error}");
         Error::new(ErrorKind::InvalidJson, "INVALID_JSON", text)
     })?;
-    let hello = written.hello.map(RawValue::get).unwrap_or_default();
+    let written = written.hello.map(RawValue::get).unwrap_or_default();
     let agent_type = text("agent_type").unwrap_or(instance_id).to_owned();
     let identity = Identity {
         name: agent_type.clone(),
@@ -158,7 +172,14 @@ fn hello(fields: &mut Fields, json: &str) -> Result<(Identity, String), Error> {
         dispatch_auth: None,
         max_concurrent_sessions: 0,
     };
-    Ok((identity, hello.to_owned()))
+    Ok(Hello {
+        identity,
+        written: written.to_owned(),
+        agent_card: payload
+            .get("agent_card")
+            .filter(|card| card.is_object())
+            .cloned(),
+    })
 }
 
 /// The mesh's base, which is where `connect_url` leads, and what is dialed: the caller has named the host himself, so it

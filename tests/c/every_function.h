@@ -40,6 +40,7 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     size_t length = 7;
     int fd = -7;
     uint32_t refused = 7;
+    const char *event = JSON({"socket": 1, "event": "open"});
     const char *spec = JSON({"name": "refused", "description": "d"});
 
     REFUSED(svantic_on_event(mesh, never_event, NULL, never_free));
@@ -75,6 +76,10 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     REFUSED(svantic_resolve(mesh, "d", "1"));
     REFUSED(svantic_reject(mesh, "d", NULL, "no"));
     REFUSED(svantic_answer_batch(mesh, "[]", 2, &refused));
+    REFUSED(svantic_send_frame(mesh, "{}", 2));
+    REFUSED(svantic_close_transport(mesh, 1000, "bye", 0));
+    REFUSED(svantic_close_transport_async(mesh, 1000, "bye", 0, never_done, NULL));
+    REFUSED(svantic_socket_event(mesh, event, strlen(event)));
     CHECK(text == &nothing && state == -7 && connected && length == 7 && fd == -7 && refused == 7);
 }
 

@@ -140,7 +140,8 @@ static void token_provider(void) {
     char config[1024], *item;
     svantic_mesh *mesh;
     snprintf(config, sizeof config,
-             "{\"connect_url\":\"%s\",\"token_provider\":true,\"hello\":{\"instance_id\":\"program\"}}",
+             "{\"connect_url\":\"%s\",\"token_provider\":true,\"hello\":{\"instance_id\":\"program\","
+             "\"agent_type\":\"tester\",\"agent_version\":\"1\",\"sdk_version\":\"1\",\"agent_card\":{\"name\":\"n\"}}}",
              getenv("CHECK_CONNECT_URL"));
     CHECK_OK(svantic_create_transport(config, &mesh));
     CHECK_OK(svantic_connect_async(mesh, 0, NULL, TAG(1)));

@@ -18,4 +18,5 @@ mod proxy;
 mod pull;
 mod request;
 mod suspend;
+mod transport;
 mod valgrind;

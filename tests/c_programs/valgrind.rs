@@ -3,7 +3,9 @@
 use std::process::Command;
 
 use crate::process::{Under, assert_clean, gateway, start_under};
-use crate::{callbacks, delivery_threads, dispatch_auth, life_cycle, lifeline, pull, request};
+use crate::{
+    callbacks, delivery_threads, dispatch_auth, life_cycle, lifeline, pull, request, transport,
+};
 
 /// Whether valgrind is there. In CI it must be.
 fn installed() -> bool {
@@ -45,6 +47,8 @@ cases!(
     batches: pull::batches_under,
     dispatches_are_verified: dispatch_auth::good_then_replayed_under,
     forged_dispatches: dispatch_auth::forged_under,
+    a_transport: transport::whole_life_under,
+    wrong_arguments_of_a_transport: transport::wrong_arguments_under,
     a_lifeline_closed_while_dispatches_run: lifeline::while_dispatches_run_under,
     a_registration_by_hand: request::registers_by_itself_under,
     an_epoll_loop_serves_a_thousand: pull::epoll_loop_under,
@@ -75,6 +79,14 @@ fn properties() {
 #[test]
 fn notify_fd() {
     alone("notify_fd", "shows_the_end");
+}
+
+#[test]
+fn external_socket() {
+    alone(
+        "external_socket",
+        "a_conversation no_welcome redialed without_auto_reconnect refused_events from_many_threads",
+    );
 }
 
 #[test]
