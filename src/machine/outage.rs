@@ -43,7 +43,8 @@ impl Outage {
 
 impl Machine {
     pub(super) fn outage_begins(&mut self, now: Now) {
-        if self.outage.began.is_some() || !self.was_ready || self.hosted() {
+        let counts = self.was_ready && !self.hosted() && !self.is_transport();
+        if self.outage.began.is_some() || !counts {
             return;
         }
         self.outage.began = Some(now.mono);

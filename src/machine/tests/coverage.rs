@@ -2,7 +2,7 @@
 
 use super::{
     auth_loop, connecting, delivery, dispatches, draining, fences, hosted, link_ends, liveness,
-    refusals, rig, sessions, simulation, slow_link, suspend, token_sources, transitions,
+    raw_link, refusals, rig, sessions, simulation, slow_link, suspend, token_sources, transitions,
 };
 use crate::machine::{TABLE, Transition};
 
@@ -45,6 +45,8 @@ fn every_transition_of_the_table_is_taken() {
     transitions::t18_mistrust_is_told_once_for_each_cause_and_waits_up_to_5_minutes();
     transitions::t20_the_third_failure_at_one_address_is_named();
     transitions::t23_and_t24_dispatches_before_the_welcome_are_held_up_to_a_limit();
+    raw_link::it_dials_at_once_and_says_what_the_caller_said_and_hands_everything_on();
+    raw_link::t55_without_auto_reconnect_a_loss_leads_back_to_idle_and_connect_works_again();
     transitions::t25_t34_t43_t48_and_t50_change_no_state_and_are_counted();
     for seed in 0..100 {
         simulation::live(seed);

@@ -31,6 +31,7 @@ mod pick_up;
 mod poison;
 mod proxy;
 mod queue;
+mod raw_link;
 mod redelivery;
 mod refusals;
 mod restarts;

@@ -222,7 +222,7 @@ impl Rig {
                     "dial".to_owned()
                 }
                 Action::Send(conn, text) => {
-                    let what = format!("send {}", parsed(&text)["type"].as_str().unwrap());
+                    let what = format!("send {}", parsed(&text)["type"].as_str().unwrap_or("-"));
                     self.sent.push((conn, text));
                     what
                 }
