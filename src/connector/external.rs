@@ -47,6 +47,10 @@ pub enum SocketEvent {
 }
 
 /// What the application is to do about an action; the action itself if it is nothing of a socket's.
+#[allow(
+    clippy::result_large_err,
+    reason = "nothing fails here: the other way is the usual one"
+)]
 pub(super) fn delivery(action: Action) -> Result<Delivery, Action> {
     Ok(match action {
         Action::Dial(dial) => Delivery::Socket(SocketRequest::Open(dial)),
