@@ -52,7 +52,6 @@ export interface Library {
         mesh: Handle, max: number, timeout_ms: number, out: Out<string | null>, length: null,
     ) => number;
     readonly answer_batch: (mesh: Handle, answers: Uint8Array, length: number, refused: null) => number;
-    readonly notify_fd: (mesh: Handle, out: Out<number>) => number;
     readonly lifeline_fd: (mesh: Handle, out: Out<number>) => number;
     readonly get_state: (mesh: Handle, out: Out<number>) => number;
     readonly get_connected: (mesh: Handle, out: Out<boolean>) => number;
@@ -179,7 +178,6 @@ function declare(object: LibraryHandle, file: string): Library {
         socket_event: ['int32_t', [mesh, 'str', 'size_t']],
         next_batch: ['int32_t', [mesh, 'uint32_t', ms, out(owned), 'void *']],
         answer_batch: ['int32_t', [mesh, 'void *', 'size_t', 'void *']],
-        notify_fd: ['int32_t', [mesh, out('int')]],
         lifeline_fd: ['int32_t', [mesh, out('int')]],
         get_state: ['int32_t', [mesh, out('int32_t')]],
         get_connected: ['int32_t', [mesh, out('bool')]],
@@ -200,7 +198,7 @@ function declare(object: LibraryHandle, file: string): Library {
             functions[name] = object.func(`svantic_${name}`, result, parameters);
         } catch {
             // One that an older library of this ABI lacks is missed only where it is called.
-            functions[name] = function missing() {
+            functions[name] = () => {
                 throw new Error(
                     `${file} has no svantic_${name}. Install the package and the library of one release`,
                 );

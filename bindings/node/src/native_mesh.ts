@@ -215,8 +215,7 @@ export class NativeMesh {
      */
     lifeline_fd(): number {
         const out: Out<number> = [-1];
-        const { lifeline_fd, notify_fd } = this.#library;
-        check((lifeline_fd.name === 'missing' ? notify_fd : lifeline_fd)(this.#handle, out));
+        check(this.#library.lifeline_fd(this.#handle, out));
         return out[0];
     }
 

@@ -191,6 +191,8 @@ export class Session implements Sleeper {
         const routed = this.#route(SLICE_MS);
         this.serving?.flush();
         if (this.#at === this.#items.length) {
+            this.#items = []; // what has been served is not held until something comes
+            this.#at = 0;
             this.#take = Math.min(MOST_ITEMS, this.#take * 2);
             if (!this.#woken) return;
         } else {
