@@ -1,4 +1,5 @@
 // One native handle in use on this thread's loop: its pending operations, and where each item goes.
+import { isMainThread } from 'node:worker_threads';
 import type { Dispatch } from './context';
 import { SvanticError, ended, from_fields, overtaken, type ErrorFields } from './errors';
 import type { MeshEvent } from './events';
@@ -88,6 +89,7 @@ export class Session implements Sleeper {
         this.native = native;
         this.serving = serving;
         this.resources = new Resources(native);
+        if (!isMainThread) this.open(); // a worker may end at any time, and nothing but its descriptors tells
     }
 
     /** Whether the last item has been taken; the handle is then freed. */
