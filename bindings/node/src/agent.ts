@@ -29,8 +29,8 @@ const REFUSED: Record<string, string> = {
 };
 
 /**
- * Who an agent is and what it can do. It holds no connection but the one that `start()` makes: several connectors may
- * serve one agent.
+ * Who an agent is and what it can do. It holds no connection but the one that `start()` makes: several
+ * connectors may serve one agent.
  */
 export class Agent {
     readonly #identity: Identity;
@@ -81,8 +81,8 @@ export class Agent {
     }
 
     /**
-     * Adds a capability. Live connectors have it too, and announce it with `re_register()`. Throws a `TypeError` for
-     * what cannot work, such as a name that is taken.
+     * Adds a capability. Live connectors have it too, and announce it with `re_register()`. Throws a
+     * `TypeError` for what cannot work, such as a name that is taken.
      */
     define_capability<Args extends object = CapabilityArgs>(config: CapabilityConfig<Args>): void {
         this.#identity.define(config as CapabilityConfig<never>);
@@ -91,9 +91,9 @@ export class Agent {
     /**
      * Connects, and resolves with the connector when calls can arrive. `options` win over the option `mesh`.
      *
-     * SIGINT or SIGTERM then lets running calls finish and ends the agent; a second one ends the process at once. When
-     * nothing else keeps the process alive it ends with status 0. If the connector gives up, the process's status
-     * becomes 1 unless somebody listens to its event `failed`.
+     * SIGINT or SIGTERM then lets running calls finish and ends the agent; a second one ends the process at
+     * once. When nothing else keeps the process alive it ends with status 0. If the connector gives up, the
+     * process's status becomes 1 unless somebody listens to its event `failed`.
      *
      * Rejects as `MeshConnector.connect()` does.
      */
@@ -135,7 +135,10 @@ export class Agent {
         return connector;
     }
 
-    /** Lets running calls finish, leaves the mesh, and leaves signals to what they did before. May be called again. */
+    /**
+     * Lets running calls finish, leaves the mesh, and leaves signals to what they did before. May be called
+     * again.
+     */
     async stop(): Promise<void> {
         const running = this.#running;
         if (running === undefined) return;

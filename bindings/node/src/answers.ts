@@ -1,6 +1,6 @@
 // Answers on their way to the library: each written when it is known, handed over together.
 import { randomUUID } from 'node:crypto';
-import { CapabilityError, is_wire_code } from './errors';
+import { CapabilityError, is_wire_code, words_of } from './errors';
 import type { Dispatch } from './context';
 import type { Log } from './logger';
 
@@ -143,16 +143,5 @@ function code_of(error: CapabilityError): string | undefined {
         return is_wire_code(code) ? code : undefined;
     } catch {
         return undefined;
-    }
-}
-
-/** What an error says, in text that UTF-8 can carry; the name of its type where it says nothing. */
-export function words_of(error: unknown): string {
-    try {
-        const message = (error as Error | null | undefined)?.message;
-        if (typeof message !== 'string') return String(error).toWellFormed();
-        return (message || String((error as Error).name) || 'Error').toWellFormed();
-    } catch {
-        return 'an error that cannot say what it is'; // it is being answered, whatever its properties may do
     }
 }

@@ -16,10 +16,13 @@ export type CapabilityArgs = Record<string, unknown>;
 /**
  * Runs a capability. `args` satisfy its schema.
  *
- * What it returns, or what its promise becomes, is the result: what `JSON.stringify` makes of it, and null for
- * undefined. What it throws is told to the mesh by its message alone; see `CapabilityError`.
+ * What it returns, or what its promise becomes, is the result: what `JSON.stringify` makes of it, and null
+ * for undefined. What it throws is told to the mesh by its message alone; see `CapabilityError`.
  */
-export type CapabilityHandler<Args extends object = CapabilityArgs> = (args: Args, context: CapabilitySessionContext) => unknown;
+export type CapabilityHandler<Args extends object = CapabilityArgs> = (
+    args: Args,
+    context: CapabilitySessionContext,
+) => unknown;
 
 /** A capability as it is defined. */
 export interface CapabilityConfig<Args extends object = CapabilityArgs> {
@@ -48,12 +51,15 @@ export class Capability {
     /** Throws a `TypeError` for what cannot work. */
     constructor(config: CapabilityConfig<never>) {
         if (config === null || typeof config !== 'object') {
-            throw new TypeError('define_capability() takes an object: {name, description, parameters, tags, handler}');
+            throw new TypeError(
+                'define_capability() takes an object: {name, description, parameters, tags, handler}',
+            );
         }
         const { name, description, parameters, tags, handler } = config as unknown as CapabilityConfig;
         if (typeof name !== 'string' || !/^[a-z][a-z0-9_]*$/.test(name)) {
             throw new TypeError(
-                `the capability name ${shown(name)} is not snake_case (a-z, 0-9 and _, starting with a letter)`,
+                `the capability name ${shown(name)} is not snake_case ` +
+                    '(a-z, 0-9 and _, starting with a letter)',
             );
         }
         check_keys(Object.keys(config), KEYS, {}, ` of capability ${shown(name)}`);
@@ -66,7 +72,9 @@ export class Capability {
             throw new TypeError(`capability ${shown(name)} has no description`);
         }
         if (parameters !== undefined && (parameters === null || typeof parameters !== 'object')) {
-            throw new TypeError(`the parameters of capability ${shown(name)} must be a JSON Schema, an object`);
+            throw new TypeError(
+                `the parameters of capability ${shown(name)} must be a JSON Schema, an object`,
+            );
         }
         if (tags !== undefined && !(Array.isArray(tags) && tags.every((tag) => typeof tag === 'string'))) {
             throw new TypeError(`the tags of capability ${shown(name)} must be an array of strings`);

@@ -15,21 +15,23 @@ import { Session, type OperationOptions, type Resources } from './session';
 import { Remains, transport_state, type Health, type MeshSnapshot, type MeshTransport } from './snapshot';
 
 /** Every event with what its listeners are called with; `event` stands for all of them. */
-export type MeshEventMap = { [Name in MeshEventName]: [data: MeshEvents[Name]] } & { event: [event: MeshEvent] };
+export type MeshEventMap = { [Name in MeshEventName]: [data: MeshEvents[Name]] } & {
+    event: [event: MeshEvent];
+};
 
 const forgotten = new FinalizationRegistry((resources: Resources) => resources.release());
 
 /**
  * Connects an agent to the mesh and runs its handlers on this thread's loop.
  *
- * It keeps the process alive from `connect()` until it has ended, and so it stays when nobody holds it. Handlers,
- * listeners and promises are of the thread that made it; each worker makes its own.
+ * It keeps the process alive from `connect()` until it has ended, and so it stays when nobody holds it.
+ * Handlers, listeners and promises are of the thread that made it; each worker makes its own.
  *
- * Events have the library's names: `mesh.on('backoff', ({delay_ms}) => …)`; `'event'` gets all of them as `{name, code,
- * data}`. A listener that throws, or whose promise rejects, is logged.
+ * Events have the library's names: `mesh.on('backoff', ({delay_ms}) => …)`; `'event'` gets all of them as
+ * `{name, code, data}`. A listener that throws, or whose promise rejects, is logged.
  *
- * Every method that returns a promise takes `{timeout_ms, signal}` last. It rejects with a `SvanticError`, or with the
- * signal's reason when that ends it.
+ * Every method that returns a promise takes `{timeout_ms, signal}` last. It rejects with a `SvanticError`, or
+ * with the signal's reason when that ends it.
  */
 export class MeshConnector extends EventEmitter<MeshEventMap> {
     readonly #agent: Agent;
@@ -83,19 +85,21 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
     /**
      * Gets a token, registers the agent and opens the WebSocket; a lost connection then comes back by itself.
      *
-     * Passing failures are retried for `timeout_ms` (default: the option of that name). Rejects with the status `AUTH`,
-     * `REMOTE`, `NETWORK`, `TLS`, `TIMEOUT`, `PROTOCOL`, or `INVALID_STATE` when already connected or ended.
+     * Passing failures are retried for `timeout_ms` (default: the option of that name). Rejects with the
+     * status `AUTH`, `REMOTE`, `NETWORK`, `TLS`, `TIMEOUT`, `PROTOCOL`, or `INVALID_STATE` when already
+     * connected or ended.
      */
     connect(options?: OperationOptions): Promise<void> {
         return this.#session.run((native, ms, tag) => native.connect(ms, tag), options).then(nothing);
     }
 
     /**
-     * Lets running calls finish for `timeout_ms` (default: the option `drain_timeout_ms`), answers the rest with
-     * `AGENT_SHUTDOWN`, and leaves the mesh. Final. A handler that awaits it waits for itself until that time is over.
+     * Lets running calls finish for `timeout_ms` (default: the option `drain_timeout_ms`), answers the rest
+     * with `AGENT_SHUTDOWN`, and leaves the mesh. Final. A handler that awaits it waits for itself until that
+     * time is over.
      *
-     * The signal ends the wait for running calls; the farewell goes on. Rejects with `INVALID_STATE` when it has ended
-     * already; see {@link close}.
+     * The signal ends the wait for running calls; the farewell goes on. Rejects with `INVALID_STATE` when it
+     * has ended already; see {@link close}.
      */
     disconnect(options?: OperationOptions): Promise<void> {
         return this.#session.run((native, ms, tag) => native.disconnect(ms, tag), options).then(nothing);
@@ -121,7 +125,10 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
         this.#session.native.give_token(jwt);
     }
 
-    /** Opens a session with the mesh and resolves with its id. `options` are sent along, such as `{user_id: 'u1'}`. */
+    /**
+     * Opens a session with the mesh and resolves with its id. `options` are sent along, such as `{user_id:
+     * 'u1'}`.
+     */
     async create_session(options?: object, operation?: OperationOptions): Promise<string> {
         const reply = await this.#session.run<{ session_id: string }>(
             (native, ms, tag) => native.create_session(options, ms, tag),
@@ -137,7 +144,9 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
             .then(nothing);
     }
 
-    /** Disconnects if that is still to be done, and resolves when everything has ended. May be called again. */
+    /**
+     * Disconnects if that is still to be done, and resolves when everything has ended. May be called again.
+     */
     async close(options?: OperationOptions): Promise<void> {
         const session = this.#session;
         if (session.ended) return;
@@ -159,8 +168,8 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
     }
 
     /**
-     * Waits until the connector has ended: resolves after a disconnect, rejects with what ended it otherwise. It does
-     * not keep the process alive by itself.
+     * Waits until the connector has ended: resolves after a disconnect, rejects with what ended it otherwise.
+     * It does not keep the process alive by itself.
      */
     async wait_closed(options?: { readonly signal?: AbortSignal | undefined }): Promise<void> {
         options?.signal?.throwIfAborted();
@@ -200,7 +209,9 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
         return this;
     }
 
-    /** Says that the network may be another, such as after a VPN came up. Never needed: it only saves time. */
+    /**
+     * Says that the network may be another, such as after a VPN came up. Never needed: it only saves time.
+     */
     network_changed(): void {
         if (!this.#session.ended) this.#session.native.network_changed();
     }

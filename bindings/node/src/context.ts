@@ -98,8 +98,8 @@ export class CapabilitySessionContext {
     }
 
     /**
-     * Aborted when the mesh no longer wants the answer: its deadline has passed, or the agent shuts down. Its reason is
-     * a `SvanticError`. Pass it on to `fetch()` and its like.
+     * Aborted when the mesh no longer wants the answer: its deadline has passed, or the agent shuts down. Its
+     * reason is a `SvanticError`. Pass it on to `fetch()` and its like.
      */
     get signal(): AbortSignal {
         return this.#cancellations.signal_of(this.#dispatch);

@@ -71,8 +71,9 @@ export interface SvanticErrorOptions {
 /**
  * A failure that the library reported.
  *
- * Its `message` says what failed, on what and why, then the code in brackets, then what to do. No secret is ever in
- * one. What is plainly a mistake in the calling program, such as a number in place of a text, is a `TypeError`.
+ * Its `message` says what failed, on what and why, then the code in brackets, then what to do. No secret is
+ * ever in one. What is plainly a mistake in the calling program, such as a number in place of a text, is a
+ * `TypeError`.
  */
 export class SvanticError extends Error {
     /** A stable name such as `"UNAUTHORIZED"`: the mesh's own where it sent one. */
@@ -107,15 +108,19 @@ export class SvanticError extends Error {
 
     static {
         // On the prototype, where minifiers cannot change it and console.log() does not list it.
-        Object.defineProperty(this.prototype, 'name', { value: 'SvanticError', configurable: true, writable: true });
+        Object.defineProperty(this.prototype, 'name', {
+            value: 'SvanticError',
+            configurable: true,
+            writable: true,
+        });
     }
 }
 
 /** What may be said of a {@link CapabilityError} beside its message. */
 export interface CapabilityErrorOptions {
     /**
-     * The code on the wire, 1 to 128 bytes without control characters; default `HANDLER_ERROR`. Keep secrets and
-     * paths out of it.
+     * The code on the wire, 1 to 128 bytes without control characters; default `HANDLER_ERROR`. Keep secrets
+     * and paths out of it.
      */
     readonly code?: string | undefined;
     /** What led to it; it stays in this process. */
@@ -125,8 +130,8 @@ export interface CapabilityErrorOptions {
 /**
  * Throw it in a handler to tell the mesh what went wrong, in words that are meant for the caller.
  *
- * Its message reaches the mesh also with `redact_handler_errors`. Throws a `TypeError` for a code that the wire cannot
- * carry.
+ * Its message reaches the mesh also with `redact_handler_errors`. Throws a `TypeError` for a code that the
+ * wire cannot carry.
  */
 export class CapabilityError extends Error {
     /** The code on the wire; `undefined` is `HANDLER_ERROR`. */
@@ -137,8 +142,8 @@ export class CapabilityError extends Error {
         const { code } = options;
         if (code !== undefined && !is_wire_code(code)) {
             throw new TypeError(
-                `the code of a CapabilityError is ${JSON.stringify(code)}, and must be a text of 1 to 128 bytes ` +
-                    'without control characters',
+                `the code of a CapabilityError is ${JSON.stringify(code)}, and must be a text of ` +
+                    '1 to 128 bytes without control characters',
             );
         }
         this.code = code;
@@ -177,7 +182,10 @@ export function from_fields(fields: ErrorFields, cause?: unknown): SvanticError 
     });
 }
 
-/** What a call on a connector that has ended fails with; `failure` is what ended it, if it did not end in peace. */
+/**
+ * What a call on a connector that has ended fails with; `failure` is what ended it, if it did not end in
+ * peace.
+ */
 export function ended(failure?: SvanticError): SvanticError {
     return new SvanticError('the connector has ended', {
         status: 'INVALID_STATE',
@@ -194,4 +202,15 @@ export function overtaken(failure?: SvanticError): SvanticError {
         code: 'CLOSED',
         ...(failure === undefined ? {} : { cause: failure }),
     });
+}
+
+/** What an error says, in text that UTF-8 can carry; the name of its type where it says nothing. */
+export function words_of(error: unknown): string {
+    try {
+        const message = (error as Error | null | undefined)?.message;
+        if (typeof message !== 'string') return String(error).toWellFormed();
+        return (message || String((error as Error).name) || 'Error').toWellFormed();
+    } catch {
+        return 'an error that cannot say what it is'; // it is being answered, whatever its properties may do
+    }
 }

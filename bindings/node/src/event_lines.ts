@@ -41,6 +41,8 @@ const LINES: Lines = {
 
 /** The line about an event, if there is one. */
 export function line_of(event: MeshEvent): [LogLevel, string] | undefined {
-    const line = Object.hasOwn(LINES, event.name) ? (LINES[event.name] as (data: unknown) => [LogLevel, string]) : undefined;
+    const line = Object.hasOwn(LINES, event.name)
+        ? (LINES[event.name] as (data: unknown) => [LogLevel, string])
+        : undefined;
     return line?.(event.data);
 }

@@ -76,7 +76,8 @@ const MISSED = 17;
 const MOST_WAITING = 1024;
 
 /**
- * The events of a connector from now on. Ends with the connector, with the loop that reads it, and with its signal.
+ * The events of a connector from now on. Ends with the connector, with the loop that reads it, and with its
+ * signal.
  *
  * At most 1024 wait for a reader; then the oldest are dropped, and an event `missed` says how many.
  */

@@ -22,7 +22,10 @@ export interface AgentIdentity {
     readonly learning?: object | undefined;
     /** Passed on at registration. */
     readonly mcp_servers?: object | undefined;
-    /** Told to the mesh, and the number of calls that run at once unless `max_in_flight` says more; 0 is no limit. */
+    /**
+     * Told to the mesh, and the number of calls that run at once unless `max_in_flight` says more; 0 is no
+     * limit.
+     */
     readonly max_concurrent_sessions?: number | undefined;
 }
 
@@ -98,12 +101,17 @@ export function identify(agent: object, identity: Identity): void {
 /** The inside of an agent. Throws a `TypeError` for what is none. */
 export function identity_of(agent: unknown): Identity {
     const identity = typeof agent === 'object' && agent !== null ? identities.get(agent) : undefined;
-    if (identity === undefined) throw new TypeError('agent must be an Agent of this package: new Agent({name, …})');
+    if (identity === undefined)
+        throw new TypeError('agent must be an Agent of this package: new Agent({name, …})');
     return identity;
 }
 
 /** The keys of an agent's configuration, checked. */
-export function check_identity_keys(config: unknown, more: readonly string[], refused: Record<string, string>): void {
+export function check_identity_keys(
+    config: unknown,
+    more: readonly string[],
+    refused: Record<string, string>,
+): void {
     if (config === null || typeof config !== 'object') {
         throw new TypeError('new Agent() takes an object: {name, description, …}');
     }

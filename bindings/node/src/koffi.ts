@@ -1,4 +1,5 @@
-// What this package uses of koffi. Its own types are those of an ECMAScript module, which a CommonJS one cannot name.
+// What this package uses of koffi. Its own types are those of an ECMAScript module, which a CommonJS one
+// cannot name.
 
 /** A type of C: its name, or what koffi has made of one. */
 export type Definition = string | { readonly brand: 'koffi' };
@@ -6,7 +7,11 @@ export type Definition = string | { readonly brand: 'koffi' };
 /** A shared library that has been loaded. */
 export interface LibraryHandle {
     /** Declares a function. Throws when the library has none of that name. */
-    func(name: string, result: Definition, parameters: readonly Definition[]): (...parameters: never[]) => never;
+    func(
+        name: string,
+        result: Definition,
+        parameters: readonly Definition[],
+    ): (...parameters: never[]) => never;
 }
 
 interface Koffi {

@@ -1,10 +1,11 @@
 // Finds and loads the shared library, once a thread, and declares the functions that this package calls.
 //
-// Every call is koffi's synchronous form and returns at once: nothing waits for the mesh in one, and nothing is ever
-// called back from the library.
+// Every call is koffi's synchronous form and returns at once: nothing waits for the mesh in one, and nothing
+// is ever called back from the library.
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { end_at_exit } from './exit';
+import { words_of } from './errors';
 import { koffi, type Definition, type LibraryHandle } from './koffi';
 
 /** The version of the C interface that this package is written for. */
@@ -31,25 +32,52 @@ export interface Library {
     readonly re_register_async: (mesh: Handle, timeout_ms: number, done: null, tag: number) => number;
     readonly refresh_token: (mesh: Handle, jwt: string, timeout_ms: number) => number;
     readonly refresh_token_async: (
-        mesh: Handle, jwt: string | null, timeout_ms: number, done: null, tag: number,
+        mesh: Handle,
+        jwt: string | null,
+        timeout_ms: number,
+        done: null,
+        tag: number,
     ) => number;
     readonly create_session_async: (
-        mesh: Handle, options: string | null, timeout_ms: number, done: null, tag: number,
+        mesh: Handle,
+        options: string | null,
+        timeout_ms: number,
+        done: null,
+        tag: number,
     ) => number;
     readonly close_session_async: (
-        mesh: Handle, id: string, timeout_ms: number, done: null, tag: number,
+        mesh: Handle,
+        id: string,
+        timeout_ms: number,
+        done: null,
+        tag: number,
     ) => number;
     readonly request_async: (
-        mesh: Handle, path: string, body: string, headers: string | null, timeout_ms: number, done: null, tag: number,
+        mesh: Handle,
+        path: string,
+        body: string,
+        headers: string | null,
+        timeout_ms: number,
+        done: null,
+        tag: number,
     ) => number;
     readonly close_transport_async: (
-        mesh: Handle, code: number, reason: string, timeout_ms: number, done: null, tag: number,
+        mesh: Handle,
+        code: number,
+        reason: string,
+        timeout_ms: number,
+        done: null,
+        tag: number,
     ) => number;
     readonly cancel: (mesh: Handle, tag: number) => number;
     readonly send_frame: (mesh: Handle, frame: string, length: number) => number;
     readonly socket_event: (mesh: Handle, event: string, length: number) => number;
     readonly next_batch: (
-        mesh: Handle, max: number, timeout_ms: number, out: Out<string | null>, length: null,
+        mesh: Handle,
+        max: number,
+        timeout_ms: number,
+        out: Out<string | null>,
+        length: null,
     ) => number;
     readonly answer_batch: (mesh: Handle, answers: Uint8Array, length: number, refused: null) => number;
     readonly lifeline_fd: (mesh: Handle, out: Out<number>) => number;
@@ -72,7 +100,10 @@ export type Property<Subject = Handle> = (subject: Subject, out: Out<string | nu
 
 let loaded: Library | undefined;
 
-/** The loaded library. Throws an `Error` that says what to do when there is none, or none that fits this package. */
+/**
+ * The loaded library. Throws an `Error` that says what to do when there is none, or none that fits this
+ * package.
+ */
 export function library(): Library {
     return (loaded ??= load());
 }
@@ -84,7 +115,7 @@ function load(): Library {
         object = koffi.load(file);
     } catch (error) {
         throw new Error(
-            `libsvantic cannot be loaded from ${file}: ${error instanceof Error ? error.message : String(error)}. ` +
+            `libsvantic cannot be loaded from ${file}: ${words_of(error)}. ` +
                 "Install the package for this platform, or set SVANTIC_LIBRARY to the library's path",
             { cause: error },
         );
@@ -113,8 +144,8 @@ export function library_path(): string {
     } catch (error) {
         throw new Error(
             `libsvantic for this platform is not installed: ${name}/${file} is not found. ` +
-                'Install without --omit=optional on the platform that it is to run on, or set SVANTIC_LIBRARY to the ' +
-                "library's path",
+                'Install without --omit=optional on the platform that it is to run on, ' +
+                "or set SVANTIC_LIBRARY to the library's path",
             { cause: error },
         );
     }

@@ -2,8 +2,8 @@
 import { debuglog } from 'node:util';
 
 /**
- * What takes the lines: `console`, a pino or a winston logger, or an object with some of these methods. Each line is one
- * text. One that throws is ignored.
+ * What takes the lines: `console`, a pino or a winston logger, or an object with some of these methods. Each
+ * line is one text. One that throws is ignored.
  */
 export interface Logger {
     debug?(message: string): unknown;
@@ -29,11 +29,14 @@ const CONSOLE: Required<Logger> = {
 export class Log {
     readonly #logger: Logger | undefined;
 
-    /** `false` writes nothing; `undefined` is the default. Throws a `TypeError` for what cannot be a logger. */
+    /**
+     * `false` writes nothing; `undefined` is the default. Throws a `TypeError` for what cannot be a logger.
+     */
     constructor(logger: unknown) {
         if (logger !== undefined && logger !== false && !is_logger(logger)) {
             throw new TypeError(
-                'logger must be an object with methods such as debug, info, warn and error, or false for none',
+                'logger must be an object with methods such as debug, info, warn and error, ' +
+                    'or false for none',
             );
         }
         this.#logger = logger === false ? undefined : ((logger as Logger | undefined) ?? CONSOLE);
@@ -56,7 +59,9 @@ export class Log {
 
 function is_logger(logger: unknown): logger is Logger {
     if (logger === null || (typeof logger !== 'object' && typeof logger !== 'function')) return false;
-    const methods = ['debug', 'info', 'warn', 'error'].map((name) => (logger as Record<string, unknown>)[name]);
+    const methods = ['debug', 'info', 'warn', 'error'].map(
+        (name) => (logger as Record<string, unknown>)[name],
+    );
     return (
         methods.some((method) => typeof method === 'function') &&
         methods.every((method) => method === undefined || typeof method === 'function')

@@ -38,9 +38,12 @@ export function check(status: number): void {
     if (status !== OK) throw last_error(status);
 }
 
-/** Throws a `TypeError` for what C cannot take as a text, whole. `what` is for the error; it may be a secret. */
+/**
+ * Throws a `TypeError` for what C cannot take as a text, whole. `what` is for the error; it may be a secret.
+ */
 export function c_text(text: unknown, what: string): string {
-    if (typeof text !== 'string') throw new TypeError(`${what} is of type ${typeof text}, and must be a string`);
+    if (typeof text !== 'string')
+        throw new TypeError(`${what} is of type ${typeof text}, and must be a string`);
     if (text.includes('\0')) throw new TypeError(`${what} holds a NUL character`); // where it would end for C
     if (!text.isWellFormed()) throw new TypeError(`${what} holds a lone surrogate, which UTF-8 cannot carry`);
     return text;
@@ -54,8 +57,8 @@ export function text_of<Subject>(property: Property<Subject>, subject: Subject):
 }
 
 /**
- * A handle in pull delivery. Every call returns at once. On one that was freed they throw the error with the code
- * `CLOSED`.
+ * A handle in pull delivery. Every call returns at once. On one that was freed they throw the error with the
+ * code `CLOSED`.
  *
  * The operations take a tag: their outcome comes as an item with it, unless they throw.
  */
@@ -144,7 +147,17 @@ export class NativeMesh {
     ): void {
         const more = headers === undefined ? null : JSON.stringify(headers);
         const text = JSON.stringify(body);
-        check(this.#library.request_async(this.#handle, c_text(path, 'the path'), text, more, timeout_ms, null, tag));
+        check(
+            this.#library.request_async(
+                this.#handle,
+                c_text(path, 'the path'),
+                text,
+                more,
+                timeout_ms,
+                null,
+                tag,
+            ),
+        );
     }
 
     /** Starts to close a transport with this code and reason. */
@@ -189,8 +202,8 @@ export class NativeMesh {
     }
 
     /**
-     * Ends dispatches by a JSON array of answers; `false` when the text was refused as a whole, and nothing was
-     * answered.
+     * Ends dispatches by a JSON array of answers; `false` when the text was refused as a whole, and nothing
+     * was answered.
      */
     answer_batch(answers: string): boolean {
         // A UTF-16 unit has at most three bytes in UTF-8.
@@ -210,8 +223,8 @@ export class NativeMesh {
     }
 
     /**
-     * A descriptor that is readable while items wait, and the caller's to close. When it is closed while the handle
-     * is alive, the agent is freed in the background. One for each handle.
+     * A descriptor that is readable while items wait, and the caller's to close. When it is closed while the
+     * handle is alive, the agent is freed in the background. One for each handle.
      */
     lifeline_fd(): number {
         const out: Out<number> = [-1];

@@ -27,8 +27,7 @@ export interface MeshConnectorConfig {
     readonly deployment_mode?: 'connected' | 'hosted' | undefined;
     /** How calls by HTTP prove where they come from; sent at registration. */
     readonly dispatch_auth?:
-        | { readonly scheme: 'svantic_jwt' | 'shared_secret'; readonly required?: boolean }
-        | undefined;
+        { readonly scheme: 'svantic_jwt' | 'shared_secret'; readonly required?: boolean } | undefined;
     /** Calls that run at once; 0 is no limit. Default: the agent's `max_concurrent_sessions`. */
     readonly max_in_flight?: number | undefined;
     /** Calls that may be with the application, started or not. Default 1024. */
@@ -86,12 +85,13 @@ export interface MeshConnectorConfig {
 // Every key once, which the compiler checks.
 const KEYS: Record<keyof MeshConnectorConfig, true> = {
     svantic_url: true, client_id: true, client_secret: true, client_secret_next: true, token: true,
-    token_provider: true, token_provider_timeout_ms: true, agent_type: true, instance_id: true, public_url: true,
-    deployment_mode: true, dispatch_auth: true, max_in_flight: true, max_pending_dispatches: true,
-    max_queued_dispatches: true, max_frame_bytes: true, redact_handler_errors: true, auto_reconnect: true,
-    reconnect_delays_ms: true, fail_fast: true, allow_insecure: true, allowed_connect_hosts: true, ca_file: true,
-    client_cert_file: true, client_key_file: true, proxy: true, timeout_ms: true, http_timeout_ms: true,
-    stage_timeout_ms: true, attempt_timeout_ms: true, welcome_timeout_ms: true, heartbeat_interval_ms: true,
+    token_provider: true, token_provider_timeout_ms: true, agent_type: true, instance_id: true,
+    public_url: true, deployment_mode: true, dispatch_auth: true, max_in_flight: true,
+    max_pending_dispatches: true, max_queued_dispatches: true, max_frame_bytes: true,
+    redact_handler_errors: true, auto_reconnect: true, reconnect_delays_ms: true, fail_fast: true,
+    allow_insecure: true, allowed_connect_hosts: true, ca_file: true, client_cert_file: true,
+    client_key_file: true, proxy: true, timeout_ms: true, http_timeout_ms: true, stage_timeout_ms: true,
+    attempt_timeout_ms: true, welcome_timeout_ms: true, heartbeat_interval_ms: true,
     ping_interval_ms: true, dead_after_ms: true, dispatch_timeout_ms: true, pick_up_timeout_ms: true,
     drain_timeout_ms: true, logger: true,
 };
@@ -109,22 +109,31 @@ export class Options {
     readonly redact: boolean;
     readonly log: Log;
 
-    /** `identity`: the part of the configuration that is the agent's. Throws a `TypeError` for what is no option. */
+    /**
+     * `identity`: the part of the configuration that is the agent's. Throws a `TypeError` for what is no
+     * option.
+     */
     constructor(identity: Readonly<Record<string, unknown>>, options: unknown) {
         if (options !== undefined && (options === null || typeof options !== 'object')) {
             throw new TypeError('the options of a connector must be an object');
         }
         const all = Object.entries(options ?? {});
-        check_keys(all.map(([key]) => key), CONNECTOR_KEYS, REFUSED);
-        const given = new Map<string, unknown>(all.filter(([, value]) => value !== undefined && value !== null));
+        check_keys(
+            all.map(([key]) => key),
+            CONNECTOR_KEYS,
+            REFUSED,
+        );
+        const given = new Map<string, unknown>(
+            all.filter(([, value]) => value !== undefined && value !== null),
+        );
         const take = (key: string): unknown => {
             const value = given.get(key);
             given.delete(key);
             return value;
         };
         this.log = new Log(take('logger'));
-        // Done here, where the error id is known that the log line repeats. The library would replace the message of
-        // a CapabilityError too, since it cannot tell one from another failure.
+        // Done here, where the error id is known that the log line repeats. The library would replace the
+        // message of a CapabilityError too, since it cannot tell one from another failure.
         const redact = take('redact_handler_errors') ?? false;
         if (typeof redact !== 'boolean') throw new TypeError('redact_handler_errors must be true or false');
         this.redact = redact;

@@ -91,7 +91,8 @@ export class Serving implements Cancellations {
     /** Nothing can be answered any more. */
     end(reason: string): void {
         this.#ended = reason;
-        for (const [dispatch_id, controller] of this.#signals) controller.abort(cancelled(dispatch_id, reason));
+        for (const [dispatch_id, controller] of this.#signals)
+            controller.abort(cancelled(dispatch_id, reason));
         this.#signals.clear();
         this.#cancelled.clear();
     }

@@ -8,7 +8,9 @@ import { nearest } from './options';
 import type { Serving } from './serving';
 import { Wakeup, type Sleeper } from './wakeup';
 
-/** The most items that one call takes: enough to spread the cost of a crossing, few enough to answer early. */
+/**
+ * The most items that one call takes: enough to spread the cost of a crossing, few enough to answer early.
+ */
 const MOST_ITEMS = 256;
 /** How long handlers may run before the loop gets a turn. */
 const SLICE_MS = 8;
@@ -27,8 +29,12 @@ export interface SessionHooks {
 
 /** An item that asks for something to be done with a socket of the application. */
 export type SocketRequest =
-    | { readonly do: 'open'; readonly socket: number; readonly url: string;
-        readonly headers: Readonly<Record<string, string>> }
+    | {
+          readonly do: 'open';
+          readonly socket: number;
+          readonly url: string;
+          readonly headers: Readonly<Record<string, string>>;
+      }
     | { readonly do: 'send'; readonly socket: number; readonly text: string }
     | { readonly do: 'close'; readonly socket: number; readonly code: number; readonly reason: string };
 
@@ -61,7 +67,8 @@ export class Resources {
 
     /** Lets go of everything. Never waits: the library says goodbye in the background. */
     release(): void {
-        if (this.wakeup === undefined) this.native.free(); // never used, so there is no farewell
+        if (this.wakeup === undefined)
+            this.native.free(); // never used, so there is no farewell
         else this.wakeup.close();
     }
 }
@@ -128,7 +135,8 @@ export class Session implements Sleeper {
                     signal?.removeEventListener('abort', abort);
                     // Where the operation was begun, not where its outcome came in.
                     const frames = begun.stack?.indexOf('\n') ?? -1;
-                    if (frames >= 0) error.stack = `${error.name}: ${error.message}${begun.stack?.slice(frames)}`;
+                    if (frames >= 0)
+                        error.stack = `${error.name}: ${error.message}${begun.stack?.slice(frames)}`;
                     reject(error);
                 },
             });
@@ -233,8 +241,8 @@ export class Session implements Sleeper {
     }
 
     /**
-     * Routes what was taken, in order, for at most `slice_ms`; returns how many. Whoever calls it while an item is
-     * routed goes on where that stopped.
+     * Routes what was taken, in order, for at most `slice_ms`; returns how many. Whoever calls it while an
+     * item is routed goes on where that stopped.
      */
     #route(slice_ms: number): number {
         const { serving } = this;
@@ -356,7 +364,9 @@ function checked_signal(signal: unknown): AbortSignal | undefined {
 function milliseconds(timeout_ms: unknown): number {
     if (timeout_ms === undefined || timeout_ms === null) return 0;
     if (typeof timeout_ms !== 'number') {
-        throw new TypeError(`timeout_ms is of type ${typeof timeout_ms}, and must be a number of milliseconds`);
+        throw new TypeError(
+            `timeout_ms is of type ${typeof timeout_ms}, and must be a number of milliseconds`,
+        );
     }
     if (!(timeout_ms >= 0 && timeout_ms <= 0xffff_ffff)) {
         throw new RangeError(`timeout_ms is ${timeout_ms}, and must be 0 to 4294967295`);

@@ -5,9 +5,9 @@ import { isMainThread } from 'node:worker_threads';
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /**
- * The first signal calls `leave`, and when that says that there is nothing to wait for, or at the next signal, the
- * process ends at once. Returns what leaves them to others again. In a worker nothing is done: signals are the main
- * thread's.
+ * The first signal calls `leave`, and when that says that there is nothing to wait for, or at the next
+ * signal, the process ends at once. Returns what leaves them to others again. In a worker nothing is done:
+ * signals are the main thread's.
  */
 export function catch_signals(leave: () => boolean): () => void {
     if (!isMainThread) return () => {};

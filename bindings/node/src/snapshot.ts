@@ -20,12 +20,7 @@ export interface MeshSnapshot {
 
 /** Where the WebSocket is. */
 export type WsTransportState =
-    | 'disconnected'
-    | 'connecting'
-    | 'authenticating'
-    | 'ready'
-    | 'closing'
-    | 'closed';
+    'disconnected' | 'connecting' | 'authenticating' | 'ready' | 'closing' | 'closed';
 
 /** How a connector's WebSocket is, as of the moment when it was asked for. */
 export interface MeshTransport {

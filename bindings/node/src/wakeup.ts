@@ -12,8 +12,9 @@ export interface Sleeper {
 /**
  * A descriptor of the library on this thread's loop.
  *
- * It holds the sleeper only while it is told to, so that a connector which nobody holds and which does nothing can be
- * collected. It is also a lifeline: when it is closed, or its thread ends, the library frees the agent by itself.
+ * It holds the sleeper only while it is told to, so that a connector which nobody holds and which does
+ * nothing can be collected. It is also a lifeline: when it is closed, or its thread ends, the library frees
+ * the agent by itself.
  */
 export class Wakeup {
     readonly #socket: net.Socket;

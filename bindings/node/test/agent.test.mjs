@@ -27,7 +27,9 @@ test('start resolves with the connector when calls arrive, and stop leaves the m
 test('an agent that was stopped, or could not start, can be started again', async (t) => {
     const gateway = await Gateway.start({ test: t });
     const agent = agent_with();
-    const refused = await rejection(agent.start(gateway.config({ client_secret: 'no'.repeat(9), logger: false })));
+    const refused = await rejection(
+        agent.start(gateway.config({ client_secret: 'no'.repeat(9), logger: false })),
+    );
     assert.equal(refused.status, 'AUTH');
     assert.equal(agent.connector, undefined);
     const reason = await rejection(agent.start({ ...gateway.config(), signal: AbortSignal.abort('no') }));
@@ -39,7 +41,7 @@ test('an agent that was stopped, or could not start, can be started again', asyn
     }
 });
 
-test('a connector that is closed by hand is not the agent\'s any more', async (t) => {
+test("a connector that is closed by hand is not the agent's any more", async (t) => {
     const gateway = await Gateway.start({ test: t });
     const before = process.listenerCount('SIGINT');
     const agent = agent_with();
@@ -53,7 +55,8 @@ test('a connector that is closed by hand is not the agent\'s any more', async (t
 const DESK = `
     import { Agent } from 'svantic';
     const agent = new Agent({ name: 'desk', description: 'A desk', instance_id: 'desk-1' });
-    const finish = new Promise((resolve) => process.stdin.once('data', () => { process.stdin.destroy(); resolve(); }));
+    const finish = new Promise((resolve) => process.stdin.once('data', resolve));
+    finish.then(() => process.stdin.destroy());
     agent.define_capability({ name: 'lasts', description: 'Lasts.', handler: async () => {
         console.log('running');
         await finish;
@@ -87,9 +90,14 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 
 test('a second signal ends the program at once with the status of a signal', async (t) => {
     const gateway = await Gateway.start({ test: t });
-    const program = run_node(t, DESK + `
+    const program = run_node(
+        t,
+        DESK +
+            `
         process.on('SIGTERM', () => console.log('first'));
-    `, { gateway });
+    `,
+        { gateway },
+    );
     await program.wait_line('ready');
     const [id] = await gateway.dispatch_many('stays', {}, { count: 1 });
     await program.wait_line('running');
@@ -102,16 +110,27 @@ test('a second signal ends the program at once with the status of a signal', asy
 
 test('a signal during the attempt to connect ends the program at once', async (t) => {
     const gateway = await Gateway.start({ test: t, faults: { stall: 'token' } });
-    const program = run_node(t, `console.log('begins');` + DESK.replace('await agent.start', `setImmediate(() => console.log('waits'));
-        await agent.start`), { gateway });
+    const program = run_node(
+        t,
+        `console.log('begins');` +
+            DESK.replace(
+                'await agent.start',
+                `setImmediate(() => console.log('waits'));
+        await agent.start`,
+            ),
+        { gateway },
+    );
     await program.wait_line('waits');
     program.signal('SIGINT');
     assert.equal(await program.wait(), 130, program.story());
 });
 
-test('an agent whose connector gives up ends the program with status 1, unless somebody listens', async (t) => {
+test('an agent that gives up ends the program with status 1, unless somebody listens', async (t) => {
     const gateway = await Gateway.start({ test: t });
-    for (const [listen, status] of [['', 1], [`agent.connector.on('failed', () => console.log('noticed'));`, 0]]) {
+    for (const [listen, status] of [
+        ['', 1],
+        [`agent.connector.on('failed', () => console.log('noticed'));`, 0],
+    ]) {
         const program = run_node(t, DESK + listen, { gateway, args: ['{"auto_reconnect":false}'] });
         await program.wait_line('ready');
         await gateway.close('desk-1', 4003);
@@ -124,6 +143,9 @@ test('a refused agent ends a program with its error', async (t) => {
     const env = { SVANTIC_CLIENT_SECRET: 'wrong'.repeat(8) };
     const program = run_node(t, DESK, { gateway, env });
     assert.equal(await program.wait(), 1);
-    assert.match(program.stderr, /SvanticError: .* \[UNAUTHORIZED\]\. check `client_id`.*\n(    at .*\n)*    at .*program\.mjs/);
+    assert.match(
+        program.stderr,
+        /SvanticError: .* \[UNAUTHORIZED\]\. check `client_id`.*\n(    at .*\n)*    at .*program\.mjs/,
+    );
     assert.ok(!program.stderr.includes('wrongwrong'));
 });

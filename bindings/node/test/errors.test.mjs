@@ -9,11 +9,24 @@ import './support/environment.mjs';
 test('an error says what failed, its code, and what to do', () => {
     const cause = new Error('below');
     const error = new SvanticError('it failed', {
-        status: 'AUTH', code: 'UNAUTHORIZED', hint: 'log in', http_status: 401, retryable: true, cause,
+        status: 'AUTH',
+        code: 'UNAUTHORIZED',
+        hint: 'log in',
+        http_status: 401,
+        retryable: true,
+        cause,
     });
     assert.equal(error.message, 'it failed [UNAUTHORIZED]. log in');
     assert.deepEqual(
-        [error.name, error.code, error.status, error.status_code, error.http_status, error.retryable, error.hint],
+        [
+            error.name,
+            error.code,
+            error.status,
+            error.status_code,
+            error.http_status,
+            error.retryable,
+            error.hint,
+        ],
         ['SvanticError', 'UNAUTHORIZED', 'AUTH', 24, 401, true, 'log in'],
     );
     assert.equal(error.cause, cause);
@@ -36,7 +49,10 @@ test('there is one class, whichever way it is imported', async () => {
 
 test('a CapabilityError takes a code that the wire can carry, and no other', () => {
     const error = new CapabilityError('no such order', { code: 'NO_SUCH_ORDER', cause: 5 });
-    assert.deepEqual([error.name, error.message, error.code, error.cause], ['CapabilityError', 'no such order', 'NO_SUCH_ORDER', 5]);
+    assert.deepEqual(
+        [error.name, error.message, error.code, error.cause],
+        ['CapabilityError', 'no such order', 'NO_SUCH_ORDER', 5],
+    );
     assert.equal(new CapabilityError('x').code, undefined);
     for (const code of ['', 'a\nb', 'x'.repeat(129), '\ud800', 5, null]) {
         assert.throws(() => new CapabilityError('x', { code }), TypeError, inspect(code));

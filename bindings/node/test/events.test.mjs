@@ -27,8 +27,12 @@ test('a listener that throws or rejects is logged, and stops neither others nor 
     const mesh = new MeshConnector(agent_with(), gateway.config({ logger }));
     t.after(() => mesh.close());
     const seen = [];
-    mesh.on('state', () => { throw new Error('first listener'); });
-    mesh.on('state', async () => { throw new Error('second listener'); });
+    mesh.on('state', () => {
+        throw new Error('first listener');
+    });
+    mesh.on('state', async () => {
+        throw new Error('second listener');
+    });
     mesh.on('state', ({ state }) => seen.push(state));
     mesh.once('state', () => seen.push('once'));
     await mesh.connect();

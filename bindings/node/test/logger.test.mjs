@@ -15,18 +15,30 @@ test('an outage is told to the logger although nobody listens to events', async 
     await gateway.abort(mesh.instance_id);
     const [level] = await logger.said(/^agent tried: .*attempt \d+ follows in/);
     assert.equal(level, 'warn');
-    assert.ok(logger.lines.some(([level, text]) => level === 'info' && /connection 1 to the mesh is open/.test(text)));
+    assert.ok(
+        logger.lines.some(
+            ([level, text]) => level === 'info' && /connection 1 to the mesh is open/.test(text),
+        ),
+    );
     for (const [, text] of logger.lines) assert.ok(!text.includes(gateway.client_secret));
 });
 
 for (const [what, broken] of Object.entries({
-    throws: () => { throw new Error('disk full'); },
-    rejects: async () => { throw new Error('disk full'); },
+    throws: () => {
+        throw new Error('disk full');
+    },
+    rejects: async () => {
+        throw new Error('disk full');
+    },
 })) {
     test(`a logger that ${what} costs no answer and no event`, async (t) => {
         const gateway = await Gateway.start({ test: t });
         const logger = { debug: broken, info: broken, warn: broken, error: broken };
-        const agent = agent_with({ fails: () => { throw new Error('told'); } });
+        const agent = agent_with({
+            fails: () => {
+                throw new Error('told');
+            },
+        });
         const mesh = new MeshConnector(agent, gateway.config({ logger }));
         t.after(() => mesh.close());
         const names = [];
@@ -48,7 +60,14 @@ test('a logger with some of the methods gets those lines, as a method of its own
         }
     }
     const logger = new Lines();
-    const mesh = new MeshConnector(agent_with({ fails: () => { throw new Error('told'); } }), gateway.config({ logger }));
+    const mesh = new MeshConnector(
+        agent_with({
+            fails: () => {
+                throw new Error('told');
+            },
+        }),
+        gateway.config({ logger }),
+    );
     t.after(() => mesh.close());
     await mesh.connect();
     await gateway.dispatch('fails');
@@ -58,7 +77,8 @@ test('a logger with some of the methods gets those lines, as a method of its own
 const FAILING = `
     import { Agent } from 'svantic';
     const agent = new Agent({ name: 'desk', description: 'A desk' });
-    agent.define_capability({ name: 'fails', description: 'Fails.', handler: () => { throw new Error('100%s wrong'); } });
+    const handler = () => { throw new Error('100%s wrong'); };
+    agent.define_capability({ name: 'fails', description: 'Fails.', handler });
     const mesh = await agent.start(process.argv[2] === 'silent' ? { logger: false } : {});
     console.log('ready');
     mesh.on('dispatch_cancelled', () => {});

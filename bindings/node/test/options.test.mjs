@@ -8,13 +8,21 @@ import './support/environment.mjs';
 
 const CREDENTIALS = { svantic_url: 'http://127.0.0.1:1', client_id: 'c', client_secret: 's'.repeat(20) };
 const connector = (options) => new MeshConnector(agent_with(), { ...CREDENTIALS, ...options });
-const define = (fields) => new Agent({ name: 'desk', description: 'A desk' }).define_capability({
-    name: 'look', description: 'Looks.', handler: () => {}, ...fields,
-});
+const define = (fields) =>
+    new Agent({ name: 'desk', description: 'A desk' }).define_capability({
+        name: 'look',
+        description: 'Looks.',
+        handler: () => {},
+        ...fields,
+    });
 
 const WRONG = {
     'no agent': [() => new MeshConnector('desk', CREDENTIALS), TypeError, /^agent must be an Agent/],
-    'an agent of nobody': [() => new MeshConnector({ name: 'desk' }, CREDENTIALS), TypeError, /^agent must be an Agent/],
+    'an agent of nobody': [
+        () => new MeshConnector({ name: 'desk' }, CREDENTIALS),
+        TypeError,
+        /^agent must be an Agent/,
+    ],
     'no configuration': [() => new Agent(), TypeError, /^new Agent\(\) takes an object/],
     'an agent without a name': [() => new Agent({ description: 'd' }), TypeError, /needs a name/],
     'an agent without a description': [() => new Agent({ name: 'n' }), TypeError, /needs a description/],
@@ -36,30 +44,60 @@ const WRONG = {
     'a camel case option': [() => connector({ timeoutMs: 1 }), TypeError, /"timeout_ms" was probably meant$/],
     'an option like no other': [() => connector({ colour: 1 }), TypeError, /^unknown option "colour"$/],
     'a key called __proto__': [
-        () => connector(JSON.parse('{"__proto__": {"token": "x"}}')), TypeError, /^unknown option/,
+        () => connector(JSON.parse('{"__proto__": {"token": "x"}}')),
+        TypeError,
+        /^unknown option/,
         // An object spread copies it as an own key, so it must be looked at.
     ],
     'an option of the library alone': [
-        () => connector({ delivery: 'callbacks' }), TypeError, /^"delivery" is not an option here: /,
+        () => connector({ delivery: 'callbacks' }),
+        TypeError,
+        /^"delivery" is not an option here: /,
     ],
     'options that are none': [() => new MeshConnector(agent_with(), 5), TypeError, /must be an object/],
-    'a text for a flag': [() => connector({ redact_handler_errors: 'no' }), TypeError, /must be true or false/],
-    'a token for its provider': [() => connector({ token_provider: 'x.y.z' }), TypeError, /must be a function/],
+    'a text for a flag': [
+        () => connector({ redact_handler_errors: 'no' }),
+        TypeError,
+        /must be true or false/,
+    ],
+    'a token for its provider': [
+        () => connector({ token_provider: 'x.y.z' }),
+        TypeError,
+        /must be a function/,
+    ],
     'a logger that is none': [() => connector({ logger: { error: 'x' } }), TypeError, /^logger must be/],
     'a logger without a method': [() => connector({ logger: {} }), TypeError, /^logger must be/],
-    'an option that is not JSON': [() => connector({ dispatch_auth: { n: 1n } }), TypeError, /^`dispatch_auth` is not JSON/],
+    'an option that is not JSON': [
+        () => connector({ dispatch_auth: { n: 1n } }),
+        TypeError,
+        /^`dispatch_auth` is not JSON/,
+    ],
     'a function for data': [() => connector({ ca_file: () => {} }), TypeError, /^`ca_file` is not JSON$/],
     'a wrong value': [() => connector({ timeout_ms: 'soon' }), SvanticError, /timeout_ms/],
     'a value out of range': [() => connector({ timeout_ms: 1 }), SvanticError, /timeout_ms.*10/],
     'a url that is none': [() => connector({ svantic_url: 'mesh' }), SvanticError, /svantic_url/],
-    'a name that is no name': [() => define({ name: 'Find-Order' }), TypeError, /"Find-Order" is not snake_case/],
-    'no handler': [() => define({ handler: undefined }), TypeError, /handler of capability "look" is not a function/],
+    'a name that is no name': [
+        () => define({ name: 'Find-Order' }),
+        TypeError,
+        /"Find-Order" is not snake_case/,
+    ],
+    'no handler': [
+        () => define({ handler: undefined }),
+        TypeError,
+        /handler of capability "look" is not a function/,
+    ],
     'no description': [() => define({ description: '' }), TypeError, /"look" has no description/],
     'an unknown key': [() => define({ params: {} }), TypeError, /unknown option "params" of capability "look"/],
     'tags that are no texts': [() => define({ tags: [1] }), TypeError, /tags of capability "look"/],
-    'parameters that are no schema': [() => define({ parameters: 'x' }), TypeError, /parameters of capability "look"/],
+    'parameters that are no schema': [
+        () => define({ parameters: 'x' }),
+        TypeError,
+        /parameters of capability "look"/,
+    ],
     'a capability that is none': [
-        () => new Agent({ name: 'n', description: 'd' }).define_capability('look'), TypeError, /takes an object/,
+        () => new Agent({ name: 'n', description: 'd' }).define_capability('look'),
+        TypeError,
+        /takes an object/,
     ],
     'a name that is taken': [
         () => agent_with().define_capability({ name: 'echo', description: 'd', handler() {} }),
@@ -99,7 +137,9 @@ test('the environment says where the mesh is and who the agent is, and options w
         for (const key of Object.keys(process.env)) if (!(key in before)) delete process.env[key];
     });
     Object.assign(process.env, {
-        SVANTIC_URL: 'http://127.0.0.1:2', SVANTIC_CLIENT_ID: 'e', SVANTIC_CLIENT_SECRET: 'e'.repeat(20),
+        SVANTIC_URL: 'http://127.0.0.1:2',
+        SVANTIC_CLIENT_ID: 'e',
+        SVANTIC_CLIENT_SECRET: 'e'.repeat(20),
     });
     assert.match(new MeshConnector(agent_with()).svantic_url, /:2\/?$/);
     assert.match(new MeshConnector(agent_with(), CREDENTIALS).svantic_url, /:1\/?$/);

@@ -23,8 +23,12 @@ export async function connected(test, gateway, handlers = {}, options = {}) {
 /** A logger that keeps its lines as `[level, text]`; `said(pattern)` waits for one. */
 export function keeping_logger() {
     const lines = [];
-    const methods = ['debug', 'info', 'warn', 'error'].map((level) => [level, (text) => lines.push([level, text])]);
-    const said = (pattern) => wait_for(() => lines.find(([, text]) => pattern.test(text)), `a line like ${pattern}`);
+    const methods = ['debug', 'info', 'warn', 'error'].map((level) => [
+        level,
+        (text) => lines.push([level, text]),
+    ]);
+    const said = (pattern) =>
+        wait_for(() => lines.find(([, text]) => pattern.test(text)), `a line like ${pattern}`);
     return { ...Object.fromEntries(methods), lines, said };
 }
 
