@@ -140,7 +140,8 @@ test('the process stays for the token, and ends by itself behind it', async (t) 
         t,
         `
         import { MeshAuth } from 'svantic/mesh';
-        const { SVANTIC_URL, SVANTIC_CLIENT_ID: client_id, SVANTIC_CLIENT_SECRET: client_secret } = process.env;
+        const { SVANTIC_URL, SVANTIC_CLIENT_ID: client_id } = process.env;
+        const { SVANTIC_CLIENT_SECRET: client_secret } = process.env;
         MeshAuth.get_token(SVANTIC_URL, { client_id, client_secret, agent_type: 'desk' })
             .then((token) => console.log('token', token.length > 20));
     `,
