@@ -423,3 +423,17 @@ test('close during connect resolves each time, whoever asks for the items first'
         assert.equal(transport.state, 'closed');
     }
 });
+
+test('while a lost link waits to be made again, connect has nothing to start and close ends it', async (t) => {
+    const { transport, sockets } = transport_over(t, welcoming, {
+        auto_reconnect: true,
+        reconnect_delays_ms: [3_600_000],
+    });
+    await transport.connect();
+    sockets[0].emit('close', 1006, '');
+    assert.equal(transport.state, 'connecting');
+    assert.throws(() => transport.send(frame('heartbeat')), { status: 'INVALID_STATE', retryable: true });
+    await assert.rejects(transport.connect(), { status: 'INVALID_STATE' });
+    await transport.close();
+    assert.deepEqual([transport.state, sockets.length], ['closed', 1]);
+});
