@@ -86,15 +86,19 @@ test('a program stays while it is connecting, and while its connection is lost',
     `, { gateway });
     const asked = async () => (await gateway.requests()).some((each) => each.path === '/agents/connect');
     await wait_for(asked, 'an upgrade');
+    const { instance_id } = await gateway.agent();
+    // Between two attempts there is no socket.
+    const reset = () => gateway.abort(instance_id).then(() => true, () => false);
+    const cut = () => wait_for(reset, 'a socket to cut');
     await gateway.set_faults();
-    await gateway.abort((await gateway.agent()).instance_id);
+    await cut();
     await program.wait_line('CONNECTED');
-    const { instance_id, welcomes } = await gateway.wait_ready();
+    const { welcomes } = await gateway.wait_ready();
     await gateway.set_faults({ stall: 'welcome' });
-    await gateway.abort(instance_id);
+    await cut();
     await program.wait_line('LOST');
     await gateway.set_faults();
-    await gateway.abort(instance_id);
+    await cut();
     await gateway.wait_ready(instance_id, { welcomes: welcomes + 1 });
     assert.equal((await gateway.dispatch('quick', { n: 1 })).result, 1);
     await gateway.dispatch('end');
