@@ -1,5 +1,6 @@
 // The descriptor that is readable while items wait, on the event loop.
 import net from 'node:net';
+import { SvanticError } from './errors';
 
 /** What is woken. */
 export interface Sleeper {
@@ -39,6 +40,14 @@ export class Wakeup {
             },
         };
         this.#socket = new net.Socket(options);
+        // Bun 1.4 makes a socket that never reads, and would spin at an `await` on what never comes.
+        if (this.#socket.pending) {
+            throw new SvanticError('this JavaScript runtime cannot wait for a descriptor', {
+                status: 'INVALID_STATE',
+                code: 'UNSUPPORTED_RUNTIME',
+                hint: 'Run the program with Node, or with Deno',
+            });
+        }
         this.#socket.on('error', () => {}); // it closes then, which is told below
         this.#socket.on('close', () => {
             if (!this.#closed) this.#weak.deref()?.wake_no_more();
