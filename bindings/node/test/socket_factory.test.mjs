@@ -437,3 +437,17 @@ test('while a lost link waits to be made again, connect has nothing to start and
     await transport.close();
     assert.deepEqual([transport.state, sockets.length], ['closed', 1]);
 });
+
+test('a token that comes when the transport has been closed is not missed', async (t) => {
+    const lines = [];
+    let give;
+    const { transport, sockets } = transport_over(t, undefined, {
+        token_provider: () => new Promise((resolve) => (give = resolve)),
+        logger: { warn: (line) => lines.push(line), error: (line) => lines.push(line) },
+    });
+    const connecting = assert.rejects(transport.connect(), { status: 'CANCELLED' });
+    const closing = transport.close();
+    give('tok');
+    await Promise.all([connecting, closing]);
+    assert.deepEqual([lines, sockets], [[], []]);
+});

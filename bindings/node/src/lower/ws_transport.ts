@@ -309,7 +309,8 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
 
     /** A connect cannot go on without one; later the library asks again. */
     #no_token(cause: unknown): void {
-        if (this.#session.ended) return;
+        const { state } = this;
+        if (state === 'closing' || state === 'closed') return; // nobody wants one any more
         const error = new SvanticError('token_provider has given no token', {
             status: 'AUTH',
             code: 'TOKEN_PROVIDER_FAILED',
