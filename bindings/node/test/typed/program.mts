@@ -95,6 +95,8 @@ const options: MeshConnectorConfig = {
 };
 const mesh = new MeshConnector(agent, options);
 new MeshConnector(agent);
+// What may be missing from the environment may be given as it is, also with exactOptionalPropertyTypes.
+new MeshConnector(agent, { client_id: process.env.DESK_ID, client_secret: process.env['DESK_SECRET'] });
 new MeshConnector(agent, { token_provider: async () => 'jwt', logger: console });
 new MeshConnector(agent, { token_provider: () => 'jwt', logger: false });
 
