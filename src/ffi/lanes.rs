@@ -17,6 +17,10 @@ use crate::machine::action::{Dispatch, Output};
 use crate::machine::event::Event;
 use crate::protocol::frame::FrameText;
 
+/// One call hands out dispatches of so many bytes, or a single larger one. There are languages whose strings have an end,
+/// and a batch that is no string would be lost with all that is in it.
+const MAX_BATCH_BYTES: usize = 16 << 20;
+
 /// Something for the application besides dispatches.
 pub(super) enum Control {
     Event(Event),
@@ -190,13 +194,21 @@ impl Lanes {
         None
     }
 
+    /// At most so many items, and one in any case, but no more dispatches than are worth their bytes.
     pub(super) fn take_items(&mut self, max: usize) -> Vec<Item> {
         let mut items = Vec::new();
+        let mut bytes = 0;
         while items.len() < max {
             if let Some(control) = self.control.pop() {
                 items.push(Item::Control(control));
+            } else if let Some(next) = self.dispatches.front()
+                && bytes > 0
+                && bytes + next.dispatch.request.len() > MAX_BATCH_BYTES
+            {
+                break;
             } else if let Some(Waiting { dispatch, .. }) = self.dispatches.pop_front() {
                 if !self.is_closed() {
+                    bytes += dispatch.request.len();
                     items.push(Item::Dispatch(dispatch));
                 }
             } else if self.phase == Phase::Closed {
@@ -225,3 +237,53 @@ pub(super) type Possessions = (
     Option<Arc<EventHandler>>,
     ControlLane,
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Capability;
+
+    /// The ids of the dispatches that one call hands out.
+    fn ids(lanes: &mut Lanes, max: usize) -> Vec<String> {
+        let items = lanes.take_items(max).into_iter();
+        items
+            .filter_map(|item| match item {
+                Item::Dispatch(dispatch) => Some(dispatch.id.to_string()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_its_bytes_and_nothing_is_left_behind() {
+        let capability = Capability::parse(r#"{"name":"a","description":"d"}"#).unwrap();
+        let capability = Arc::new(capability);
+        let mut lanes = Lanes::new();
+        let mib = 1 << 20;
+        for (id, bytes) in [
+            ("small", 10),
+            ("half", 8 * mib),
+            ("third", 6 * mib),
+            ("fits no more", 2 * mib),
+            ("larger than any", 20 * mib),
+            ("last", 10),
+            ("very last", 10),
+        ] {
+            lanes.push_dispatch(
+                Duration::ZERO,
+                Dispatch {
+                    id: id.into(),
+                    capability: Arc::clone(&capability),
+                    request: "x".repeat(bytes),
+                },
+            );
+        }
+        assert_eq!(ids(&mut lanes, 256), ["small", "half", "third"]);
+        assert_eq!(ids(&mut lanes, 256), ["fits no more"]);
+        assert_eq!(ids(&mut lanes, 256), ["larger than any"]);
+        assert!(lanes.has_items());
+        assert_eq!(ids(&mut lanes, 1), ["last"]);
+        assert_eq!(ids(&mut lanes, 256), ["very last"]);
+        assert_eq!(ids(&mut lanes, 256), [""; 0]);
+    }
+}
