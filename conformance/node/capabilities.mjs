@@ -33,7 +33,7 @@ export function define(agent, lines, specification) {
     });
 }
 
-/** What a handler does, by its kind. Some are plain functions and some are asynchronous, as those of users are. */
+/** What a handler does, by its kind. Some are plain functions and some asynchronous, as users have them. */
 const BEHAVIOURS = {
     echo: () => (args) => args,
     sleep: (ms) => async () => {
@@ -52,7 +52,8 @@ const BEHAVIOURS = {
         try {
             return JSON.parse(text);
         } catch {
-            return 1n; // A text that is no JSON cannot be returned by mistake. This can, and is no JSON either.
+            // A text that is no JSON cannot be returned by mistake. This can, and is no JSON either.
+            return 1n;
         }
     },
 };
@@ -64,8 +65,9 @@ function started(args, context) {
     for (const field of OPTIONAL_FIELDS) {
         const value = context[field];
         // What came without one has an empty object there, so that handlers need not ask.
-        const is_absent = typeof value === 'object' ? Object.keys(value ?? {}).length === 0 : value === undefined;
-        if (!is_absent) request[field] = value;
+        if (typeof value === 'object' ? Object.keys(value ?? {}).length > 0 : value !== undefined) {
+            request[field] = value;
+        }
     }
     return { type: 'start', request };
 }

@@ -1,4 +1,5 @@
-// The conformance driver of the Node face: conformance/README.md says what a driver is told and what it prints.
+// The conformance driver of the Node face: conformance/README.md says what a driver is told and what it
+// prints.
 //
 // Usage: driver.mjs promises CONFIG [NAME:KIND:ARGUMENT ...]
 
@@ -23,8 +24,8 @@ const OF_AGENT = [
 ];
 
 /**
- * How long what the library has handed out may take to be delivered, in milliseconds. Less than the runner's patience,
- * so that what is missing is still told.
+ * How long what the library has handed out may take to be delivered, in milliseconds. Less than the runner's
+ * patience, so that what is missing is still told.
  */
 const GUARD_MS = 20_000;
 
@@ -50,7 +51,7 @@ class Driver {
         this.#mesh.on('event', (event) => this.#print_event(event));
     }
 
-    /** Obeys the commands until there are no more, and leaves. Whether all that was handed out was delivered. */
+    /** Obeys the commands, and leaves. Whether all that was handed out was delivered. */
     async drive() {
         const commands = new Commands();
         const under_way = [this.#perform(FIRST_CONNECT, 'connect')];

@@ -1,9 +1,9 @@
 // What the driver prints, in the order in which the library said it.
 //
-// A program of the package hears of an event at once and of the end of an operation when its promise goes on. The library
-// hands both out in one order, which is part of what the scenarios expect, so that a line waits here for those before it:
-// for every item that the library handed out, the package has to deliver what became of it, or the driver does not end
-// well.
+// A program of the package hears of an event at once and of the end of an operation when its promise goes on.
+// The library hands both out in one order, which is part of what the scenarios expect, so that a line waits
+// here for those before it: for every item that the library handed out, the package has to deliver what
+// became of it, or the driver does not end well.
 
 /** The lines of the driver. */
 export class Lines {
@@ -41,7 +41,7 @@ export class Lines {
         this.#print_those_in_turn();
     }
 
-    /** Whether everything that the library handed out was delivered, and nothing else. Waits for at most so long. */
+    /** Whether everything that was handed out was delivered, and nothing else. Waits for at most so long. */
     async wait_for_all(timeout_ms) {
         if (this.#is_complete) return true;
         return new Promise((resolve) => {

@@ -1,9 +1,9 @@
 // What the library and the package say to each other, overheard.
 //
-// The scenarios ask for more than the package shows its users: in which order the library said things, with which status
-// it took an answer, and what it says to one that comes too late. This listens at the functions of `library()` in
-// dist/library.js, through which all of it goes, and changes nothing on the way. Calls, events and outcomes are judged by
-// what the package delivers.
+// The scenarios ask for more than the package shows its users: in which order the library said things, with
+// which status it took an answer, and what it says to one that comes too late. This listens at the functions
+// of `library()` in dist/library.js, through which all of it goes, and changes nothing on the way. Calls,
+// events and outcomes are judged by what the package delivers.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 
@@ -13,7 +13,14 @@ import { library } from './package.mjs';
 export const FIRST_CONNECT = 0;
 export const LEAVING = -1;
 
-const OPERATIONS = ['connect', 'disconnect', 're_register', 'refresh_token', 'create_session', 'close_session'];
+const OPERATIONS = [
+    'connect',
+    'disconnect',
+    're_register',
+    'refresh_token',
+    'create_session',
+    'close_session',
+];
 
 const OK = 0;
 const INVALID_ARGUMENT = 1;
@@ -112,17 +119,17 @@ export class Observer {
         }
     }
 
-    /** One line an answer. The library only counts those that it refused: too large ones, and those that came late. */
+    /** One line an answer. Of those that it refused, too large ones and late ones, there is but a number. */
     #print_ends(answers, refused) {
-        const is_too_large = ({ result }) => Buffer.byteLength(JSON.stringify(result ?? null)) > this.#max_frame_bytes;
-        const too_large = answers.filter(is_too_large);
+        const bytes_of = ({ result }) => Buffer.byteLength(JSON.stringify(result ?? null));
+        const too_large = answers.filter((answer) => bytes_of(answer) > this.#max_frame_bytes);
         const late = refused - too_large.length;
         const timely = answers.length - too_large.length;
         for (const answer of answers) {
             let status = OK;
             if (too_large.includes(answer)) status = late >= 0 ? INVALID_ARGUMENT : OK;
             else if (late > 0) status = late === timely ? NOT_FOUND : null; // Who knows which.
-            else if (answer.error?.code === 'INVALID_RESULT') status = INVALID_JSON; // Noticed by the package.
+            else if (answer.error?.code === 'INVALID_RESULT') status = INVALID_JSON; // By the package.
             this.#lines.print_now({ type: 'end', dispatch_id: answer.dispatch_id, status });
         }
     }

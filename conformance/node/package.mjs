@@ -1,4 +1,5 @@
-// The package of the checkout, as its "exports" give it to a program: there is nothing to install beside a driver.
+// The package of the checkout, as its "exports" give it to a program: there is nothing to install beside a
+// driver.
 
 import { createRequire } from 'node:module';
 

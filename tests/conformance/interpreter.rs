@@ -91,8 +91,9 @@ pub(crate) fn built_package(package: &Path) -> Result<(), String> {
     match parts.iter().find(|part| !package.join(part).is_file()) {
         None => Ok(()),
         Some(part) => Err(format!(
-            "the Node package is not built: there is no {part} in {package:?}. Run `cargo xtask test node`, which prepares \
-             it, or there `npm ci && npm run build`."
+            "the Node package is not built: there is no {part} in {}. Run `cargo xtask test node`, which prepares \
+             it, or there `npm ci && npm run build`.",
+            package.display()
         )),
     }
 }

@@ -33,7 +33,8 @@ async function assert_many(gateway, skill, count, expected) {
     const answers = await gateway.answers(ids);
     for (const [index, { result, error }] of answers.entries()) {
         const told = error === undefined ? { result } : { code: error.code };
-        assert.deepEqual(told, expected(index + 1), `${skill} ${index + 1}: ${JSON.stringify(answers[index])}`);
+        const said = `${skill} ${index + 1}: ${JSON.stringify(answers[index])}`;
+        assert.deepEqual(told, expected(index + 1), said);
     }
 }
 
@@ -214,8 +215,8 @@ for (const how of ['at once', 'later']) {
             return number % 2 ? { number } : kinds[(number / 2) % kinds.length]();
         };
         const each = ({ which }) => NOT_JSON[which]();
-        const handlers = how === 'later' ? [async (...both) => mixed(...both), async (args) => each(args)] : [mixed, each];
-        const { gateway } = await serve(t, { mixed: handlers[0], each: handlers[1] });
+        const later = { mixed: async (...both) => mixed(...both), each: async (args) => each(args) };
+        const { gateway } = await serve(t, how === 'later' ? later : { mixed, each });
         for (const which of Object.keys(NOT_JSON)) {
             const answer = await gateway.dispatch('each', { which }, { timeout: 20 });
             assert.equal(answer.error?.code, 'INVALID_RESULT', `${which}: ${JSON.stringify(answer)}`);
@@ -269,7 +270,8 @@ test('a result that is too large is told and spoils no other of its batch', asyn
 });
 
 test('results that together are larger than any frame are all answered', async (t) => {
-    const { gateway } = await serve(t, { big: (_, context) => `${number_of(context)} ${'ä'.repeat(200_000)}` });
+    const big = (_, context) => `${number_of(context)} ${'ä'.repeat(200_000)}`;
+    const { gateway } = await serve(t, { big });
     const answers = await gateway.answers(await gateway.dispatch_many('big', {}, { count: 60 }));
     for (const [index, { result }] of answers.entries()) assert.ok(result.startsWith(`${index + 1} ää`));
 });
@@ -390,7 +392,8 @@ test('an answer that comes too late spoils no other of its batch', async (t) => 
     assert.deepEqual(new Set(cancelled.map(([, reason]) => reason)), new Set(['deadline']));
     const fresh = gateway.dispatch_many('late', {}, { count: 20 });
     release();
-    for (const [index, { result }] of (await gateway.answers(await fresh)).entries()) assert.equal(result, index + 1);
+    const results = (await gateway.answers(await fresh)).map(({ result }) => result);
+    assert.deepEqual(results, Array.from({ length: 20 }, (_, index) => index + 1));
     for (const { error } of await gateway.answers(ids)) assert.ok(error?.code);
     const doubled = (await gateway.ledger()).filter((entry) => entry.answers.length !== 1);
     assert.deepEqual(doubled, []);
@@ -423,7 +426,7 @@ test('handlers that are told of the end may answer or throw, once', async (t) =>
     assert.ok(entries.every((entry) => entry.answers.length === 1));
 });
 
-test('what runs when the agent leaves is finished, and what is told twice to leave does not wait', async (t) => {
+test('what runs when the agent leaves is finished, and its answers arrive', async (t) => {
     let release;
     let entered = 0;
     const released = new Promise((resolve) => (release = resolve));
@@ -447,7 +450,8 @@ test('what runs when the agent leaves is finished, and what is told twice to lea
 
 test('a second disconnect ends a drain: each call is answered, and both promises end', async (t) => {
     const reasons = [];
-    const hung = (_, { signal }) => new Promise(() => signal.addEventListener('abort', () => reasons.push(signal.reason)));
+    const note = ({ target }) => reasons.push(target.reason);
+    const hung = (_, { signal }) => new Promise(() => signal.addEventListener('abort', note));
     const { gateway, mesh } = await serve(t, { hung });
     const draining = new Promise((resolve) => mesh.once('draining', resolve));
     const started = gateway.dispatch_many('hung', {}, { count: 10 });
@@ -498,7 +502,8 @@ test('arguments are those of one call, whatever its handler does to them', async
     };
     const { gateway } = await serve(t, { greedy });
     const ids = await gateway.dispatch_many('greedy', { list: [], n: 1 }, { count: 50 });
-    for (const [index, { result }] of (await gateway.answers(ids)).entries()) assert.deepEqual(result, [0, index + 1]);
+    const results = (await gateway.answers(ids)).map(({ result }) => result);
+    assert.deepEqual(results, Array.from({ length: 50 }, (_, index) => [0, index + 1]));
 });
 
 test('answers that are finished while the link is down arrive with the next one', async (t) => {
