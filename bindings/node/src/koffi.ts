@@ -22,4 +22,18 @@ interface Koffi {
 }
 
 /** The foreign function interface. */
-export const koffi: Koffi = require('koffi') as Koffi;
+export const koffi: Koffi = load();
+
+function load(): Koffi {
+    try {
+        return require('koffi') as Koffi;
+    } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        throw new Error(
+            `koffi, which calls libsvantic, cannot be loaded (${reason}). Its part for this platform is ` +
+                'an optional dependency: install without --omit=optional on the platform that it is to run on, ' +
+                'and leave koffi out of bundles',
+            { cause: error },
+        );
+    }
+}
