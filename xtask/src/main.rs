@@ -4,6 +4,8 @@ mod checkout;
 mod demo;
 mod failure;
 mod library;
+mod node;
+mod node_tests;
 mod package;
 mod prerequisites;
 mod python;
@@ -21,15 +23,18 @@ use terminal::say;
 const HELP: &str = "\
 The repository's commands:
 
-  cargo xtask demo           Agents in C and Python join the local gateway, work and leave; seconds after the build
-  cargo xtask test           Every test there is: Rust, C, C++ and Python
-  cargo xtask test ARGS      What `cargo test ARGS` runs, for instance a test's name: no Python
+  cargo xtask demo           Agents in C, Python and Node join the local gateway, work and leave; seconds after the build
+  cargo xtask test           Every test there is: Rust, C, C++, Python and Node
+  cargo xtask test ARGS      What `cargo test ARGS` runs, for instance a test's name: no Python, no Node
   cargo xtask test python [ARGS]
                              The Python package: formatting, lints, types and tests; with ARGS only `pytest ARGS`
+  cargo xtask test node [ARGS]
+                             The Node package: types and tests; with ARGS only the tests of files so named
   cargo xtask soak [ARGS]    Mixed faults for ten minutes (--minutes N), then a table of the invariants; --full: every fault
                              test in its full size before
   cargo xtask build          The shared library as it ships: release profile, one crate type, stripped
   cargo xtask package python The wheel and the source distribution, proven in an environment without Rust
+  cargo xtask package node   The npm packages, proven in a folder without Rust
   cargo xtask header         Write include/svantic.h anew from the doc comments of src/ffi
 ";
 

@@ -19,8 +19,6 @@ use crate::{
 /// The package's sources, from the repository's root.
 pub(crate) const PROJECT: &str = "bindings/python";
 
-/// Names another interpreter than `python3`.
-const CHOICE: &str = "SVANTIC_PYTHON";
 /// The oldest Python that the package runs on.
 const OLDEST: (u32, u32) = (3, 9);
 /// In an environment that is complete: what it was made from.
@@ -36,12 +34,9 @@ pub(crate) struct Interpreter {
 
 impl Interpreter {
     pub(crate) fn find() -> Result<Self, Failure> {
-        let program = match env::var_os(CHOICE) {
-            Some(chosen) if !chosen.is_empty() => chosen,
-            _ => prerequisites::check(&[PYTHON])?[0].into(),
-        };
-        let another = format!("{CHOICE}=/path/to/python3 chooses another one.");
-        let (version, identity) = version_of(&program, &another)?;
+        let program = OsString::from(&prerequisites::check(&[PYTHON])?[0]);
+        let another = "SVANTIC_PYTHON=/path/to/python3 chooses another one.";
+        let (version, identity) = version_of(&program, another)?;
         let found = Self {
             program,
             version,

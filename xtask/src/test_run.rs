@@ -3,60 +3,89 @@
 use crate::{
     checkout::Checkout,
     failure::Failure,
+    node_tests::NodeTests,
     prerequisites::{self, CXX_COMPILER, GCC, VALGRIND},
     python_tests::PythonTests,
     terminal::{Terminal, say},
 };
 
+/// What became of one side, under its name; with the number of its tests where its own summary is not the last of all.
+type Verdict = (&'static str, Result<Option<usize>, Failure>);
+
 /// What cargo runs, as it stands in the closing lines.
 const OF_CARGO: &str = "Rust, C and C++";
 
-/// Without arguments everything; `python` and what pytest is to get; else what `cargo test` is to get.
+/// Without arguments everything; `python` and what pytest is to get; `node` and the tests that are wanted; else what
+/// `cargo test` is to get.
 pub(crate) fn run(here: &Checkout, arguments: &[String]) -> Result<(), Failure> {
     match arguments.split_first() {
         None => everything(here),
         Some((first, rest)) if first == "python" => only_python(here, rest),
+        Some((first, rest)) if first == "node" => only_node(here, rest),
         Some(_) => only_cargo(here, arguments),
     }
 }
 
 fn everything(here: &Checkout) -> Result<(), Failure> {
     let screen = Terminal::for_stdout();
-    screen.step(1, 4, "Looking for what the tests need");
+    screen.step(1, 5, "Looking for what the tests need");
     look_for_compilers()?;
     let python = PythonTests::prepare(here, screen)?;
+    let node = NodeTests::prepare(here, screen)?;
 
-    screen.step(2, 4, "Building the shared library and the tests");
+    screen.step(
+        2,
+        5,
+        "Building the shared library, the tests and the Node package",
+    );
     build(here)?;
+    // Before cargo's tests, because the conformance scenarios are among them.
+    node.build()?;
 
     screen.step(
         3,
-        4,
+        5,
         "Running every test of cargo: Rust, C, C++, and C under valgrind",
     );
     let cargo = here.cargo_checking_the_header(&["test", "--workspace", "--no-fail-fast"]);
 
     screen.step(
         4,
-        4,
+        5,
         "Python: formatting, lints, types, and its tests with the same library",
     );
     let python = python.run(&[]);
-    say(&closing_lines(&cargo, &python));
-    both(cargo, python)
+
+    screen.step(5, 5, "Node: types, and its tests with the same library");
+    let node = node.run(&[]);
+    let verdicts = [
+        (OF_CARGO, cargo.map(|()| None)),
+        ("Python", python.map(|()| None)),
+        ("Node", node.map(Some)),
+    ];
+    say(&closing_lines(&verdicts));
+    all(verdicts)
 }
 
-/// Both results, which stand at the end because cargo's own may be thousands of lines above.
-fn closing_lines(cargo: &Result<(), Failure>, python: &Result<(), Failure>) -> String {
-    let word = |result: &Result<(), Failure>| if result.is_ok() { "passed" } else { "failed" };
-    format!("\n{OF_CARGO}: {}\nPython: {}", word(cargo), word(python))
+/// All results, which stand at the end because cargo's own may be thousands of lines above.
+fn closing_lines(verdicts: &[Verdict]) -> String {
+    let line = |(name, outcome): &Verdict| match outcome {
+        Ok(None) => format!("\n{name}: passed"),
+        Ok(Some(tests)) => format!("\n{name}: {tests} tests passed"),
+        Err(_) => format!("\n{name}: failed"),
+    };
+    verdicts.iter().map(line).collect()
 }
 
-fn both(cargo: Result<(), Failure>, python: Result<(), Failure>) -> Result<(), Failure> {
-    match (cargo, python) {
-        (Err(cargo), Err(python)) => Err(Failure::new(format!("{cargo}\n{python}"))),
-        (cargo, python) => cargo.and(python),
+fn all<const SIDES: usize>(verdicts: [Verdict; SIDES]) -> Result<(), Failure> {
+    let failures = verdicts
+        .into_iter()
+        .filter_map(|(_, outcome)| outcome.err());
+    let texts: Vec<String> = failures.map(|failure| failure.to_string()).collect();
+    if texts.is_empty() {
+        return Ok(());
     }
+    Err(Failure::new(texts.join("\n")))
 }
 
 /// Ends in pytest's own summary.
@@ -65,10 +94,30 @@ fn only_python(here: &Checkout, arguments: &[String]) -> Result<(), Failure> {
     screen.step(1, 3, "Looking for Python");
     let python = PythonTests::prepare(here, screen)?;
     screen.step(2, 3, "Building the shared library and the gateway");
-    let both = ["-p", "svantic", "-p", "svantic-gateway"];
-    here.cargo_checking_the_header(&[&["build", "--lib", "--bins"], &both[..]].concat())?;
+    build_what_packages_need(here)?;
     screen.step(3, 3, "Checking and testing the package");
     python.run(arguments)
+}
+
+/// Ends in the summary of Node's own test runner.
+fn only_node(here: &Checkout, arguments: &[String]) -> Result<(), Failure> {
+    let screen = Terminal::for_stdout();
+    screen.step(1, 3, "Looking for Node");
+    let node = NodeTests::prepare(here, screen)?;
+    screen.step(
+        2,
+        3,
+        "Building the shared library, the gateway and the package",
+    );
+    build_what_packages_need(here)?;
+    node.build()?;
+    screen.step(3, 3, "Checking and testing the package");
+    node.run(arguments).map(drop)
+}
+
+fn build_what_packages_need(here: &Checkout) -> Result<(), Failure> {
+    let both = ["-p", "svantic", "-p", "svantic-gateway"];
+    here.cargo_checking_the_header(&[&["build", "--lib", "--bins"], &both[..]].concat())
 }
 
 /// Ends in cargo's own summary: people and programs read the result there.
@@ -106,13 +155,19 @@ fn build(here: &Checkout) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    fn failure(what: &str) -> Result<Option<usize>, Failure> {
+        Err(Failure::new(what))
+    }
+
     #[test]
-    fn a_failure_of_either_side_fails_the_whole_and_both_are_named() {
-        let failure = |what: &str| Err(Failure::new(what));
-        assert!(both(Ok(()), Ok(())).is_ok());
-        assert!(both(failure("of cargo"), Ok(())).is_err());
-        assert!(both(Ok(()), failure("of pytest")).is_err());
-        let text = both(failure("of cargo"), failure("of pytest"));
+    fn a_failure_of_any_side_fails_the_whole_and_all_of_them_are_named() {
+        assert!(all([("one", Ok(None)), ("other", Ok(Some(3)))]).is_ok());
+        assert!(all([("one", failure("of cargo")), ("other", Ok(None))]).is_err());
+        assert!(all([("one", Ok(None)), ("other", failure("of pytest"))]).is_err());
+        let text = all([
+            ("one", failure("of cargo")),
+            ("other", failure("of pytest")),
+        ]);
         let text = text.unwrap_err().to_string();
         assert!(
             text.contains("of cargo") && text.contains("of pytest"),
@@ -122,9 +177,13 @@ mod tests {
 
     #[test]
     fn the_closing_lines_say_what_became_of_each_side() {
-        let lines = closing_lines(&Ok(()), &Err(Failure::new("a test failed")));
+        let lines = closing_lines(&[
+            (OF_CARGO, Ok(None)),
+            ("Python", failure("a test failed")),
+            ("Node", Ok(Some(12))),
+        ]);
         assert!(
-            lines.ends_with("Rust, C and C++: passed\nPython: failed"),
+            lines.ends_with("\nRust, C and C++: passed\nPython: failed\nNode: 12 tests passed"),
             "{lines}"
         );
     }
