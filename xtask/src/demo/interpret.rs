@@ -1,10 +1,11 @@
-//! Starts `examples/python/agent.py` from the checkout, with nothing installed.
+//! Starts the examples that nobody compiles, from the checkout and with the package of the checkout.
 
 use std::process::Command;
 
 use super::{languages::Language, stage::Stage};
 use crate::{
     failure::Failure,
+    node::{self, Node, Package},
     python,
     terminal::{Colour, say},
 };
@@ -38,6 +39,32 @@ pub(super) fn python(
         .env("PYTHONPATH", stage.path(PACKAGE))
         // Nothing of the demo stays in the source tree.
         .env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
+/// The command that runs the example with the package as it was just built and the library likewise.
+pub(super) fn node(
+    stage: &Stage<'_>,
+    language: &Language,
+    program: &str,
+) -> Result<Command, Failure> {
+    let package = Package::prepare(stage.here, Node::at(program)?)?;
+    let build = format!("  npm run build   (in {})", node::PROJECT);
+    say(&stage.screen.paint(Colour::Quiet, &build));
+    package.build()?;
+    let library = stage.library.file.display().to_string();
+    let shown = [
+        format!("SVANTIC_LIBRARY={library}"),
+        program.to_owned(),
+        language.example.to_owned(),
+    ];
+    say(&stage
+        .screen
+        .paint(Colour::Quiet, &format!("  {}", stage.shown(&shown))));
+    let mut command = package.node.command();
+    command
+        .arg(stage.path(language.example))
+        .env("SVANTIC_LIBRARY", library);
     Ok(command)
 }
 

@@ -3,10 +3,11 @@
 
 use std::process::Command;
 
-use super::{changes, comeback, compile, interpret, joined::Joined, stage::Stage};
+use super::{changes, comeback, compile, crowd, interpret, joined::Joined, stage::Stage};
 use crate::{
     failure::Failure,
-    prerequisites::{C_COMPILER, Needed, PYTHON},
+    node::Node,
+    prerequisites::{C_COMPILER, NODE, Needed, PYTHON},
 };
 
 /// One language and its example.
@@ -51,9 +52,20 @@ pub(super) const LANGUAGES: &[Language] = &[
             play: comeback::play,
         },
     },
+    Language {
+        name: "Node",
+        example: "examples/node/agent.mjs",
+        needs: NODE,
+        fits: |program| Node::at(program).map(drop),
+        prepare: interpret::node,
+        shows: Part {
+            title: "Node: 5,000 calls, a thousand of them at any time",
+            play: crowd::play,
+        },
+    },
 ];
 
-/// "C and Python", for sentences.
+/// "C, Python and Node", for sentences.
 pub(super) fn names() -> String {
     let names: Vec<&str> = LANGUAGES.iter().map(|language| language.name).collect();
     match names.split_last() {
