@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use super::glibc::{self, Glibc};
+use super::{
+    file_name,
+    glibc::{self, Glibc},
+};
 use crate::{checkout::Checkout, failure::Failure, terminal::say};
 
 /// What every Linux with glibc has, whatever else is installed.
@@ -29,6 +32,8 @@ pub(super) fn inspect(here: &Checkout, library: &Path, oldest: Glibc) -> Result<
         .map_err(|error| Failure::new(format!("cannot read {EXPORTS}: {error}")))?;
     let count = exactly(&exported, &wanted)?;
     say(&format!("  exports {count} functions, those of {EXPORTS}"));
+    is_stripped(&said_by("objdump", &["-t"], library)?)?;
+    say("  has no symbols beside them: it is stripped");
     names_no_folder_of(here, library)?;
     say("  names no folder of this machine");
     Ok(())
@@ -103,10 +108,18 @@ fn exactly(nm: &str, wanted: &str) -> Result<usize, Failure> {
     )
 }
 
+fn is_stripped(table: &str) -> Result<(), Failure> {
+    if table.lines().any(|line| line == "no symbols") {
+        return Ok(());
+    }
+    let text = "the library is not stripped: `objdump -t` lists symbols";
+    Err(Failure::new(text).hint("The release profile has `strip = true`."))
+}
+
 /// They are of no use to anyone, and say who built it where.
-fn names_no_folder_of(here: &Checkout, library: &Path) -> Result<(), Failure> {
-    let bytes = fs::read(library)
-        .map_err(|error| Failure::new(format!("cannot read {}: {error}", here.shown(library))))?;
+pub(super) fn names_no_folder_of(here: &Checkout, file: &Path) -> Result<(), Failure> {
+    let bytes = fs::read(file)
+        .map_err(|error| Failure::new(format!("cannot read {}: {error}", here.shown(file))))?;
     for folder in own_folders(here) {
         let found = bytes
             .windows(folder.len())
@@ -116,7 +129,8 @@ fn names_no_folder_of(here: &Checkout, library: &Path) -> Result<(), Failure> {
             let text = String::from_utf8_lossy(&bytes[at..end]);
             let text: String = text.chars().take_while(|c| !c.is_control()).collect();
             return Err(Failure::new(format!(
-                "the library names a folder of this machine: {text}"
+                "{} names a folder of this machine: {text}",
+                file_name(file)
             )));
         }
     }
@@ -161,6 +175,15 @@ mod tests {
         let foreign = format!("{system}  NEEDED               libssl.so.3\n");
         let failure = only_the_system(&foreign).unwrap_err().to_string();
         assert!(failure.contains("libssl.so.3"), "{failure}");
+    }
+
+    #[test]
+    fn a_library_with_its_symbols_is_refused() {
+        assert!(
+            is_stripped("a.so:     file format elf64-x86-64\n\nSYMBOL TABLE:\nno symbols\n")
+                .is_ok()
+        );
+        assert!(is_stripped("SYMBOL TABLE:\n0000 l  F .text  0000 no symbols\n").is_err());
     }
 
     #[test]

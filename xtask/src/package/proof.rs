@@ -4,23 +4,17 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
-use serde_json::json;
-use svantic_gateway::{Answer, DispatchRequest, Gateway, Options};
-
+use super::{dispatch, native};
 use crate::{
     checkout::Checkout,
-    demo::agent_process::AgentProcess,
     failure::Failure,
     python::{self, Interpreter, VirtualEnv},
-    terminal::{Terminal, say},
+    terminal::Terminal,
 };
 
 const EXAMPLE: &str = "examples/python/agent.py";
-const READY_WITHIN: Duration = Duration::from_mins(1);
-const GONE_WITHIN: Duration = Duration::from_mins(1);
 
 /// What the environment says about itself: no Rust in reach, the package from the environment, one version throughout.
 const FACTS: &str = r#"
@@ -68,10 +62,7 @@ impl Installed {
 
     /// Imports the package and compares all versions.
     pub(super) fn tells_its_versions(&self, here: &Checkout) -> Result<(), Failure> {
-        let header = fs::read_to_string(here.root.join("include/svantic.h"));
-        let abi = header.ok().and_then(|text| abi_version_in(&text));
-        let abi =
-            abi.ok_or_else(|| Failure::new("include/svantic.h does not say SVANTIC_ABI_VERSION"))?;
+        let abi = native::abi_version(here)?;
         let mut python = self.python();
         python.args(["-c", FACTS, env!("CARGO_PKG_VERSION"), &abi]);
         python::run(python, "python -c 'import svantic …'")
@@ -83,49 +74,9 @@ impl Installed {
         here: &Checkout,
         screen: Terminal,
     ) -> Result<(), Failure> {
-        let gateway = Gateway::start(Options::default())
-            .map_err(|error| Failure::new(format!("the gateway did not start: {error}")))?;
         let mut program = self.python();
         program.arg(here.root.join(EXAMPLE));
-        let mut agent = AgentProcess::start(program, "agent.py", &gateway, screen)?;
-        let mut instance = None;
-        agent.wait_until(&gateway, READY_WITHIN, "became ready", |seen| {
-            let ready = seen.agents().find(|agent| agent.ready);
-            instance = ready.map(|agent| agent.instance_id.clone());
-            instance.is_some()
-        })?;
-        let request = DispatchRequest::new("find_order", json!({"order_id": "A17"}))
-            .to(&instance.unwrap_or_default());
-        let answer = gateway
-            .dispatch(request)
-            .map_err(|error| Failure::new(format!("the dispatch was lost: {error}")))?;
-        let wanted = json!({"order_id": "A17", "state": "shipped"});
-        match answer {
-            Answer::Result(result) if result == wanted => {
-                say(&format!(
-                    "  find_order {{\"order_id\":\"A17\"}} -> {result}"
-                ));
-            }
-            other => {
-                let text = format!("{EXAMPLE} answered {other:?} and not {wanted}");
-                return Err(Failure::new(text));
-            }
-        }
-        agent.signal(rustix::process::Signal::TERM)?;
-        let ended = agent.wait_for_exit(GONE_WITHIN)?;
-        if !ended.success() {
-            return Err(Failure::new(format!(
-                "after SIGTERM the agent ended with {ended}, not with exit status 0"
-            )));
-        }
-        let violations = gateway.violations();
-        if violations.is_empty() {
-            return Ok(());
-        }
-        let violations = violations.join("\n  ");
-        Err(Failure::new(format!(
-            "the agent broke the protocol:\n  {violations}"
-        )))
+        dispatch::is_answered_by(program, "agent.py", screen)
     }
 
     /// A Python that finds no program but those of its environment.
@@ -137,24 +88,5 @@ impl Installed {
             .env_remove("SVANTIC_LIBRARY")
             .current_dir(&self.folder);
         python
-    }
-}
-
-fn abi_version_in(header: &str) -> Option<String> {
-    let line = header
-        .lines()
-        .find_map(|line| line.strip_prefix("#define SVANTIC_ABI_VERSION "))?;
-    Some(line.trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_abi_version_is_read_from_the_header() {
-        let header = "#define SVANTIC_H\n#define SVANTIC_ABI_VERSION 7\n";
-        assert_eq!(abi_version_in(header).as_deref(), Some("7"));
-        assert_eq!(abi_version_in("#define SVANTIC_H\n"), None);
     }
 }

@@ -9,27 +9,27 @@ use std::{
 };
 
 use super::{
+    file_name, fresh_folder,
     glibc::Glibc,
-    inspection::{self, own_folders},
+    length,
+    native::{Builder, GLIBC},
     proof::Installed,
 };
 use crate::{
     checkout::{Checkout, without_our_description},
     failure::Failure,
     library,
-    prerequisites::{self, C_COMPILER, NM, OBJDUMP, TAR},
-    python::{self, Interpreter, PROJECT, VirtualEnv, cannot_write},
+    prerequisites::{self, TAR},
+    python::{self, Interpreter, PROJECT},
     terminal::{Terminal, say},
 };
 
 const STEPS: usize = 7;
-/// What manylinux2014 promises (PEP 599): Red Hat 7, Debian 8 and whatever came after them.
-const GLIBC: Glibc = Glibc(2, 17);
 
 /// What the steps share.
 struct Work<'a> {
     here: &'a Checkout,
-    tools: VirtualEnv,
+    native: Builder<'a>,
     /// All of this command's results, away from cargo's own.
     folder: PathBuf,
 }
@@ -38,32 +38,22 @@ pub(super) fn run(here: &Checkout) -> Result<(), Failure> {
     let screen = Terminal::for_stdout();
     let began = Instant::now();
     screen.step(1, STEPS, "Looking for Python and for the tools");
-    if !cfg!(target_os = "linux") {
-        return Err(Failure::new("wheels are built on Linux and for Linux only"));
-    }
-    prerequisites::check(&[C_COMPILER, OBJDUMP, NM, TAR])?;
+    prerequisites::check(&[TAR])?;
     let python = Interpreter::find()?;
     say(&format!("found {python}"));
-    let requirements = format!("{PROJECT}/requirements-package.txt");
-    let name = format!("package-{}", python.version());
     let work = Work {
         here,
-        tools: VirtualEnv::with_requirements(here, &python, &name, &requirements)?,
+        native: Builder::prepare(here, &python)?,
         folder: here.target.join("python"),
     };
 
     screen.step(2, STEPS, "Building the library as it ships");
     let built = Instant::now();
-    let library = work.build()?;
-    let (built, bytes) = (built.elapsed(), length(here, &library)?);
-    say(&format!(
-        "  {}  {}",
-        here.shown(&library),
-        library::size(bytes)
-    ));
+    let library = work.native.build(&format!("{ARCH}-unknown-linux-gnu"))?;
+    let built = built.elapsed();
 
     screen.step(3, STEPS, "Looking through the library");
-    inspection::inspect(here, &library, GLIBC)?;
+    work.native.inspect(&library)?;
 
     screen.step(4, STEPS, "Making the wheel and the source distribution");
     let (wheel, sdist) = work.distributions(&library)?;
@@ -99,40 +89,9 @@ pub(super) fn run(here: &Checkout) -> Result<(), Failure> {
 }
 
 impl Work<'_> {
-    /// The library for old machines, built on this one: zig has the symbols of every glibc.
-    fn build(&self) -> Result<PathBuf, Failure> {
-        let target = format!("{ARCH}-unknown-linux-gnu");
-        let versioned = format!("{target}.{GLIBC}");
-        let mut cargo = self.tools.command("cargo-zigbuild");
-        without_our_description(&mut cargo);
-        cargo
-            .current_dir(&self.here.root)
-            // One crate type only: with an rlib among them cargo applies no link-time optimisation.
-            .args(["rustc", "--locked", "-p", "svantic", "--lib", "--release"])
-            .args(["--crate-type", "cdylib", "--target", &versioned])
-            .env("CARGO_TARGET_DIR", &self.here.target)
-            .env("CARGO_ENCODED_RUSTFLAGS", self.flags())
-            .env("SVANTIC_CHECK_HEADER", "1")
-            .env(
-                "CARGO_ZIGBUILD_CACHE_DIR",
-                self.folder.join("cache/zigbuild"),
-            )
-            .env("ZIG_GLOBAL_CACHE_DIR", self.folder.join("cache/zig"));
-        python::run(cargo, &format!("cargo-zigbuild rustc --target {versioned}"))?;
-        let built = self.here.target.join(&target).join("release");
-        Ok(built.join(library::file_name()))
-    }
-
-    /// The texts of panics name source files; without these, by their paths on this machine.
-    fn flags(&self) -> String {
-        let flag = |folder: String| format!("--remap-path-prefix={folder}=");
-        let flags: Vec<_> = own_folders(self.here).into_iter().rev().map(flag).collect();
-        flags.join("\x1f")
-    }
-
     fn distributions(&self, library: &Path) -> Result<(PathBuf, PathBuf), Failure> {
-        let folder = self.fresh_folder("dist")?;
-        let mut hatchling = self.tools.command("hatchling");
+        let folder = fresh_folder(self.here, self.folder.join("dist"))?;
+        let mut hatchling = self.native.tools.command("hatchling");
         hatchling
             .current_dir(self.here.root.join(PROJECT))
             .args(["build", "--directory"])
@@ -151,7 +110,7 @@ impl Work<'_> {
     }
 
     fn audit(&self, wheel: &Path) -> Result<(), Failure> {
-        let mut auditwheel = self.tools.command("auditwheel");
+        let mut auditwheel = self.native.tools.command("auditwheel");
         let asked = auditwheel
             .arg("show")
             .arg(wheel)
@@ -179,13 +138,13 @@ impl Work<'_> {
 
     /// In a folder where nothing else is, with the dev profile: it proves that nothing is missing, not how fast it is.
     fn wheel_from(&self, sdist: &Path) -> Result<PathBuf, Failure> {
-        let folder = self.fresh_folder("from-sdist")?;
+        let folder = fresh_folder(self.here, self.folder.join("from-sdist"))?;
         let mut tar = Command::new("tar");
         // With today's dates: cargo would take files that look older than its last build for built already.
         tar.args(["-xzmf"]).arg(sdist).arg("-C").arg(&folder);
         python::run(tar, "tar -xzmf")?;
         let sources = folder.join(file_name(sdist).trim_end_matches(".tar.gz"));
-        let mut pip = self.tools.pip();
+        let mut pip = self.native.tools.pip();
         without_our_description(&mut pip);
         pip.args(["wheel", "--quiet", "--no-deps", "--no-index"])
             .args(["--no-build-isolation", "--no-cache-dir", "--wheel-dir"])
@@ -198,16 +157,6 @@ impl Work<'_> {
             .env_remove("SVANTIC_BUILD_PLATFORM");
         python::run(pip, "pip wheel")?;
         self.only(&folder, ".whl")
-    }
-
-    fn fresh_folder(&self, name: &str) -> Result<PathBuf, Failure> {
-        let folder = self.folder.join(name);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .map_err(|error| cannot_write(self.here, &folder, &error))?;
-        }
-        fs::create_dir_all(&folder).map_err(|error| cannot_write(self.here, &folder, &error))?;
-        Ok(folder)
     }
 
     fn only(&self, folder: &Path, ending: &str) -> Result<PathBuf, Failure> {
@@ -225,17 +174,4 @@ impl Work<'_> {
             "{folder} holds {count} files *{ending} instead of one"
         )))
     }
-}
-
-fn length(here: &Checkout, file: &Path) -> Result<u64, Failure> {
-    let facts = fs::metadata(file);
-    let facts = facts.map_err(|error| {
-        Failure::new(format!("the build left no {}: {error}", here.shown(file)))
-    })?;
-    Ok(facts.len())
-}
-
-fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
