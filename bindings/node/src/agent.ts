@@ -10,6 +10,8 @@ import { catch_signals } from './signals';
 export interface AgentConfig extends AgentIdentity {
     /** Options of the connector that `start()` makes. */
     readonly mesh?: MeshConnectorConfig | undefined;
+    /** Ignored: a connected agent listens on no port. Refused for a hosted one, which would. */
+    readonly port?: number | undefined;
 }
 
 /** The options of `start()`: those of a connector, and these. */
@@ -25,8 +27,8 @@ const REFUSED: Record<string, string> = {
     ...Object.fromEntries(CONNECTOR_KEYS.map((key) => [key, 'is an option of the connector: give it in "mesh"'])),
     instructions: NO_MODEL,
     llm: NO_MODEL,
-    port: 'is for an agent that is called by HTTP, which this package does not serve yet; leave it out',
 };
+const NOT_SERVED = 'is for an agent that is called by HTTP, which this package does not serve yet; leave it out';
 
 /**
  * Who an agent is and what it can do. It holds no connection but the one that `start()` makes: several
@@ -39,7 +41,10 @@ export class Agent {
 
     /** Throws a `TypeError` for what cannot work. */
     constructor(config: AgentConfig) {
-        check_identity_keys(config, ['mesh'], REFUSED);
+        check_identity_keys(config, ['mesh', 'port'], REFUSED);
+        if (config.port !== undefined && config.port !== null && is_hosted(config)) {
+            throw new TypeError(`"port" ${NOT_SERVED}`);
+        }
         this.#identity = new Identity(config as unknown as Record<string, unknown>);
         this.#mesh = config.mesh;
         identify(this, this.#identity);
@@ -152,4 +157,10 @@ export class Agent {
             process.exitCode = 1; // the log has said why
         });
     }
+}
+
+function is_hosted({ public_url, mesh }: AgentConfig): boolean {
+    const mode = mesh?.deployment_mode;
+    if (mode !== undefined && mode !== null) return mode === 'hosted';
+    return Boolean(public_url ?? mesh?.public_url);
 }

@@ -41,6 +41,18 @@ test('an agent that was stopped, or could not start, can be started again', asyn
     }
 });
 
+test('a connected agent may be given the port of the platform, and listens on none', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const mode = { deployment_mode: 'connected', public_url: 'https://desk.example' };
+    for (const mesh of [gateway.config(), gateway.config({ deployment_mode: mode.deployment_mode })]) {
+        const agent = agent_with({}, { port: 1, mesh });
+        await agent.start({ handle_signals: false });
+        assert.deepEqual((await gateway.dispatch('echo', { n: 2 })).result, { n: 2 });
+        await agent.stop();
+    }
+    agent_with({}, { port: 1, mesh: mode });
+});
+
 test("a connector that is closed by hand is not the agent's any more", async (t) => {
     const gateway = await Gateway.start({ test: t });
     const before = process.listenerCount('SIGINT');

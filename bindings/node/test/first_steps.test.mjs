@@ -47,7 +47,11 @@ const MISTAKES = {
         () => desk({ llm: { provider: 'x' } }), TypeError, /^"llm" .*language model/,
     ],
     'a port, which only agents that are called by HTTP have': [
-        () => desk({ port: 3000 }), TypeError, /^"port" .*by HTTP.*leave it out$/,
+        () => desk({ port: 3000, public_url: 'https://desk.example' }), TypeError,
+        /^"port" .*by HTTP.*leave it out$/,
+    ],
+    'a port of an agent that is to be hosted': [
+        () => desk({ port: 3000, mesh: { deployment_mode: 'hosted' } }), TypeError, /^"port" .*by HTTP/,
     ],
     'a capability without a name': [
         () => define({ name: undefined }), TypeError, /^the capability name undefined is not snake_case/,

@@ -11,7 +11,7 @@ import type {
 import { DEFAULT_SVANTIC_URL, MeshConnector, SDK_VERSION } from 'svantic/mesh';
 import type { MeshConnectorConfig } from 'svantic/mesh';
 
-const config: AgentConfig = { name: 'desk', description: 'A desk', version: '2.0.0', context: { floor: 3 } };
+const config: AgentConfig = { name: 'desk', description: 'A desk', version: '2.0.0', port: 3000 };
 const agent = new Agent({ ...config, mesh: { svantic_url: DEFAULT_SVANTIC_URL, timeout_ms: 1_000 } });
 
 // The handler says the type of its arguments …
