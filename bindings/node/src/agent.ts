@@ -111,7 +111,7 @@ export class Agent {
             });
         }
         const { signal, handle_signals, ...own } = options;
-        const connector = new MeshConnector(this, { ...this.#mesh, ...own });
+        const connector = new MeshConnector(this, { ...own, ...this.#mesh, ...given(own) });
         let started = false;
         const leave = () => {
             if (started) this.#leave(connector);
@@ -163,4 +163,11 @@ function is_hosted({ public_url, mesh }: AgentConfig): boolean {
     const mode = mesh?.deployment_mode;
     if (mode !== undefined && mode !== null) return mode === 'hosted';
     return Boolean(public_url ?? mesh?.public_url);
+}
+
+/** Without what says nothing, and would hide what the option `mesh` says. */
+function given(options: MeshConnectorConfig): MeshConnectorConfig {
+    return Object.fromEntries(
+        Object.entries(options).filter(([, value]) => value !== undefined && value !== null),
+    );
 }

@@ -41,6 +41,14 @@ test('an agent that was stopped, or could not start, can be started again', asyn
     }
 });
 
+test('what start is given without a value leaves the option mesh as it is', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const agent = agent_with({}, { mesh: gateway.config() });
+    await agent.start({ client_secret: undefined, svantic_url: null, handle_signals: false });
+    assert.deepEqual((await gateway.dispatch('echo', { n: 1 })).result, { n: 1 });
+    await agent.stop();
+});
+
 test('a connected agent may be given the port of the platform, and listens on none', async (t) => {
     const gateway = await Gateway.start({ test: t });
     const mode = { deployment_mode: 'connected', public_url: 'https://desk.example' };
