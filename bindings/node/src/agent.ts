@@ -1,6 +1,6 @@
 // The agent: who it is, what it can do, and how it runs as a whole program.
 import type { Capability, CapabilityArgs, CapabilityConfig } from './capability';
-import { MeshConnector } from './connector';
+import { MeshConnector, heard_failing } from './connector';
 import { SvanticError } from './errors';
 import { Identity, check_identity_keys, identify, type AgentIdentity } from './identity';
 import { CONNECTOR_KEYS, type MeshConnectorConfig } from './options';
@@ -135,7 +135,7 @@ export class Agent {
         connector.wait_closed().then(ended, () => {
             ended();
             // The log has said why.
-            if (connector.listenerCount('failed') === 0) process.exitCode = 1;
+            if (!heard_failing.has(connector)) process.exitCode = 1;
         });
         return connector;
     }

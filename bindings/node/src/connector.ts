@@ -19,6 +19,9 @@ export type MeshEventMap = { [Name in MeshEventName]: [data: MeshEvents[Name]] }
     event: [event: MeshEvent];
 };
 
+/** Connectors that gave up while somebody listened for that: afterwards a `once()` is not seen any more. */
+export const heard_failing = new WeakSet<MeshConnector>();
+
 const forgotten = new FinalizationRegistry((resources: Resources) => resources.release());
 
 /**
@@ -314,6 +317,7 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
         const line = line_of(event);
         if (line !== undefined) this.#log.say(line[0], `agent ${this.#agent.name}: ${line[1]}`);
         for (const stream of this.#streams) stream.push(event);
+        if (event.name === 'failed' && this.listenerCount('failed') > 0) heard_failing.add(this);
         this.#call(event.name, event.data);
         this.#call('event', event);
     }

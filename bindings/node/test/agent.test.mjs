@@ -150,6 +150,7 @@ test('an agent that gives up ends the program with status 1, unless somebody lis
     for (const [listen, status] of [
         ['', 1],
         [`agent.connector.on('failed', () => console.log('noticed'));`, 0],
+        [`agent.connector.once('failed', () => console.log('noticed'));`, 0],
     ]) {
         const program = run_node(t, DESK + listen, { gateway, args: ['{"auto_reconnect":false}'] });
         await program.wait_line('ready');
