@@ -348,6 +348,8 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
             this.#log.say('error', `agent ${this.#agent.name}: no token came from token_provider`, error);
         }
     }
+            const { state } = this;
+            if (state === 'draining' || state === 'closed' || state === 'failed') return; // nobody wants one
 
     #on_end(): void {
         forgotten.unregister(this.#session);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Agent, SvanticError } from 'svantic';
 import { MeshConnector } from 'svantic/mesh';
-import { agent_with, connected, deferred, rejection } from './support/agents.mjs';
+import { agent_with, connected, deferred, keeping_logger, rejection } from './support/agents.mjs';
 import { Gateway } from './support/gateway.mjs';
 
 test('a connector connects, tells what it is, and leaves', async (t) => {
@@ -191,6 +191,26 @@ test('tokens come from token_provider, at once or by a promise, again after a fa
         if (wait) assert.match(lines.join(), /token_provider\nError: issuer is out/);
         await mesh.close();
     }
+});
+
+test('a token_provider that fails when the connector has been closed is not missed', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const [asked, late, logger] = [deferred(), deferred(), keeping_logger()];
+    const token_provider = () => {
+        asked.resolve();
+        return late.promise;
+    };
+    const mesh = new MeshConnector(agent_with(), { svantic_url: gateway.url, token_provider, logger });
+    const connecting = rejection(mesh.connect());
+    await asked.promise;
+    await mesh.close();
+    await connecting;
+    late.reject(new Error('too late'));
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(
+        logger.lines.filter(([level]) => level === 'error'),
+        [],
+    );
 });
 
 test('a token of its own is replaced, and what is none is refused', async (t) => {
