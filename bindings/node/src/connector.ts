@@ -216,7 +216,7 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
      * Says that the network may be another, such as after a VPN came up. Never needed: it only saves time.
      */
     network_changed(): void {
-        if (!this.#session.ended) this.#session.native.network_changed();
+        if (this.#session.native.state() !== 'closed') this.#session.native.network_changed();
     }
 
     // Properties
@@ -294,7 +294,10 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
 
     /** The handle, or what was read of it when it ended. */
     get #now(): Pick<NativeMesh, 'state' | 'connected' | 'token' | 'text'> {
-        return this.#remains ?? this.#session.native;
+        if (this.#remains !== undefined) return this.#remains;
+        const { native } = this.#session;
+        // It may be gone without a last item: all are freed before the program's own 'exit' listeners run.
+        return native.state() === 'closed' ? new Remains(native, false) : native;
     }
 
     // Events
@@ -314,10 +317,10 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
 
     #on_event(event: MeshEvent): void {
         if (event.name === 'token_wanted' && this.#token_provider !== undefined) void this.#give_token();
+        if (event.name === 'failed' && this.listenerCount('failed') > 0) heard_failing.add(this);
         const line = line_of(event);
         if (line !== undefined) this.#log.say(line[0], `agent ${this.#agent.name}: ${line[1]}`);
         for (const stream of this.#streams) stream.push(event);
-        if (event.name === 'failed' && this.listenerCount('failed') > 0) heard_failing.add(this);
         this.#call(event.name, event.data);
         this.#call('event', event);
     }
@@ -345,11 +348,11 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
             const token = await this.#token_provider?.();
             if (!this.#session.ended) this.#session.native.give_token(token as string);
         } catch (error) {
+            const { state } = this;
+            if (state === 'draining' || state === 'closed' || state === 'failed') return; // nobody wants one
             this.#log.say('error', `agent ${this.#agent.name}: no token came from token_provider`, error);
         }
     }
-            const { state } = this;
-            if (state === 'draining' || state === 'closed' || state === 'failed') return; // nobody wants one
 
     #on_end(): void {
         forgotten.unregister(this.#session);

@@ -232,10 +232,12 @@ export class NativeMesh {
         return out[0];
     }
 
-    /** Where the connector is. */
+    /** Where the connector is; `closed` when it was freed, here or with the whole process. */
     state(): ConnectorState {
         const out: Out<number> = [0];
-        check(this.#library.get_state(this.#handle, out));
+        const status = this.#library.get_state(this.#handle, out);
+        if (status === INVALID_HANDLE) return 'closed';
+        check(status);
         return STATES[out[0]] ?? 'failed';
     }
 

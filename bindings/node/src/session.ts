@@ -327,12 +327,7 @@ export class Session implements Sleeper {
     #look_alive(): void {
         const { wakeup } = this.resources;
         if (wakeup === undefined || this.#ended) return;
-        let active = this.#pending.size > 0;
-        try {
-            active ||= this.native.state() !== 'idle';
-        } catch {
-            active = false; // the handle was freed elsewhere, and the end is on its way
-        }
+        const active = this.#pending.size > 0 || this.native.state() !== 'idle';
         wakeup.hold(active ? this : undefined, this.#keep_alive);
     }
 }

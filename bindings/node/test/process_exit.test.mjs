@@ -175,3 +175,25 @@ for (const way of ['exit', 'signal']) {
         assert.equal(await program.wait(), way === 'exit' ? 8 : 0, program.story());
     });
 }
+
+test("the program's own listener of 'exit' finds a closed connector that it can ask everything", async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const program = run_node(t, `
+        import { inspect } from 'node:util';
+        import { Agent } from 'svantic';
+        const agent = new Agent({ name: 'curious', description: 'Looks back' });
+        const mesh = await agent.start();
+        process.on('exit', () => {
+            const { state, connected, token, stats, health, ws_transport } = mesh;
+            console.log(JSON.stringify([state, connected, token ?? null, typeof mesh.snapshot()]));
+            agent.define_capability({ name: 'late', description: 'Late.', handler() {} });
+            mesh.network_changed();
+            console.log(inspect(mesh, { breakLength: Infinity }));
+        });
+        process.exit(9);
+    `, { gateway });
+    assert.equal(await program.wait(), 9, program.story());
+    assert.equal(program.lines[0], '["closed",false,null,"object"]', program.story());
+    assert.match(program.lines[1], /^MeshConnector .*'closed'/, program.story());
+    assert.equal(program.stderr, '', program.story());
+});
