@@ -145,3 +145,18 @@ test('what is no JSON harms nothing', async (t) => {
     sockets[0].push(frame('told'));
     assert.deepEqual([transport.state, seen], ['ready', ['told']]);
 });
+
+test('half a character in what a double says is replaced, and harms nothing', async (t) => {
+    const { transport, sockets } = transport_over(t, (socket, number) => number === 1 && welcoming(socket));
+    const seen = [];
+    await transport.connect();
+    transport.on_frame(({ payload }) => seen.push(payload.text));
+    sockets[0].push(JSON.stringify(frame('told', { text: 'x' })).replace('"x"', '"\ud800"'));
+    assert.deepEqual([transport.state, seen], ['ready', ['\ufffd']]);
+    sockets[0].emit('close', 1012, '\ud800');
+    assert.equal(transport.state, 'disconnected');
+    const connecting = transport.connect();
+    await wait_for(() => sockets.length === 2, 'another socket');
+    sockets[1].emit('error', new Error('broken \ud800'));
+    await assert.rejects(connecting, { status: 'NETWORK', message: /broken \ufffd/ });
+});

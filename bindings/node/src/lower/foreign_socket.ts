@@ -163,7 +163,7 @@ export class ForeignSocket {
 
 /** The text of a message in whichever form the socket has it. */
 function text_of(data: unknown): string {
-    if (typeof data === 'string') return data;
+    if (typeof data === 'string') return data.toWellFormed(); // half a character cannot be told to C
     if (ArrayBuffer.isView(data))
         return Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString();
     if (data instanceof ArrayBuffer) return Buffer.from(data).toString();
@@ -173,15 +173,15 @@ function text_of(data: unknown): string {
         ).toString();
     }
     if (typeof data === 'object' && data !== null && 'data' in data) return text_of(data.data);
-    return String(data);
+    return String(data).toWellFormed();
 }
 
 function message_of(error: unknown): string {
     if (typeof error === 'object' && error !== null && 'message' in error && error.message) {
-        return String(error.message);
+        return String(error.message).toWellFormed();
     }
     if (typeof error === 'object' && error !== null && 'error' in error && error.error) {
         return message_of(error.error);
     }
-    return typeof error === 'string' && error ? error : 'the socket failed';
+    return typeof error === 'string' && error ? error.toWellFormed() : 'the socket failed';
 }
