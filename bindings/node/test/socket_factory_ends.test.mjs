@@ -1,6 +1,7 @@
 // WsTransport over sockets that the application makes: how links fail and end.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { rejection } from './support/agents.mjs';
 import { wait_for } from './support/gateway.mjs';
 import { Double, HELLO, WELCOME, frame, transport_over, welcoming } from './support/socket_double.mjs';
 import { SvanticError } from 'svantic/mesh';
@@ -234,4 +235,49 @@ test('a token that comes when the transport has been closed is not missed', asyn
     give('tok');
     await Promise.all([connecting, closing]);
     assert.deepEqual([lines, sockets], [[], []]);
+});
+
+test('a socket that the factory returns when it has closed the transport is closed', async (t) => {
+    const { transport, sockets } = transport_over(t, () => void transport.close());
+    await assert.rejects(transport.connect(), { status: 'CANCELLED' });
+    assert.deepEqual([transport.state, sockets[0].closed_with.length], ['closed', 1]);
+});
+
+test('a listener that hears of a lost link connects anew, before the connect has told its end', async (t) => {
+    const { transport, sockets } = transport_over(t, (socket, number) => {
+        welcoming(socket);
+        if (number === 1) queueMicrotask(() => socket.emit('close', 1012, 'restart'));
+    });
+    let again;
+    transport.once('disconnected', () => (again = transport.connect()));
+    await transport.connect();
+    await again;
+    assert.deepEqual([transport.state, sockets.length], ['ready', 2]);
+});
+
+test('a listener that hears of a failed attempt connects anew, before the connect has rejected', async (t) => {
+    const { transport, sockets } = transport_over(t, (socket, number) => {
+        if (number > 1) welcoming(socket);
+        else queueMicrotask(() => socket.emit('close', 1012, 'restart'));
+    });
+    let again;
+    transport.on('state', (state) => {
+        if (state === 'disconnected') again ??= transport.connect();
+    });
+    await assert.rejects(transport.connect(), { status: 'NETWORK' });
+    await again;
+    assert.deepEqual([transport.state, sockets.length], ['ready', 2]);
+});
+
+test('the reason of a signal is what connect rejects with, also when the factory throws', async (t) => {
+    const given_up = new AbortController();
+    const { transport } = transport_over(t, undefined, {
+        auto_reconnect: true,
+        socket_factory() {
+            queueMicrotask(() => given_up.abort(reason));
+            throw new Error('no socket');
+        },
+    });
+    const reason = Object.freeze(new Error('enough'));
+    assert.equal(await rejection(transport.connect({ signal: given_up.signal })), reason);
 });

@@ -59,14 +59,15 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     readonly #token_provider: WsTransportOptions['token_provider'];
     readonly #socket_factory: SocketFactory | undefined;
     readonly #sockets = new Map<number, ForeignSocket>();
+    /** Sockets that the factory is making, and that are still wanted. */
+    readonly #making = new Set<number>();
     readonly #subscriptions = new Set<{ readonly callback: (frame: WsFrame) => void }>();
     #frames: WsFrame[] = [];
     #delivering = false;
     #welcome_awaited = false;
     #connecting: Promise<void> | undefined;
-    #give_up: AbortController | undefined;
+    #attempt: Attempt | undefined;
     #closing: Promise<void> | undefined;
-    #trouble: unknown;
 
     /**
      * Opens nothing. Throws for options that are missing or wrong: a `TypeError`, or a {@link SvanticError}.
@@ -106,31 +107,35 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
      * the reason of the signal.
      */
     connect(options: OperationOptions = {}): Promise<void> {
-        if (this.#connecting !== undefined) return this.#connecting;
         const { state } = this;
+        // A listener may call this before the outcome of the last attempt, which is known, was told.
+        if (this.#connecting !== undefined && state !== 'disconnected') return this.#connecting;
         if (state === 'ready') return Promise.resolve();
         if (state === 'closed') return Promise.reject(this.#closed());
-        const connecting = this.#connect(options).finally(() => (this.#connecting = undefined));
+        const connecting = this.#connect(options).finally(() => {
+            if (this.#connecting === connecting) this.#connecting = undefined;
+        });
         this.#connecting = connecting;
         this.#carry();
         return connecting;
     }
 
     async #connect({ timeout_ms, signal }: OperationOptions): Promise<void> {
-        this.#trouble = undefined;
         signal?.throwIfAborted();
-        // Ended by the caller's signal, or by us when there is no token to go on with.
-        const give_up = (this.#give_up = new AbortController());
+        const give_up = new AbortController();
+        const attempt: Attempt = { give_up, trouble: undefined };
+        this.#attempt = attempt;
         const abort = () => give_up.abort(signal?.reason);
         signal?.addEventListener('abort', abort, { once: true });
         try {
             const start = (native: NativeMesh, ms: number, tag: number) => native.connect(ms, tag);
             await this.#session.run(start, { timeout_ms, signal: give_up.signal });
         } catch (error) {
-            throw this.#trouble === undefined ? error : with_cause(error, this.#trouble);
+            // What the caller's signal says is the caller's, and stays as it is.
+            throw signal?.aborted ? error : with_cause(error, attempt.trouble);
         } finally {
             signal?.removeEventListener('abort', abort);
-            this.#give_up = undefined;
+            if (this.#attempt === attempt) this.#attempt = undefined;
         }
     }
 
@@ -253,6 +258,7 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     #on_end(): void {
         const left = [...this.#sockets.values()];
         this.#sockets.clear();
+        this.#making.clear();
         for (const socket of left) socket.close();
     }
 
@@ -317,7 +323,7 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
             hint: 'the cause says why',
             cause,
         });
-        if (this.#give_up !== undefined) this.#give_up.abort(error);
+        if (this.#attempt !== undefined) this.#attempt.give_up.abort(error);
         else
             this.#log.say(
                 'error',
@@ -338,6 +344,7 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
                 socket?.send(request.text);
                 break;
             case 'close':
+                this.#making.delete(request.socket);
                 this.#sockets.delete(request.socket);
                 socket?.close(request.code, request.reason);
                 break;
@@ -347,13 +354,20 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     #open_socket(id: number, url: string, headers: Readonly<Record<string, string>>): void {
         const factory = this.#socket_factory;
         if (factory === undefined) return; // the library asks for one only where there is a factory
+        this.#making.add(id);
         try {
             const made = factory(url, { ...headers });
             const socket = new ForeignSocket(id, made, (news) => this.#tell(news));
+            // The factory may have called close(), or ended the signal of the attempt.
+            if (!this.#making.delete(id)) {
+                socket.close();
+                return;
+            }
             this.#sockets.set(id, socket);
             socket.begin();
         } catch (error) {
-            this.#trouble = error;
+            this.#making.delete(id);
+            if (this.#attempt !== undefined) this.#attempt.trouble = error;
             this.#log.say('warn', 'transport: socket_factory has made no socket', error);
             this.#tell({ socket: id, event: 'error', message: 'socket_factory has made no socket' });
         }
@@ -374,8 +388,16 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
 
 const FORGOTTEN = new FinalizationRegistry<{ release(): void }>((resources) => resources.release());
 
+/** A connect under way. */
+interface Attempt {
+    /** Ended by the caller's signal, or by us when there is no token to go on with. */
+    readonly give_up: AbortController;
+    /** What `socket_factory` has thrown. */
+    trouble: unknown;
+}
+
 /** The same failure with what led to it. */
 function with_cause(error: unknown, cause: unknown): unknown {
-    if (error instanceof Error && error.cause === undefined) error.cause = cause;
+    if (error instanceof SvanticError && cause !== undefined) error.cause ??= cause;
     return error;
 }
