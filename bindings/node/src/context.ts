@@ -18,17 +18,28 @@ export interface Dispatch {
 
 /** What knows which dispatches have ended. */
 export interface Cancellations {
-    /** The signal of a dispatch that runs, or one that is aborted already. */
-    signal_of(dispatch: Dispatch): AbortSignal;
+    /** The signal of a dispatch that runs, or one that is aborted already; of one that has ended any. */
+    signal_of(dispatch: Dispatch, has_ended: boolean): AbortSignal;
 }
 
 const NOTHING: Readonly<Record<string, string>> = Object.freeze({});
+
+/** Tells a context that its handler has settled: a signal that is first asked for now is nobody's to abort. */
+export let end_context: (context: CapabilitySessionContext) => void;
 
 /** The call that a handler serves: who asks, within which trace, and how long the mesh waits. */
 export class CapabilitySessionContext {
     readonly #dispatch: Dispatch;
     readonly #received_at: number;
     readonly #cancellations: Cancellations;
+    #signal: AbortSignal | undefined;
+    #has_ended = false;
+
+    static {
+        end_context = (context) => {
+            context.#has_ended = true;
+        };
+    }
 
     /** Made for each dispatch; `received_at` is a time of `performance.now()`. */
     constructor(dispatch: Dispatch, received_at: number, cancellations: Cancellations) {
@@ -102,6 +113,6 @@ export class CapabilitySessionContext {
      * reason is a `SvanticError`. Pass it on to `fetch()` and its like.
      */
     get signal(): AbortSignal {
-        return this.#cancellations.signal_of(this.#dispatch);
+        return (this.#signal ??= this.#cancellations.signal_of(this.#dispatch, this.#has_ended));
     }
 }

@@ -1,7 +1,7 @@
 // How a dispatch becomes a call of a handler and its answer. This is the hot path.
 import { Answers, type AnswerSink } from './answers';
 import type { Capability } from './capability';
-import { CapabilitySessionContext, type Cancellations, type Dispatch } from './context';
+import { CapabilitySessionContext, end_context, type Cancellations, type Dispatch } from './context';
 import { SvanticError } from './errors';
 import type { Log } from './logger';
 
@@ -34,10 +34,10 @@ export class Serving implements Cancellations {
     /** Runs one dispatch; `now` is the time of `performance.now()` when it was received. Never throws. */
     run(dispatch: Dispatch, now: number): void {
         if (this.#cancelled.size > 0 && this.#cancelled.delete(dispatch.dispatch_id)) return;
+        const context = new CapabilitySessionContext(dispatch, now, this);
         try {
             const capability = this.#capabilities.get(dispatch.skill_id);
             if (capability === undefined) throw new Error(`there is no capability ${dispatch.skill_id}`);
-            const context = new CapabilitySessionContext(dispatch, now, this);
             const result = capability.handler(dispatch.args, context);
             if (is_thenable(result)) {
                 this.#running += 1;
@@ -46,22 +46,22 @@ export class Serving implements Cancellations {
                 Promise.resolve(result).then(
                     (value) => {
                         this.#running -= 1;
-                        this.#settled(dispatch);
+                        this.#settled(context);
                         this.#answers.add(dispatch, value);
                     },
                     (error: unknown) => {
                         this.#running -= 1;
-                        this.#settled(dispatch);
+                        this.#settled(context);
                         this.#answers.fail(dispatch, error);
                     },
                 );
             } else {
                 this.#answers.add(dispatch, result);
-                this.#ends(dispatch.dispatch_id);
+                this.#ends(context);
             }
         } catch (error) {
             this.#answers.fail(dispatch, error);
-            this.#ends(dispatch.dispatch_id);
+            this.#ends(context);
         }
     }
 
@@ -97,23 +97,25 @@ export class Serving implements Cancellations {
         this.#cancelled.clear();
     }
 
-    signal_of({ dispatch_id }: Dispatch): AbortSignal {
+    signal_of({ dispatch_id }: Dispatch, has_ended: boolean): AbortSignal {
         let controller = this.#signals.get(dispatch_id);
         if (controller === undefined) {
             controller = new AbortController();
             const reason = this.#ended ?? this.#cancelled.get(dispatch_id);
             if (reason !== undefined) controller.abort(cancelled(dispatch_id, reason));
-            if (this.#ended === undefined) this.#signals.set(dispatch_id, controller);
+            if (!has_ended && this.#ended === undefined) this.#signals.set(dispatch_id, controller);
         }
         return controller.signal;
     }
 
-    #settled(dispatch: Dispatch): void {
-        this.#ends(dispatch.dispatch_id);
+    #settled(context: CapabilitySessionContext): void {
+        this.#ends(context);
         this.#flush_later();
     }
 
-    #ends(dispatch_id: string): void {
+    #ends(context: CapabilitySessionContext): void {
+        end_context(context);
+        const { dispatch_id } = context;
         if (this.#signals.size > 0) this.#signals.delete(dispatch_id);
         if (this.#cancelled.size > 0) this.#cancelled.delete(dispatch_id);
     }
