@@ -78,6 +78,9 @@ export function extract_trace_context(
     return JSON.parse(out[0]) as ExtractedTraceContext;
 }
 
+/** As JSON.stringify() writes one; a backslash of the text itself is doubled. */
+const LONE_SURROGATE = /(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g;
+
 /** Where a NUL stands C would see another text than the caller. */
 function is_c_text(raw: unknown): raw is string {
     return typeof raw === 'string' && !raw.includes('\0');
@@ -92,18 +95,24 @@ function parsed<Result>(name: 'parse_traceparent' | 'parse_baggage', raw: string
 function json_of(value: unknown): string | undefined {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
     try {
-        return JSON.stringify(value);
+        return written(value);
     } catch {
         const members = Object.keys(value).flatMap((name) => {
             try {
-                const text = JSON.stringify((value as Record<string, unknown>)[name]);
-                return typeof text === 'string' ? [`${JSON.stringify(name)}:${text}`] : [];
+                const text = written((value as Record<string, unknown>)[name]);
+                return text === undefined ? [] : [`${written(name)}:${text}`];
             } catch {
                 return []; // a cycle, a BigInt, a getter that throws: none of the trace
             }
         });
         return `{${members.join()}}`;
     }
+}
+
+/** JSON in which each half of a character is replaced: one would hide all the rest from the library. */
+function written(value: unknown): string | undefined {
+    const text = JSON.stringify(value) as string | undefined;
+    return text?.includes('\\ud') ? text.replaceAll(LONE_SURROGATE, '$1\ufffd') : text;
 }
 
 function plain_headers(headers: TraceHeaders): Record<string, string> | undefined {

@@ -157,3 +157,11 @@ test('what is no JSON beside it does not hide the trace', () => {
     };
     assert.equal(extract_trace_context(payload).parent_span_id, SPAN);
 });
+
+test('half a character beside it does not hide the trace', () => {
+    const args = { 'name \ud800': 'a \ud800\ud800', path: 'c:\\ud800' };
+    assert.equal(extract_trace_context({ args, traceparent: GOOD }).parent_span_id, SPAN);
+    assert.equal(extract_trace_context({ args, big: 1n, traceparent: GOOD }).parent_span_id, SPAN);
+    const headers = { traceparent: GOOD, 'x-name': '\ud800' };
+    assert.equal(extract_trace_context({}, headers).parent_span_id, SPAN);
+});
