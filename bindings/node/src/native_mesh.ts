@@ -56,6 +56,16 @@ export function text_of<Subject>(property: Property<Subject>, subject: Subject):
     return out[0] ?? '';
 }
 
+/** Throws a `RangeError` for a number that JSON would turn into null, which says that nothing was given. */
+function configuration(options: Readonly<Record<string, unknown>>): string {
+    for (const [key, value] of Object.entries(options)) {
+        if (typeof value === 'number' && !Number.isFinite(value)) {
+            throw new RangeError(`\`${key}\` is ${value}, and must be a finite number`);
+        }
+    }
+    return JSON.stringify(options);
+}
+
 /**
  * A handle in pull delivery. Every call returns at once. On one that was freed they throw the error with the
  * code `CLOSED`.
@@ -78,7 +88,7 @@ export class NativeMesh {
     static create(config: Readonly<Record<string, unknown>>): NativeMesh {
         const native = library();
         const out: Out<Handle> = [0n];
-        check(native.create(JSON.stringify({ ...config, delivery: 'pull' }), out));
+        check(native.create(configuration({ ...config, delivery: 'pull' }), out));
         return new NativeMesh(native, out[0]);
     }
 
@@ -86,7 +96,7 @@ export class NativeMesh {
     static create_transport(config: Readonly<Record<string, unknown>>): NativeMesh {
         const native = library();
         const out: Out<Handle> = [0n];
-        check(native.create_transport(JSON.stringify(config), out));
+        check(native.create_transport(configuration(config), out));
         return new NativeMesh(native, out[0]);
     }
 

@@ -130,6 +130,11 @@ for (const [what, given] of [
     });
 }
 
+test('a time that is no number is a RangeError', async () => {
+    const error = await failure(MeshAuth.get_token(gateway.url, credentials(), { http_timeout_ms: NaN }));
+    assert.ok(error instanceof RangeError && error.message.includes('http_timeout_ms'), inspect(error));
+});
+
 test('an option that there is not is a TypeError that names the one meant', async () => {
     const error = await failure(MeshAuth.get_token(gateway.url, credentials(), { ca_fil: 'x' }));
     assert.ok(error instanceof TypeError && error.message.includes('ca_file'), inspect(error));

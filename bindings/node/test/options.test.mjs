@@ -72,6 +72,12 @@ const WRONG = {
         TypeError,
         /^`dispatch_auth` is not JSON/,
     ],
+    'a time that is no number': [
+        () => connector({ drain_timeout_ms: Number('30s') }),
+        RangeError,
+        /^`drain_timeout_ms` is NaN, and must be a finite number$/,
+    ],
+    'a limit without end': [() => connector({ max_in_flight: Infinity }), RangeError, /^`max_in_flight` is Inf/],
     'a function for data': [() => connector({ ca_file: () => {} }), TypeError, /^`ca_file` is not JSON$/],
     'a wrong value': [() => connector({ timeout_ms: 'soon' }), SvanticError, /timeout_ms/],
     'a value out of range': [() => connector({ timeout_ms: 1 }), SvanticError, /timeout_ms.*10/],

@@ -153,6 +153,13 @@ for (const [what, options, said] of [
     });
 }
 
+test('a time without end is a RangeError', async (t) => {
+    await assert.rejects(transport_to(t, gateway, { welcome_timeout_ms: Infinity }), {
+        name: 'RangeError',
+        message: /^`welcome_timeout_ms` is Infinity/,
+    });
+});
+
 for (const [what, options] of [
     ['a hello without instance_id', { hello: {} }],
     ['no hello', { hello: undefined }],
