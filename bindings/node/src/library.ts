@@ -157,7 +157,12 @@ function native_package(): string {
 }
 
 function has_glibc(): boolean {
-    const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
+    const reporter = process.report as typeof process.report & { excludeNetwork?: boolean };
+    const before = reporter.excludeNetwork;
+    // Otherwise it asks for the name of the other end of each connection, and a name service may be slow.
+    reporter.excludeNetwork = true;
+    const report = reporter.getReport() as { header?: { glibcVersionRuntime?: string } };
+    reporter.excludeNetwork = before ?? false;
     return report.header?.glibcVersionRuntime !== undefined;
 }
 

@@ -282,3 +282,20 @@ test('a library that is not there is told with what to install', async (t) => {
     assert.equal(await program.wait(), 1, program.story());
     assert.match(program.stderr, /libsvantic cannot be loaded from .*none\.so.*SVANTIC_LIBRARY/);
 });
+
+test('the search for the library looks at no connection of the program', async (t) => {
+    // A report with them asks the name service for each of their names, and waits.
+    const program = run_node(t, `
+        const { report } = process;
+        const write = report.getReport;
+        report.getReport = (...given) => (console.log('without', report.excludeNetwork), write.apply(report, given));
+        const { Agent } = await import('svantic');
+        await new Agent({ name: 'desk', description: 'A desk' }).start().catch(() => {});
+        console.log('afterwards', report.excludeNetwork ?? false);
+    `, { env: { SVANTIC_LIBRARY: '' } });
+    assert.equal(await program.wait(), 0, program.story());
+    assert.deepEqual(program.lines, [
+        ...(process.platform === 'linux' ? ['without true'] : []), // only there are two C libraries
+        'afterwards false',
+    ]);
+});
