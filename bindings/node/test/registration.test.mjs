@@ -228,3 +228,23 @@ test('options that are missing or unknown are a TypeError', () => {
     assert.throws(() => new RegistrationClient({ auth_headers: () => ({}) }), /svantic_url/);
     assert.throws(() => client({ auth_header: () => ({}) }), /auth_headers/);
 });
+
+test('a signal ends the wait for auth_headers', async () => {
+    const given_up = new AbortController();
+    const waiting = client({ auth_headers: () => new Promise(() => {}) });
+    const pending = failure(waiting.register(CONNECTED, { signal: given_up.signal }));
+    const reason = new Error('enough');
+    given_up.abort(reason);
+    assert.equal(await pending, reason);
+});
+
+test('headers that fail behind the signal are not missed', async () => {
+    const given_up = new AbortController();
+    let fail;
+    const late = client({ auth_headers: () => new Promise((_, reject) => (fail = reject)) });
+    const pending = failure(late.register(CONNECTED, { signal: given_up.signal }));
+    given_up.abort('enough');
+    fail(new Error('too late'));
+    assert.equal(await pending, 'enough');
+    await new Promise((resolve) => setImmediate(resolve));
+});

@@ -126,12 +126,23 @@ export class RegistrationClient {
 
     async #post(path: string, body: object, options: OperationOptions): Promise<unknown> {
         options.signal?.throwIfAborted();
-        const { token, more } = sorted(await this.#auth_headers());
+        const { token, more } = sorted(await unless_aborted(this.#auth_headers(), options.signal));
         const config = { ...this.#config, token };
         return single_call(config, this.#logger, (session) =>
             session.run((native, ms, tag) => native.request(path, body, more, ms, tag), options),
         );
     }
+}
+
+/** What `given` becomes, unless the signal ends the wait for it. */
+function unless_aborted<Value>(given: Value | Promise<Value>, signal?: AbortSignal): Promise<Value> {
+    return new Promise((resolve, reject) => {
+        const abort = () => reject(signal?.reason);
+        const done = () => signal?.removeEventListener('abort', abort);
+        signal?.addEventListener('abort', abort, { once: true });
+        if (signal?.aborted) abort(); // by auth_headers itself
+        Promise.resolve(given).finally(done).then(resolve, reject);
+    });
 }
 
 /** The token among the headers, and what is sent beside it. */
