@@ -128,6 +128,12 @@ for (const [what, made] of [
     ],
     ['returns nothing', () => undefined],
     ['returns a promise', async () => new Double()],
+    [
+        'returns a promise that rejects',
+        async () => {
+            throw new Error('no port');
+        },
+    ],
     ['returns something else', () => ({ readyState: 0, send() {}, close() {} })],
 ]) {
     test(`a factory that ${what} rejects the connect with the cause`, async (t) => {

@@ -117,6 +117,8 @@ export class ForeignSocket {
         } else if ('addEventListener' in socket && typeof socket.addEventListener === 'function') {
             socket.addEventListener(event, listener);
         } else {
+            // That of an async function, whose rejection would end the process.
+            if (socket instanceof Promise) socket.catch(() => {});
             throw new TypeError(
                 'socket_factory must return a WebSocket: it has neither on() nor addEventListener()',
             );
