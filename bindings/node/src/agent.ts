@@ -148,8 +148,11 @@ export class Agent {
         const running = this.#running;
         if (running === undefined) return;
         this.#running = undefined;
-        running.let_go();
-        await running.connector.close();
+        try {
+            await running.connector.close();
+        } finally {
+            running.let_go(); // not before: a signal meanwhile would cut off the calls that run
+        }
     }
 
     #leave(connector: MeshConnector): void {

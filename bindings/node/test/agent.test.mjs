@@ -108,6 +108,24 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
     });
 }
 
+test('a signal during stop lets the running call finish all the same', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const stopping = `agent.define_capability({ name: 'stops', description: 'Stops.', handler() {
+        void agent.stop();
+        console.log('stopping');
+    } });`;
+    const program = run_node(t, DESK.replace('process.stdin.unref', `${stopping}process.stdin.unref`), { gateway });
+    await program.wait_line('ready');
+    const [id] = await gateway.dispatch_many('lasts', {}, { count: 1 });
+    await program.wait_line('running');
+    await gateway.dispatch_many('stops', {}, { count: 1 });
+    await program.wait_line('stopping');
+    program.signal('SIGTERM');
+    program.say('go on');
+    assert.equal(await program.wait(), 0, program.story());
+    assert.equal((await gateway.answers([id]))[0].result, 'finished');
+});
+
 test('a second signal ends the program at once with the status of a signal', async (t) => {
     const gateway = await Gateway.start({ test: t });
     const program = run_node(
