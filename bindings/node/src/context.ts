@@ -24,7 +24,7 @@ export interface Cancellations {
 
 const NOTHING: Readonly<Record<string, string>> = Object.freeze({});
 
-/** Tells a context that its handler has settled: a signal that is first asked for now is nobody's to abort. */
+/** Tells a context that its handler has settled: nobody aborts a signal that is first asked for now. */
 export let end_context: (context: CapabilitySessionContext) => void;
 
 /** The call that a handler serves: who asks, within which trace, and how long the mesh waits. */
