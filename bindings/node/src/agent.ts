@@ -147,11 +147,12 @@ export class Agent {
     async stop(): Promise<void> {
         const running = this.#running;
         if (running === undefined) return;
-        this.#running = undefined;
         try {
             await running.connector.close();
         } finally {
-            running.let_go(); // not before: a signal meanwhile would cut off the calls that run
+            // Not before: a signal would cut off the calls that run, and another stop() not wait for them.
+            running.let_go();
+            if (this.#running === running) this.#running = undefined;
         }
     }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MeshConnector } from 'svantic/mesh';
-import { agent_with, rejection } from './support/agents.mjs';
+import { agent_with, deferred, rejection } from './support/agents.mjs';
 import { run_node } from './support/child.mjs';
 import { Gateway } from './support/gateway.mjs';
 
@@ -59,6 +59,31 @@ test('a connected agent may be given the port of the platform, and listens on no
         await agent.stop();
     }
     agent_with({}, { port: 1, mesh: mode });
+});
+
+test('each of two stops waits for the running call', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const [running, finish] = [deferred(), deferred()];
+    let finished = false;
+    const lasts = async () => {
+        running.resolve();
+        await finish.promise;
+        finished = true;
+    };
+    const agent = agent_with({ lasts }, { mesh: gateway.config() });
+    await agent.start({ handle_signals: false });
+    await gateway.dispatch_many('lasts', {}, { count: 1 });
+    await running.promise;
+    const stopped = [agent.stop(), agent.stop()].map(async (stop) => {
+        await stop;
+        return finished;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    finish.resolve();
+    assert.deepEqual(await Promise.all(stopped), [true, true]);
+    assert.equal(agent.connector, undefined);
+    await agent.start({ handle_signals: false });
+    await agent.stop();
 });
 
 test("a connector that is closed by hand is not the agent's any more", async (t) => {
