@@ -110,7 +110,8 @@ export class CapabilitySessionContext {
 
     /**
      * Aborted when the mesh no longer wants the answer: its deadline has passed, or the agent shuts down. Its
-     * reason is a `SvanticError`. Pass it on to `fetch()` and its like.
+     * reason is a `SvanticError`. Pass it on to `fetch()` and its like. What a listener of its own throws
+     * becomes an `uncaughtException`, as with every `EventTarget` of Node.
      */
     get signal(): AbortSignal {
         return (this.#signal ??= this.#cancellations.signal_of(this.#dispatch, this.#has_ended));
