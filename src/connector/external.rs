@@ -94,7 +94,10 @@ fn feed(machine: &mut Machine, now: Now, socket: ConnectionNo, event: SocketEven
         }
         SocketEvent::Close { code, reason } if dialing => {
             let code = code.map_or(String::new(), |code| format!(" with code {code}"));
-            let text = format!("the socket was closed{code} before it was open: {reason}");
+            let mut text = format!("the socket was closed{code} before it was open");
+            if !reason.is_empty() {
+                text = format!("{text}: {reason}");
+            }
             machine.handle_dialed(now, socket, failed(text));
         }
         SocketEvent::Close { code, reason } => {

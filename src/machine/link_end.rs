@@ -66,7 +66,11 @@ impl Machine {
         }
         self.disconnected(conn, code, &cause, was_up);
         let said = code.map_or(String::new(), |code| format!(" with code {code}"));
-        let why = format!("the connection ended{said}: {cause}");
+        let why = match (code, cause.as_str()) {
+            (None, "") => "the connection ended without a close code or a reason".to_owned(),
+            (_, "") => format!("the connection ended{said}"),
+            _ => format!("the connection ended{said}: {cause}"),
+        };
         let step = if was_up { Step::Dial } else { Step::Welcome };
         let error = Error::new(
             ErrorKind::Network,

@@ -316,3 +316,24 @@ pub(super) fn what_was_not_delivered_when_all_is_given_up_is_reported() {
         ErrorKind::NotFound
     );
 }
+
+/// A sentence about an end that nobody gave a reason for ends where it ends.
+#[test]
+fn an_end_without_a_reason_is_told_in_whole_sentences() {
+    for (code, reason, told) in [
+        (Some(1012), "back soon", "with code 1012: back soon"),
+        (Some(1012), "", "with code 1012"),
+        (Some(1012), "\u{7}", "with code 1012"),
+        (None, "", "without a close code or a reason"),
+    ] {
+        let mut rig = Rig::ready(&json!({}));
+        let reason = reason.to_owned();
+        rig.ended(&LinkEnd::Closed { code, reason });
+        let message = &rig.events_of(EventKind::Backoff)[0]["message"];
+        let message = message.as_str().unwrap();
+        assert!(
+            message.ends_with(&format!("the connection ended {told}")),
+            "{message}"
+        );
+    }
+}
