@@ -142,10 +142,10 @@ pub unsafe extern "C" fn svantic_notify_fd(
 /// Any thread, inside the handler or later; never blocks.
 ///
 /// Returns OK; NOT_FOUND if the dispatch has ended already (answered, past its deadline, cancelled);
-/// INVALID_JSON if the result is not JSON, nested deeper than 64 levels or escapes a lone surrogate, and
-/// INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases the dispatch has ended, and the mesh has been
-/// given the error INVALID_RESULT or RESULT_TOO_LARGE; INVALID_ARGUMENT also for NULL, which answers nothing;
-/// INVALID_HANDLE; FORKED.
+/// INVALID_JSON if the result is not JSON, nested deeper than 64 levels, escapes a lone surrogate or holds a number
+/// that no double does (such as 1e999), and INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases the
+/// dispatch has ended, and the mesh has been given the error INVALID_RESULT or RESULT_TOO_LARGE; INVALID_ARGUMENT also
+/// for NULL, which answers nothing; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_resolve(
     mesh: *mut svantic_mesh,
@@ -241,8 +241,8 @@ struct BatchError<'a> {
 /// `answers_json`: an array of {"dispatch_id":"...","result":any} and
 /// {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
 /// null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
-/// had a result that was too deep or too large or escapes a lone surrogate (may be NULL); a warning among the log
-/// events names each of the latter.
+/// had a result that was too deep or too large, or was refused by svantic_resolve() for a text or a number in it (may be
+/// NULL); a warning among the log events names each of the latter.
 ///
 /// Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
 ///

@@ -75,6 +75,48 @@ fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
+/// Whether a text that is JSON holds a number that no double does, such as `1e999`: the grammar knows no end, but one
+/// parser refuses all of what it stands in, and another reads infinity and writes null.
+pub fn has_vast_number(json: &str) -> bool {
+    let bytes = json.as_bytes();
+    if !may_hold_vast_number(bytes) {
+        return false;
+    }
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => at = end_of_string(bytes, at + 1),
+            b'-' | b'0'..=b'9' => {
+                let rest = &bytes[at..];
+                let of_number =
+                    |b: &u8| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let end = rest.iter().position(|b| !of_number(b));
+                let number = &json[at..at + end.unwrap_or(rest.len())];
+                if number.parse::<f64>().is_ok_and(f64::is_infinite) {
+                    return true;
+                }
+                at += number.len();
+            }
+            _ => at += 1,
+        }
+    }
+    false
+}
+
+/// Tells most texts at once: such a number has an exponent or more than 300 digits.
+fn may_hold_vast_number(bytes: &[u8]) -> bool {
+    let is_digit = u8::is_ascii_digit;
+    let exponent = memchr::memchr2_iter(b'e', b'E', bytes).any(|at| {
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+        before.is_some_and(is_digit) && matches!(bytes.get(at + 1), Some(b'0'..=b'9' | b'+' | b'-'))
+    });
+    // Of so many digits in a row some fill a chunk that is half as long.
+    exponent
+        || bytes
+            .chunks_exact(150)
+            .any(|chunk| chunk.iter().all(is_digit))
+}
+
 /// The index after the closing quote of the string whose content starts at `at`.
 fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     while at < bytes.len() {
@@ -140,6 +182,48 @@ mod tests {
         ] {
             assert!(has_lone_surrogate(half), "{half}");
             assert!(serde_json::from_str::<serde_json::Value>(half).is_err());
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_double_holds_are_found_wherever_they_stand() {
+        let digits = "9".repeat(309);
+        let fraction = format!("0.{}", "9".repeat(700));
+        let in_a_text = format!("[\"{}\", \"1e999\", \"\\\"1e999\"]", "9".repeat(700));
+        for fine in [
+            "1e308",
+            "-1.7976931348623157e308",
+            "1E-999",
+            "0e999",
+            "[true,false,1e2]",
+            "-0",
+            "{\"1e999\":\"a 1e999\",\"n\":18446744073709551616}",
+            &digits[1..],
+            &fraction,
+            &in_a_text,
+        ] {
+            assert!(!has_vast_number(fine), "{fine}");
+            assert!(
+                serde_json::from_str::<serde_json::Value>(fine).is_ok(),
+                "{fine}"
+            );
+        }
+        let among = format!("[\"{}\",{{\"a\":-{digits}}}]", "x".repeat(70));
+        for vast in [
+            "1e309",
+            "-1e999",
+            "1E+400",
+            "[1,2.5e1000]",
+            "{\"1e1\":\"\\\"\",\"b\":[ 1e999 ]}",
+            "1.7976931348623159e308",
+            &digits,
+            &among,
+        ] {
+            assert!(has_vast_number(vast), "{vast}");
+            assert!(
+                serde_json::from_str::<serde_json::Value>(vast).is_err(),
+                "{vast}"
+            );
         }
     }
 

@@ -105,7 +105,8 @@ static void never_answered(void) {
 }
 
 static void answer_badly(void *mesh, const char *dispatch_id, const char *request, size_t length) {
-    static const char *const broken[] = {"{\"a\":", "", "{} {}", "nul", "\"\x01\"", "NaN", "'x'", "\"\xff\xfe\""};
+    static const char *const broken[] = {"{\"a\":", "", "{} {}", "nul", "\"\x01\"", "NaN", "'x'", "\"\xff\xfe\"",
+                                         "\"\\ud83d\"", "1e999", "{\"a\":[0,-1E400]}"};
     const char *which = strstr(request, "\"which\":");
     (void)length;
     CHECK(which != NULL);
@@ -119,7 +120,7 @@ static void broken_results(void) {
     define(mesh, "broken", answer_badly, mesh);
     CHECK_OK(svantic_connect(mesh, 0));
     tell("connected");
-    gate_wait(&handled, 8);
+    gate_wait(&handled, 11);
     leave(mesh);
 }
 

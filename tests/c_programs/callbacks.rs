@@ -63,7 +63,7 @@ fn never_answered() {
 #[test]
 fn broken_results() {
     play(Under::Nothing, "callbacks", "broken_results", |gateway| {
-        for which in 0..8 {
+        for which in 0..11 {
             let (code, _) = error(&send_args(gateway, "broken", json!({"which": which})));
             assert_eq!(code, "INVALID_RESULT", "number {which}");
         }
