@@ -30,7 +30,7 @@ impl MeshConnector {
         let mut core = self.shared.lock();
         let unwritten = core.handed_over + core.in_link;
         let full = unwritten > 0 && unwritten + length > MAX_UNWRITTEN_BYTES;
-        if full || (self.shared.external && !self.shared.sink.has_room()) {
+        if full || (self.shared.external && !self.shared.sink.may_send()) {
             drop(core);
             let text = "send_frame: too much waits to be written already";
             return Err(Error::new(ErrorKind::InvalidState, "BACKLOG_FULL", text)

@@ -64,16 +64,6 @@ enum Phase {
     Told,
 }
 
-impl Control {
-    /// How many bytes of frames it holds, if it is one.
-    pub(super) fn frame_bytes(&self) -> Option<usize> {
-        match self {
-            Self::Frame(text) | Self::Socket(SocketRequest::Send(_, text)) => Some(text.len()),
-            _ => None,
-        }
-    }
-}
-
 /// A dispatch that nobody has picked up yet.
 struct Waiting {
     /// Since when, on the queue's own clock.

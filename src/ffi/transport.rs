@@ -90,8 +90,9 @@ pub unsafe extern "C" fn svantic_create_transport(
 /// Any thread; never blocks.
 ///
 /// Returns OK; INVALID_STATE with the code NOT_READY while there is no welcome, BACKLOG_FULL when 64 MiB wait to be
-/// written already, or NOT_A_TRANSPORT; INVALID_JSON for what is not such an object; INVALID_ARGUMENT for NULL, or for more
-/// than "max_frame_bytes"; INVALID_HANDLE; FORKED.
+/// written already (with "external_socket": 64 MiB or 16384 frames to be taken by svantic_next()), or NOT_A_TRANSPORT;
+/// INVALID_JSON for what is not such an object; INVALID_ARGUMENT for NULL, or for more than "max_frame_bytes";
+/// INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_send_frame(
     mesh: *mut svantic_mesh,

@@ -205,6 +205,20 @@ static void without_auto_reconnect(void) {
     end(mesh);
 }
 
+/* Ends that nobody gives a reason for are told in whole sentences. */
+static void ends_without_a_word(void) {
+    svantic_mesh *mesh = create_with_token("\"auto_reconnect\":false");
+    CHECK_OK(svantic_connect_async(mesh, 0, NULL, TAG(1)));
+    AT_ONCE("\"do\":\"open\",\"socket\":1", "");
+    happens(mesh, 1, "\"close\",\"code\":1006,\"reason\":\"\"");
+    AT_ONCE("{\"type\":\"done\",\"tag\":1,\"status\":", ": the socket was closed with code 1006 before it was open\"");
+    CHECK_OK(svantic_connect_async(mesh, 0, NULL, TAG(2)));
+    AT_ONCE("\"do\":\"open\",\"socket\":2", "");
+    happens(mesh, 2, "\"error\",\"message\":\"\"");
+    AT_ONCE("{\"type\":\"done\",\"tag\":2,\"status\":", ": the socket failed\"");
+    end(mesh);
+}
+
 /* The upgrade is refused with 401: another token is asked for, and shown at once. */
 static void a_refused_token(void) {
     svantic_mesh *mesh = create_external("\"token_provider\":true");
@@ -265,6 +279,51 @@ static void frames_that_nobody_takes(void) {
     end(mesh);
 }
 
+/* A socket that is slower than its program: sending is refused while too much waits, and that costs neither the link nor
+   anything that was taken on. */
+static void frames_for_a_slow_socket(void) {
+    svantic_mesh *mesh = create_with_token("\"auto_reconnect\":false");
+    const char *large;
+    char *frame = NULL, *item;
+    svantic_status status;
+    int taken_on = 0, sent;
+    CHECK_OK(svantic_connect_async(mesh, 0, NULL, TAG(1)));
+    happens(mesh, 1, "\"open\"");
+    happens(mesh, 1, "\"message\",\"text\":\"" WELCOME "\"");
+    while ((status = svantic_send_frame(mesh, "{}", 2)) == SVANTIC_STATUS_OK) CHECK(++taken_on < 20000);
+    CHECK_STATUS(status, INVALID_STATE);
+    large = svantic_last_error_json();
+    CHECK_HOLDS(large, "\"BACKLOG_FULL\"");
+    CHECK_HOLDS(large, "\"retryable\":true");
+    CHECK(taken_on > 16000);
+
+    /* What comes in has room of its own. */
+    happens(mesh, 1, "\"message\",\"text\":\"{\\\"type\\\":\\\"still here\\\"}\"");
+    CHECK(state_of(mesh) == SVANTIC_STATE_CONNECTED);
+    AT_ONCE("\"do\":\"open\",\"socket\":1", "");
+    AT_ONCE("hello", "");
+    AT_ONCE("welcome", "");
+    AT_ONCE("{\"type\":\"done\",\"tag\":1,\"status\":0", "");
+    CHECK_OK(svantic_send_frame(mesh, "{\"type\":\"last\"}", 15));
+    for (sent = 0; sent < taken_on; sent++) AT_ONCE("\"do\":\"send\",\"socket\":1,\"text\":\"{}\"", "");
+    AT_ONCE("{\"type\":\"frame\",\"frame\":{\"type\":\"still here\"}}", "");
+    AT_ONCE("\"do\":\"send\"", "last");
+
+    /* The same by bytes: 64 MiB, in frames of 4 MiB. */
+    CHECK((frame = malloc((4 << 20) + 1)) != NULL);
+    memset(frame, ' ', 4 << 20);
+    frame[0] = '{', frame[(4 << 20) - 1] = '}', frame[4 << 20] = '\0';
+    for (sent = 0; svantic_send_frame(mesh, frame, 4 << 20) == SVANTIC_STATUS_OK; sent++) CHECK(sent < 17);
+    CHECK(sent == 16);
+    CHECK_HOLDS(svantic_last_error_json(), "\"BACKLOG_FULL\"");
+    CHECK(state_of(mesh) == SVANTIC_STATE_CONNECTED);
+    item = next_but_events(mesh, 0);
+    svantic_string_free(item);
+    CHECK_OK(svantic_send_frame(mesh, frame, 4 << 20));
+    free(frame);
+    end(mesh);
+}
+
 static struct gate turns = GATE;
 
 /* Reads what is to be done, and does it, on a thread of its own. */
@@ -307,5 +366,6 @@ static void from_many_threads(void) {
     end(mesh);
 }
 
-CASES(CASE(a_conversation), CASE(no_welcome), CASE(redialed), CASE(without_auto_reconnect), CASE(a_refused_token),
-      CASE(refused_events), CASE(frames_that_nobody_takes), CASE(from_many_threads))
+CASES(CASE(a_conversation), CASE(no_welcome), CASE(redialed), CASE(without_auto_reconnect), CASE(ends_without_a_word),
+      CASE(a_refused_token), CASE(refused_events), CASE(frames_that_nobody_takes),
+      CASE(frames_for_a_slow_socket), CASE(from_many_threads))

@@ -194,8 +194,10 @@ by_hand!(
     no_welcome,
     redialed,
     without_auto_reconnect,
+    ends_without_a_word,
     a_refused_token,
     refused_events,
     frames_that_nobody_takes,
+    frames_for_a_slow_socket,
     from_many_threads,
 );
