@@ -193,6 +193,9 @@ unsafe fn goodbye<'a>(code: u32, reason: *const c_char) -> Result<(u16, &'a str)
 /// {"socket":1,"event":"error","message":"...","http_status":401} (the latter if an answer has refused the upgrade, which
 /// decides about the token as for any other link). An error is an end too; a "close" after it is ignored.
 ///
+/// A socket that does not open within "attempt_timeout_ms" is given up, and so is one whose message exceeds
+/// "max_frame_bytes".
+///
 /// What this call, svantic_send_frame(), svantic_connect_async(), svantic_refresh_token_async() and
 /// svantic_close_transport_async() lead to at once waits for svantic_next() when they return. What time leads to (a missing
 /// welcome, the next attempt) comes by itself. No pings are sent: that the peer is gone is the application's to notice.
@@ -264,7 +267,10 @@ impl From<ToldEvent> for SocketEvent {
                 message,
                 http_status,
             } => Self::Error {
-                message: message.unwrap_or_else(|| "the socket failed".to_owned()),
+                // There are sockets whose errors say nothing.
+                message: message
+                    .filter(|text| !text.is_empty())
+                    .unwrap_or_else(|| "the socket failed".to_owned()),
                 http_status,
             },
         }

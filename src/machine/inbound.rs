@@ -29,6 +29,13 @@ impl Machine {
         if !self.is_current(conn) {
             return;
         }
+        let taken_in = matches!(
+            self.link,
+            LinkState::Handshaking | LinkState::Ready | LinkState::Suspect
+        );
+        if taken_in && self.has_external_socket() && text.len() > self.settings.max_frame_bytes {
+            return self.message_too_large(now, conn, text.len());
+        }
         match self.link {
             LinkState::Handshaking if self.is_transport() => self.raw_before_welcome(now, text),
             LinkState::Handshaking => self.before_welcome(now, text),

@@ -63,6 +63,11 @@ impl Machine {
             early_bytes: 0,
         });
         self.counters.dials += 1;
+        if self.has_external_socket() {
+            // The library's own dial ends by itself.
+            self.timers
+                .set(Timer::Welcome, now.mono + self.settings.timing.attempt);
+        }
         self.actions.push_back(Action::Dial(Dial {
             conn: no,
             url,
@@ -161,6 +166,9 @@ impl Machine {
     }
 
     pub(super) fn welcome_overdue(&mut self, now: Now) {
+        if self.link == LinkState::Dialing {
+            return self.dial_overdue(now);
+        }
         let timing = &self.settings.timing;
         let limit = self
             .connection

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::action::{Action, ConnectionNo, LinkEnd, OperationId};
+use super::action::{Action, ConnectionNo, LinkEnd, NetFailure, OperationId, Reply};
 use super::backoff::Cause;
 use super::event::EventKind;
+use super::failure::Step;
 use super::time::Now;
 use super::{Desired, LinkState, Machine, Transition};
 use crate::error::{Error, ErrorKind};
@@ -104,6 +105,27 @@ impl Machine {
             self.actions.push_back(Action::Abort(conn));
         }
         self.handle_closed(now, conn, &LinkEnd::Broken(text));
+    }
+
+    /// A message of the socket that the application carries is larger than may be. The library's own takes none in.
+    pub(super) fn message_too_large(&mut self, now: Now, conn: ConnectionNo, bytes: usize) {
+        let limit = self.settings.max_frame_bytes;
+        let text = format!("the peer sent a message of {bytes} bytes, and the limit is {limit}");
+        self.actions.push_back(Action::Abort(conn));
+        self.handle_closed(now, conn, &LinkEnd::Violation(text));
+    }
+
+    /// The application has not told what became of the socket that it was to open.
+    pub(super) fn dial_overdue(&mut self, now: Now) {
+        let limit = self.settings.timing.attempt.as_millis();
+        let silence = NetFailure {
+            kind: ErrorKind::Timeout,
+            text: format!("the socket was not open within {limit} ms"),
+        };
+        let target = self.dial_target();
+        let failure = self.failure(Step::Dial, &target, &Reply::Failed(silence));
+        self.abort_connection();
+        self.step_failed(now, failure);
     }
 
     pub(super) fn raw_before_welcome(&mut self, now: Now, text: FrameText) {

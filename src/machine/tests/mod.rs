@@ -11,6 +11,7 @@ mod delivery;
 mod dispatches;
 mod draining;
 mod drains;
+mod external_link;
 mod farewell;
 mod fences;
 mod flapping;

@@ -17,7 +17,7 @@ use crate::protocol::limits::MAX_EARLY_FRAMES;
 const WELCOME: &str = r#"{"v":1,"type":"welcome","id":"w","payload":{"resumed":true}}"#;
 
 /// A transport with `changes` in its configuration; `null` takes a key away.
-fn transport(changes: &Value) -> Rig {
+pub(super) fn transport(changes: &Value) -> Rig {
     seeded(changes, 7)
 }
 
@@ -41,7 +41,7 @@ fn seeded(changes: &Value, seed: u64) -> Rig {
 }
 
 /// One whose link is ready, with everything that led there forgotten.
-fn ready(changes: &Value) -> Rig {
+pub(super) fn ready(changes: &Value) -> Rig {
     let mut rig = transport(changes);
     let connect = rig.connect();
     rig.dialed(Dialed::Open);
