@@ -153,6 +153,7 @@ static void fork_after_connect(void) {
         every_function_refuses(pulling, SVANTIC_STATUS_FORKED);
         CHECK_HOLDS(svantic_last_error(), "fork()");
         CHECK_STATUS(svantic_create(JSON({"name": "n", "description": "d"}), &unused), FORKED);
+        CHECK_STATUS(svantic_create_transport("{}", &unused), FORKED);
         CHECK(svantic_abi_version() == SVANTIC_ABI_VERSION);
         CHECK_SAME(svantic_status_name(6), "SVANTIC_STATUS_FORKED");
         CHECK(*svantic_version() != '\0');
