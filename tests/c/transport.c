@@ -271,5 +271,30 @@ static void freed_while_up(void) {
     CHECK_OK(svantic_shutdown(5000));
 }
 
+/* Sending to a peer that does not read is refused before memory is full, and goes on when it reads again. */
+static void peer_that_does_not_read(void) {
+    enum { SIZE = 1 << 20 };
+    svantic_mesh *mesh = create_transport("\"dead_after_ms\":120000");
+    char *frame = malloc(SIZE + 1);
+    svantic_status status;
+    int taken_on = 0;
+    CHECK(frame != NULL);
+    memset(frame, ' ', SIZE);
+    frame[0] = '{', frame[SIZE - 1] = '}', frame[SIZE] = '\0';
+    CHECK_OK(svantic_connect_async(mesh, 0, NULL, TAG(1)));
+    svantic_string_free(next_of_type(mesh, "done"));
+    while ((status = svantic_send_frame(mesh, frame, SIZE)) == SVANTIC_STATUS_OK) CHECK(++taken_on < 200);
+    CHECK_STATUS(status, INVALID_STATE);
+    CHECK_HOLDS(svantic_last_error_json(), "\"BACKLOG_FULL\"");
+    CHECK(taken_on >= 64 && state_of(mesh) == SVANTIC_STATE_CONNECTED);
+    tell("full");
+    while ((status = svantic_send_frame(mesh, "{\"type\":\"last\"}", 15)) == SVANTIC_STATUS_INVALID_STATE) sched_yield();
+    CHECK_OK(status);
+    free(frame);
+    await_line("leave");
+    svantic_free(mesh);
+    CHECK_OK(svantic_shutdown(5000));
+}
+
 CASES(CASE(whole_life), CASE(made_again), CASE(not_made_again), CASE(token_provider), CASE(not_registered),
-      CASE(refused_configurations), CASE(wrong_arguments_and_states), CASE(freed_while_up))
+      CASE(refused_configurations), CASE(wrong_arguments_and_states), CASE(freed_while_up), CASE(peer_that_does_not_read))

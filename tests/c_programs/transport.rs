@@ -1,11 +1,17 @@
 //! A transport from C: over the library's socket against the gateway, and over one that the program carries itself.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use svantic_gateway::{Direction, Gateway};
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::{Message, accept_hdr};
 
 use crate::compiler;
 use crate::process::{
@@ -176,6 +182,61 @@ fn free_while_the_link_is_up() {
     case.tell("leave");
     case.succeeds();
     assert_raw(&gateway);
+}
+
+/// A mesh that says welcome to one socket, and reads no frame before it is told to. The frames up to the last are counted.
+#[allow(
+    clippy::result_large_err,
+    reason = "the type of the callback is tungstenite's"
+)]
+fn mesh_that_does_not_read(listener: &TcpListener, read_on: &Receiver<()>) -> usize {
+    let (stream, _) = listener.accept().expect("the program dials");
+    let agree = |_: &Request, mut response: Response| {
+        let protocol = HeaderValue::from_static("svantic.v1");
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        Ok(response)
+    };
+    let mut socket = accept_hdr(stream, agree).expect("a WebSocket");
+    socket.read().expect("the hello");
+    let welcome = json!({"v": 1, "type": "welcome", "id": "w", "payload": {"resumed": false}});
+    let welcome = Message::text(welcome.to_string());
+    socket.send(welcome).expect("the program reads");
+    read_on.recv().expect("the test goes on");
+    let mut frames = 0;
+    loop {
+        let message = socket.read().expect("a frame");
+        if message.is_text() {
+            if message.to_text().expect("a text").contains("last") {
+                return frames;
+            }
+            frames += 1;
+        }
+    }
+}
+
+#[test]
+fn frames_for_a_peer_that_does_not_read() {
+    let gateway = gateway();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (go, read_on) = channel();
+    let mesh = thread::spawn(move || mesh_that_does_not_read(&listener, &read_on));
+    let program = compiler::program(&["c/transport.c"]);
+    let url = format!("ws://{address}/agents/connect");
+    let variables = [
+        ("CHECK_TOKEN", "e30.e30.e30"),
+        ("CHECK_CONNECT_URL", url.as_str()),
+    ];
+    let case = "peer_that_does_not_read";
+    let mut case = Case::spawn_with(Under::Nothing, &gateway, &program, case, &variables);
+    case.says("full");
+    go.send(()).expect("the mesh waits");
+    let frames = mesh.join().expect("the mesh has read all");
+    assert!(frames >= 64, "{frames} frames");
+    case.tell("leave");
+    case.succeeds();
 }
 
 macro_rules! by_hand {
