@@ -32,7 +32,7 @@ use crate::machine::action::Output;
 ///
 /// Returns OK; INVALID_ARGUMENT for a path that leads elsewhere, a header that is refused, or what is too large;
 /// INVALID_JSON; AUTH; REMOTE when the mesh refuses, with its code and HTTP status; NETWORK; TLS; TIMEOUT; PROTOCOL for a
-/// reply that is not JSON; INVALID_STATE when closed; CANCELLED; INVALID_HANDLE; FORKED.
+/// reply that is not JSON; INVALID_STATE when closed, or for a transport; CANCELLED; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_request(
     mesh: *mut svantic_mesh,
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn svantic_request(
     out_reply_json: *mut *mut c_char,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_request")?;
         check_out(out_reply_json, "out_reply_json")?;
         // SAFETY: passed on from the caller.
         let (path, body, headers) = unsafe { arguments(path, body_json, headers_json) }?;
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn svantic_request_async(
     user_data: *mut c_void,
 ) -> svantic_status {
     guard(|| {
-        let mesh = handles::get(mesh)?;
+        let mesh = handles::get_agent(mesh, "svantic_request")?;
         // SAFETY: passed on from the caller.
         let (path, body, headers) = unsafe { arguments(path, body_json, headers_json) }?;
         begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {

@@ -247,6 +247,8 @@ static void wrong_arguments_and_states(void) {
     CHECK_STATUS(svantic_resolve(transport, "d", "1"), INVALID_STATE);
     CHECK_STATUS(svantic_reject(transport, "d", NULL, "no"), INVALID_STATE);
     CHECK_STATUS(svantic_answer_batch(transport, "[]", 2, &refused), INVALID_STATE);
+    CHECK_STATUS(svantic_request(transport, "/agents/heartbeat", "{}", NULL, 0, &text), INVALID_STATE);
+    CHECK_STATUS(svantic_request_async(transport, "/agents/heartbeat", "{}", NULL, 0, NULL, NULL), INVALID_STATE);
     CHECK(text == NULL && refused == 7);
 
     text = "{\"socket\":1,\"event\":\"open\"}";

@@ -23,8 +23,9 @@ export interface StartOptions extends MeshConnectorConfig {
 }
 
 const NO_MODEL = 'is an option of agents that run a language model, which this package does not do';
+const ELSEWHERE = 'is an option of the connector: give it in "mesh"';
 const REFUSED: Record<string, string> = {
-    ...Object.fromEntries(CONNECTOR_KEYS.map((key) => [key, 'is an option of the connector: give it in "mesh"'])),
+    ...Object.fromEntries(CONNECTOR_KEYS.map((key) => [key, ELSEWHERE])),
     instructions: NO_MODEL,
     llm: NO_MODEL,
 };

@@ -333,8 +333,8 @@ export class Session implements Sleeper {
 }
 
 /**
- * Throws a `TypeError` for what would be ignored without a word and was plainly meant. Not for everything else: a
- * method may be a listener, and is then called with whatever its event has.
+ * Throws a `TypeError` for what would be ignored without a word and was plainly meant. Not for everything
+ * else: a method may be a listener, and is then called with whatever its event has.
  */
 function refuse_mistakes(options: unknown): void {
     if (typeof options === 'number') {
@@ -343,7 +343,8 @@ function refuse_mistakes(options: unknown): void {
     if (options === null || typeof options !== 'object' || 'timeout_ms' in options) return;
     const meant = Object.keys(options).find((key) => nearest(key, ['timeout_ms']) !== undefined);
     if (meant !== undefined) {
-        throw new TypeError(`unknown option ${JSON.stringify(meant)} of a call; "timeout_ms" was probably meant`);
+        const given = JSON.stringify(meant);
+        throw new TypeError(`unknown option ${given} of a call; "timeout_ms" was probably meant`);
     }
 }
 

@@ -38,7 +38,8 @@ const MISTAKES = {
         () => desk({ agent_typ: 'clerk' }), TypeError, /"agent_typ"; "agent_type" was probably meant$/,
     ],
     'an option of the connector given to the agent': [
-        () => desk({ client_id: 'c' }), TypeError, /^"client_id" is an option of the connector: give it in "mesh"$/,
+        () => desk({ client_id: 'c' }), TypeError,
+        /^"client_id" is an option of the connector: give it in "mesh"$/,
     ],
     'instructions, which only the platform has': [
         () => desk({ instructions: 'Be kind.' }), TypeError, /^"instructions" .*language model/,
@@ -119,10 +120,12 @@ const MISTAKES = {
         /"clientId"; "client_id" was probably meant$/,
     ],
     'an option without its unit': [
-        () => new MeshConnector(desk(), { ...NOWHERE, timeout: 5 }), TypeError, /"timeout_ms" was probably meant$/,
+        () => new MeshConnector(desk(), { ...NOWHERE, timeout: 5 }), TypeError,
+        /"timeout_ms" was probably meant$/,
     ],
     'an option of another language': [
-        () => new MeshConnector(desk(), { ...NOWHERE, workers: 4 }), TypeError, /^"workers" is not an option here/,
+        () => new MeshConnector(desk(), { ...NOWHERE, workers: 4 }), TypeError,
+        /^"workers" is not an option here/,
     ],
     'a text for a number': [
         () => new MeshConnector(desk(), { ...NOWHERE, timeout_ms: '5s' }), Error, /timeout_ms/,
@@ -157,13 +160,15 @@ for (const [what, [run, kind, text]] of Object.entries(MISTAKES)) {
 const CALLS = {
     'a time limit that is no number': [(mesh) => mesh.connect({ timeout_ms: '5' }), TypeError, /timeout_ms/],
     'a time limit without its unit': [
-        (mesh) => mesh.connect({ timeout: 5 }), TypeError, /"timeout" of a call; "timeout_ms" was probably meant$/,
+        (mesh) => mesh.connect({ timeout: 5 }), TypeError,
+        /"timeout" of a call; "timeout_ms" was probably meant$/,
     ],
     'a number for the options of a call': [
         (mesh) => mesh.connect(5_000), TypeError, /^a time limit goes into an object: \{timeout_ms: 5000\}$/,
     ],
     'a controller instead of its signal': [
-        (mesh) => mesh.connect({ signal: new AbortController() }), TypeError, /^signal must be an AbortSignal$/,
+        (mesh) => mesh.connect({ signal: new AbortController() }), TypeError,
+        /^signal must be an AbortSignal$/,
     ],
     'a session id that is no text': [(mesh) => mesh.close_session(5), TypeError, /session id.*string/],
     'a token that is no text': [(mesh) => mesh.refresh_token(5), TypeError, /token.*string/],
@@ -227,7 +232,8 @@ test('starting twice says that it runs already, and stopping lets it start again
     const agent = desk({ mesh: gateway.config({ logger: false }) });
     await agent.start({ handle_signals: false });
     t.after(() => agent.stop());
-    await assert.rejects(agent.start(), /the agent desk has been started already \[STARTED\]\. call stop\(\) first$/);
+    const told = /the agent desk has been started already \[STARTED\]\. call stop\(\) first$/;
+    await assert.rejects(agent.start(), told);
     assert.equal(agent.connector.state, 'connected');
     await agent.stop();
     await agent.stop();
