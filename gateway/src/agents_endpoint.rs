@@ -3,10 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    envelope, faults::Override, records::AgentRecord, redact, reply::Reply, script::Event,
-    shared::Shared, state::State, token::Claims,
+    envelope, faults::Override, hosted::probe, records::AgentRecord, redact, reply::Reply,
+    script::Event, shared::Shared, state::State, token::Claims,
 };
 
+/// Where a hosted agent is called below its URL, unless its card says otherwise (protocol.md 8).
+const DEFAULT_ENDPOINT_PATH: &str = "/send";
 const SCHEMES: [&str; 2] = ["svantic_jwt", "shared_secret"];
 
 pub(crate) fn text<'a>(fields: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
@@ -19,7 +21,11 @@ pub(crate) fn instance_not_found(instance_id: &str) -> Reply {
     Reply::refuse(404, "INSTANCE_NOT_FOUND", &error)
 }
 
-pub(crate) fn register(shared: &Shared, claims: &Claims, fields: &Map<String, Value>) -> Reply {
+pub(crate) async fn register(
+    shared: &Shared,
+    claims: &Claims,
+    fields: &Map<String, Value>,
+) -> Reply {
     let (Some(agent_type), Some(instance_id), Some(mode)) = (
         text(fields, "agent_type"),
         text(fields, "instance_id"),
@@ -38,28 +44,42 @@ pub(crate) fn register(shared: &Shared, claims: &Claims, fields: &Map<String, Va
         let error = format!("agent type {agent_type:?} is not on the tenant's allow-list");
         return Reply::refuse(403, "AGENT_TYPE_NOT_ALLOWED", &error);
     }
-    let refused = shared.change(|state| {
-        let known = state
-            .agents
-            .get(instance_id)
-            .filter(|agent| agent.registered);
-        if let Some(known) = known {
-            if known.tenant_id != claims.tenant_id {
-                return Some(Reply::refuse(
-                    403,
-                    "TENANT_MISMATCH",
-                    "the instance belongs to another tenant",
-                ));
-            }
-            if known.deployment_mode != mode {
-                let error = format!("the instance is registered as {}", known.deployment_mode);
-                return Some(Reply::refuse(409, "DEPLOYMENT_MODE_MISMATCH", &error));
-            }
+    if let Some(refused) = shared.read(|state| conflict(state, claims, instance_id, mode)) {
+        return refused;
+    }
+    let mut card = None;
+    if let Some(url) = text(fields, "url").filter(|_| shared.options.probes_cards) {
+        shared.change(|state| state.totals.probes += 1);
+        match probe::card(shared, url).await {
+            Ok(probed) => card = Some(probed),
+            Err(error) => return Reply::refuse(502, "PROBE_FAILED", &error),
         }
-        enter(state, claims, fields, [agent_type, instance_id, mode]);
-        None
+    }
+    let refused = shared.change(|state| {
+        // Again: the probe took its time.
+        let conflict = conflict(state, claims, instance_id, mode);
+        if conflict.is_none() {
+            enter(state, claims, fields, [agent_type, instance_id, mode], card);
+        }
+        conflict
     });
     refused.unwrap_or_else(|| accept(shared, claims, fields, instance_id, mode))
+}
+
+/// Why this registration cannot stand beside the one that there is.
+fn conflict(state: &State, claims: &Claims, instance_id: &str, mode: &str) -> Option<Reply> {
+    let known = state.agents.get(instance_id)?;
+    if !known.registered {
+        return None;
+    }
+    if known.tenant_id != claims.tenant_id {
+        let error = "the instance belongs to another tenant";
+        return Some(Reply::refuse(403, "TENANT_MISMATCH", error));
+    }
+    (known.deployment_mode != mode).then(|| {
+        let error = format!("the instance is registered as {}", known.deployment_mode);
+        Reply::refuse(409, "DEPLOYMENT_MODE_MISMATCH", &error)
+    })
 }
 
 fn shape_fault(fields: &Map<String, Value>, mode: &str) -> Option<String> {
@@ -90,7 +110,13 @@ fn shape_fault(fields: &Map<String, Value>, mode: &str) -> Option<String> {
         .then(|| "dispatch_auth needs a known scheme and a boolean required".to_owned())
 }
 
-fn enter(state: &mut State, claims: &Claims, fields: &Map<String, Value>, names: [&str; 3]) {
+fn enter(
+    state: &mut State,
+    claims: &Claims,
+    fields: &Map<String, Value>,
+    names: [&str; 3],
+    probed: Option<Value>,
+) {
     let [agent_type, instance_id, mode] = names;
     let field = |key: &str| fields.get(key).cloned().unwrap_or_default();
     let agent = state
@@ -101,13 +127,23 @@ fn enter(state: &mut State, claims: &Claims, fields: &Map<String, Value>, names:
     agent.tenant_id.clone_from(&claims.tenant_id);
     mode.clone_into(&mut agent.deployment_mode);
     agent.url = text(fields, "url").map(str::to_owned);
-    agent.agent_card = field("agent_card");
+    agent.agent_card = probed.unwrap_or_else(|| field("agent_card"));
+    agent.endpoint = agent.url.as_deref().map(|url| {
+        let told = agent.agent_card["url"].as_str().map(str::to_owned);
+        told.unwrap_or_else(|| format!("{}{DEFAULT_ENDPOINT_PATH}", url.trim_end_matches('/')))
+    });
+    if agent.is_hosted() {
+        // Whatever it said before it was started again.
+        "unknown".clone_into(&mut agent.status);
+    }
     agent.tools = field("tools");
     agent.dispatch_auth = field("dispatch_auth");
     agent.registration = redact::value(Value::Object(fields.clone()));
     agent.registered = true;
     agent.registrations += 1;
     state.totals.registrations += 1;
+    state.recount(instance_id);
+    state.send_waiting(instance_id);
     state.happened(Event::Register, Some(instance_id));
 }
 
@@ -146,11 +182,12 @@ pub(crate) fn deregister(shared: &Shared, fields: &Map<String, Value>) -> Reply 
     };
     let known = shared.change(|state| {
         let agent = state.agents.get_mut(instance_id);
-        agent.filter(|agent| agent.registered).map(|agent| {
-            agent.registered = false;
-            agent.deregistrations += 1;
-            state.totals.deregistrations += 1;
-        })
+        let agent = agent.filter(|agent| agent.registered)?;
+        agent.registered = false;
+        agent.deregistrations += 1;
+        state.totals.deregistrations += 1;
+        state.recount(instance_id);
+        Some(())
     });
     match known {
         Some(()) => Reply::ok(&json!({"ok": true, "instance_id": instance_id})),

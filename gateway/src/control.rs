@@ -200,6 +200,7 @@ async fn dispatch(shared: &Arc<Shared>, body: &[u8]) -> Reply {
         }
         Err(error) => {
             let (status, code) = match error {
+                DispatchError::Unreachable(_) => (502, "UNREACHABLE"),
                 DispatchError::Timeout => (504, "TIMEOUT"),
                 DispatchError::NoAgent => (503, "NO_AGENT"),
                 DispatchError::Stopped => (503, "STOPPED"),

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
+use crate::hosted::{call::A2aMethod, forgery::Forgery};
+
 /// One dispatch to be made (protocol.md 4, `dispatch`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,8 +30,20 @@ pub struct DispatchRequest {
     pub traceparent: Option<String>,
     /// `baggage` of the frame.
     pub baggage: Option<String>,
-    /// `svantic_auth` of the frame (protocol.md 8).
+    /// `svantic_auth` of the frame or the call (protocol.md 8) instead of the one that the gateway makes when it has
+    /// a secret for the instance.
     pub svantic_auth: Option<Value>,
+    /// What is wrong with that proof. The outcome is what the forged dispatch gets; it has an id of its own in the
+    /// ledger, and `id` is the one that it bears. A replay repeats the dispatch `id`; without one, a good dispatch is
+    /// made first. Replays go to hosted agents; for a connected one they are ordinary dispatches.
+    pub forge: Option<Forgery>,
+    /// How a hosted agent is called.
+    pub method: A2aMethod,
+    /// A text part of the call to a hosted agent; without anything else there is no data part.
+    pub text: Option<String>,
+    /// Hangs up on a hosted agent at the first sign of its reply and sends the same bytes again: what a network that
+    /// fails in the worst moment does.
+    pub loses_first_reply: bool,
     /// End-to-end; as JSON `timeout` in seconds. The gateway's `dispatch_timeout` if absent.
     #[serde(with = "crate::faults::seconds")]
     pub timeout: Option<Duration>,
@@ -59,6 +73,20 @@ impl DispatchRequest {
         self
     }
 
+    /// The same with this wrong about it.
+    #[must_use]
+    pub fn forged(mut self, forgery: Forgery) -> Self {
+        self.forge = Some(forgery);
+        self
+    }
+
+    /// The same as this call.
+    #[must_use]
+    pub fn by(mut self, method: A2aMethod) -> Self {
+        self.method = method;
+        self
+    }
+
     pub(crate) fn payload(&self) -> Value {
         let mut payload = Map::new();
         let text = |text: &Option<String>| text.clone().map(Value::String);
@@ -68,7 +96,6 @@ impl DispatchRequest {
             ("session_context", self.session_context.clone()),
             ("traceparent", text(&self.traceparent)),
             ("baggage", text(&self.baggage)),
-            ("svantic_auth", self.svantic_auth.clone()),
         ] {
             if let Some(value) = value {
                 payload.insert(key.to_owned(), value);
@@ -96,6 +123,8 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DispatchError {
+    /// A hosted agent could not be reached, twice; why.
+    Unreachable(String),
     /// No agent became ready in time; the dispatch was never sent.
     NoAgent,
     /// It was sent, and no answer came in time.
@@ -107,6 +136,7 @@ pub enum DispatchError {
 impl fmt::Display for DispatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Unreachable(why) => return write!(f, "the agent cannot be reached: {why}"),
             Self::NoAgent => "no agent was ready in time",
             Self::Timeout => "the agent did not answer in time",
             Self::Stopped => "the gateway was shut down",

@@ -172,7 +172,13 @@ macro_rules! from_str_as_json {
         }
     )*};
 }
-from_str_as_json!(Endpoint, Stage, crate::DuplicateSocket);
+from_str_as_json!(
+    Endpoint,
+    Stage,
+    crate::DuplicateSocket,
+    crate::A2aMethod,
+    crate::Forgery
+);
 
 /// A value put in the place of the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]

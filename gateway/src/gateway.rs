@@ -18,6 +18,10 @@ use crate::{
     error::Error,
     fault_clock,
     faults::Faults,
+    hosted::{
+        posting::{self, Order},
+        secrets,
+    },
     ledger::{Ledger, LedgerEntry},
     listener,
     options::Options,
@@ -97,7 +101,8 @@ impl Gateway {
         };
         let (later_sender, later) = tokio::sync::mpsc::unbounded_channel();
         let script = options.script.clone();
-        let shared = Arc::new(Shared::new(options, url, later_sender));
+        let (orders_sender, orders) = tokio::sync::mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(options, url, later_sender, orders_sender)?);
         if let Some(script) = script {
             shared.change(|state| state.script.start(script));
         }
@@ -107,7 +112,7 @@ impl Gateway {
         thread::Builder::new()
             .name("svantic-gateway-main".to_owned())
             .spawn(move || {
-                runtime.block_on(serve(on_thread, listener, acceptor, later));
+                runtime.block_on(serve(on_thread, listener, acceptor, later, orders));
                 runtime.shutdown_timeout(THREADS_END);
                 let _ = sender.send(());
             })
@@ -216,6 +221,26 @@ impl Gateway {
             .change(|state| state.repeat_last_dispatch(instance_id))
     }
 
+    /// Sets what dispatches to this instance, or to all that have none of their own, are signed with; `None` ends it.
+    pub fn set_dispatch_secret(&self, instance_id: Option<&str>, secret: Option<&str>) {
+        let secret = secret.map(str::to_owned);
+        self.shared()
+            .change(|state| state.hosted.secrets.set(instance_id, secret));
+    }
+
+    /// Signs with a new secret from the next dispatch on and returns it. Agents that are to accept it at once must have
+    /// it as their next one before: they take [`new_dispatch_secret`](Self::new_dispatch_secret), then it is set.
+    pub fn rotate_dispatch_secret(&self, instance_id: Option<&str>) -> String {
+        let secret = Self::new_dispatch_secret();
+        self.set_dispatch_secret(instance_id, Some(&secret));
+        secret
+    }
+
+    /// A random secret that nothing is signed with yet.
+    pub fn new_dispatch_secret() -> String {
+        secrets::random()
+    }
+
     /// Makes every token issued so far a bad one; open sockets stay.
     pub fn expire_tokens(&self) {
         self.shared().signer.invalidate_all();
@@ -320,7 +345,7 @@ impl Gateway {
         self.shared().wait_until(timeout, condition)
     }
 
-    /// Waits until the instance has a welcomed socket.
+    /// Waits until the instance has a welcomed socket, or is hosted and takes dispatches.
     pub fn wait_ready(&self, instance_id: &str, timeout: Duration) -> bool {
         self.wait_until(timeout, |seen| seen.is_ready(instance_id))
     }
@@ -359,6 +384,7 @@ async fn serve(
     listener: std::net::TcpListener,
     tls: Option<TlsAcceptor>,
     later: UnboundedReceiver<Later>,
+    orders: UnboundedReceiver<Order>,
 ) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
@@ -366,6 +392,7 @@ async fn serve(
     let accepting = tokio::spawn(listener::run(Arc::clone(&shared), listener, tls));
     tokio::spawn(fault_clock::run(Arc::clone(&shared)));
     tokio::spawn(script::run(Arc::clone(&shared), later));
+    tokio::spawn(posting::run(Arc::clone(&shared), orders));
     let expiring = Arc::clone(&shared);
     tokio::spawn(async move {
         loop {

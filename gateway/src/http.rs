@@ -108,14 +108,14 @@ pub(crate) async fn handle(
         note(shared, &head, "a body that is not a JSON object");
         return finish(Reply::bad_request("the body must be a JSON object"));
     };
-    let reply = answer(shared, endpoint, claims.as_ref(), fields);
+    let reply = answer(shared, endpoint, claims.as_ref(), fields).await;
     if reply.status == 400 {
         note(shared, &head, &reply.as_fault());
     }
     finish(reply)
 }
 
-fn answer(
+async fn answer(
     shared: &Shared,
     endpoint: Endpoint,
     claims: Option<&Claims>,
@@ -123,7 +123,9 @@ fn answer(
 ) -> Reply {
     match (endpoint, claims) {
         (Endpoint::Token, _) => auth_endpoint::get_token(shared, &fields),
-        (Endpoint::Register, Some(claims)) => agents_endpoint::register(shared, claims, &fields),
+        (Endpoint::Register, Some(claims)) => {
+            agents_endpoint::register(shared, claims, &fields).await
+        }
         (Endpoint::Deregister, Some(_)) => agents_endpoint::deregister(shared, &fields),
         (Endpoint::Heartbeat, Some(_)) => agents_endpoint::heartbeat(shared, fields),
         (Endpoint::SessionInit, Some(_)) => sessions_endpoint::init(shared, &fields),

@@ -70,6 +70,12 @@ impl State {
                 status.clone_into(&mut agent.status);
             }
             agent.last_heartbeat = Some(Value::Object(payload));
+            // What a hosted agent says of itself decides whether it gets anything.
+            let hosted = agent.is_hosted();
+            if hosted {
+                self.recount(instance_id);
+                self.send_waiting(instance_id);
+            }
             self.happened(Event::Heartbeat, Some(instance_id));
         }
     }
@@ -84,18 +90,32 @@ impl State {
             at,
             instance_id: link.instance_id.clone(),
             connection: link.connection,
+            http_status: None,
             text: text.to_owned(),
         };
         let print = Fingerprint {
             text: recent::hash(text),
             content: recent::hash(&(&frame.kind, &frame.payload)),
         };
+        self.enter_answer(id, received, print, &answer_of(frame));
+    }
+
+    /// An answer to a dispatch, by frame or HTTP: the first, again, or another one.
+    pub(crate) fn enter_answer(
+        &mut self,
+        id: &str,
+        received: ReceivedAnswer,
+        print: Fingerprint,
+        answer: &Answer,
+    ) {
+        let at = received.at;
+        let instance_id = received.instance_id.clone();
         let copy = match self.ledger.entry_mut(id) {
             None => match self.ledger.answer_to_dropped(id, print) {
                 None => {
                     self.totals.unknown_in_reply_to += 1;
                     let fault = format!("in_reply_to {id:?} is no dispatch of this gateway");
-                    return self.violation(&link.instance_id, &fault);
+                    return self.violation(&instance_id, &fault);
                 }
                 // What was dropped without an answer had timed out.
                 Some(Copy::First) => {
@@ -108,10 +128,10 @@ impl State {
                 }
                 copy => copy,
             },
-            Some(entry) if !entry.was_sent_to(&link.instance_id) => {
+            Some(entry) if !entry.was_sent_to(&instance_id) => {
                 let fault =
                     format!("answer to dispatch {id:?}, which was not sent to this instance");
-                return self.violation(&link.instance_id, &fault);
+                return self.violation(&instance_id, &fault);
             }
             Some(entry) => {
                 if at > entry.expires_at {
@@ -124,8 +144,7 @@ impl State {
                 self.ledger.answer(id, received, print)
             }
         };
-        self.happened(Event::Answer, Some(&link.instance_id));
-        let answer = answer_of(frame);
+        self.happened(Event::Answer, Some(&instance_id));
         match copy {
             None => {}
             Some(Copy::First) => match answer {
@@ -137,10 +156,10 @@ impl State {
             Some(Copy::Different) => {
                 self.totals.duplicates_different += 1;
                 let fault = format!("two different answers to dispatch {id:?}");
-                return self.violation(&link.instance_id, &fault);
+                return self.violation(&instance_id, &fault);
             }
         }
-        self.answer_dispatch(id, &answer);
+        self.answer_dispatch(id, answer);
     }
 }
 

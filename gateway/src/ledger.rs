@@ -37,7 +37,7 @@ pub struct Ledger {
 /// One dispatch id and all that happened to it.
 #[derive(Debug, Clone, Serialize)]
 pub struct LedgerEntry {
-    /// The dispatch id: the `id` of the frame.
+    /// The dispatch id: the `id` of the frame, the `messageId` of a call; an own one if forged.
     pub id: String,
     /// The `skill_id`.
     pub skill_id: Option<String>,
@@ -62,6 +62,8 @@ pub struct LedgerEntry {
     pub answers: Vec<ReceivedAnswer>,
     /// Whether the end-to-end timeout passed before the first answer.
     pub timed_out: bool,
+    /// Why a hosted agent could not be reached the last time that it could not.
+    pub unreachable: Option<String>,
     #[serde(skip)]
     settled: bool,
     #[serde(skip)]
@@ -76,11 +78,13 @@ pub struct SentDispatch {
     pub at: Duration,
     /// To which instance.
     pub instance_id: String,
-    /// On which of its connections, from 1.
+    /// On which of its connections, from 1; 0 for a POST.
     pub connection: u64,
+    /// Where it was POSTed; `None` on a socket.
+    pub url: Option<String>,
 }
 
-/// One answer frame.
+/// One answer frame or HTTP reply.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReceivedAnswer {
     /// Since the gateway's start.
@@ -88,9 +92,11 @@ pub struct ReceivedAnswer {
     pub at: Duration,
     /// From which instance.
     pub instance_id: String,
-    /// On which of its connections, from 1.
+    /// On which of its connections, from 1; 0 for an HTTP reply.
     pub connection: u64,
-    /// The exact text of the frame; empty once newer answers needed the room
+    /// The status of an HTTP reply; `None` on a socket.
+    pub http_status: Option<u16>,
+    /// The exact text of the frame or the body; empty once newer answers needed the room
     /// ([`text_limit_bytes`](crate::Options::text_limit_bytes)).
     pub text: String,
 }
@@ -255,6 +261,7 @@ impl LedgerKeeper {
             answered_after: None,
             answers: Vec::new(),
             timed_out: false,
+            unreachable: None,
             settled: false,
             first: trace.and_then(|trace| *trace),
         });

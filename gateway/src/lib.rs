@@ -8,7 +8,7 @@
 //! plain synchronous test. Nothing has to be polled: [`Gateway::wait_until`] wakes on every change.
 //!
 //! The rooms: `listener` takes the sockets, `http` takes the requests, `*_endpoint` answer them, `upgrade` and
-//! `connection` are the WebSocket, `routing` sends dispatches, `state` is all that is known, `script` lets it
+//! `connection` are the WebSocket, `routing` sends dispatches, `hosted` those to agents behind their own URL, `state` is all that is known, `script` lets it
 //! misbehave by itself, `control` is the face for people under `/_gateway/`.
 
 mod agents_endpoint;
@@ -25,6 +25,7 @@ mod faults;
 mod frame_filter;
 mod frame_log;
 mod gateway;
+mod hosted;
 mod http;
 mod inbound;
 mod ledger;
@@ -54,6 +55,7 @@ pub use dispatch::{Answer, DispatchError, DispatchRequest, PendingDispatch};
 pub use error::Error;
 pub use faults::{ConnectUrl, Endpoint, Faults, Override, Refusal, Stage};
 pub use gateway::Gateway;
+pub use hosted::{call::A2aMethod, forgery::Forgery};
 pub use ledger::{Ledger, LedgerEntry, ReceivedAnswer, SentDispatch};
 pub use options::Options;
 pub use records::{

@@ -12,6 +12,7 @@ use crate::{assumptions::DuplicateSocket, faults::Faults, script::Script};
 const TOKEN_TTL_S: u64 = 86_400;
 /// End to end (protocol.md 4).
 const DISPATCH_TIMEOUT_S: u64 = 60;
+const PROBE_TIMEOUT_S: u64 = 5;
 
 /// What a [`Gateway`](crate::Gateway) is started with; `Default` is a gateway on a free loopback port.
 // Each switch stands for itself.
@@ -32,7 +33,7 @@ pub struct Options {
     pub client_id: String,
     /// Its secret; random by default.
     pub client_secret: String,
-    /// Allows a `host` that is not loopback.
+    /// Allows a `host` that is not loopback, and hosted agents that are not on this machine.
     pub allow_remote: bool,
     /// How long a dispatch may take end to end (protocol.md 4).
     pub dispatch_timeout: Duration,
@@ -66,6 +67,15 @@ pub struct Options {
     /// How many bytes of frame texts are kept, and as many again of the texts of answers in the ledger; the oldest
     /// go first.
     pub text_limit_bytes: usize,
+    /// What dispatches are signed with (protocol.md 8); `None` sends them without `svantic_auth`. Later:
+    /// [`set_dispatch_secret`](crate::Gateway::set_dispatch_secret).
+    pub dispatch_secret: Option<String>,
+    /// Whether the card of a hosted agent is read when it registers (protocol.md 3); 502 if it cannot be.
+    pub probes_cards: bool,
+    /// How long that may take.
+    pub probe_timeout: Duration,
+    /// The authorities (PEM) of hosted agents with an `https` URL.
+    pub agent_ca: Option<String>,
     /// What the gateway does by itself, counted from its start.
     pub script: Option<Script>,
     /// What the gateway does wrong on purpose from the start.
@@ -96,6 +106,10 @@ impl Default for Options {
             request_limit: 100_000,
             session_limit: 100_000,
             text_limit_bytes: 256 << 20,
+            dispatch_secret: None,
+            probes_cards: true,
+            probe_timeout: Duration::from_secs(PROBE_TIMEOUT_S),
+            agent_ca: None,
             script: None,
             faults: Faults::default(),
         }

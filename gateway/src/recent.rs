@@ -41,6 +41,10 @@ impl<V> Recent<V> {
         self.values.entry(key).or_insert(value)
     }
 
+    pub(crate) fn get(&self, key: u64) -> Option<&V> {
+        self.values.get(&key)
+    }
+
     pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
         self.values.get_mut(&key)
     }

@@ -20,7 +20,9 @@ pub struct AgentRecord {
     pub deployment_mode: String,
     /// The base URL of a hosted agent.
     pub url: Option<String>,
-    /// The agent card of the last registration.
+    /// Where a hosted agent is called: the `url` of its card.
+    pub endpoint: Option<String>,
+    /// The agent card of the last registration; of a hosted agent the one that the probe read.
     pub agent_card: Value,
     /// The `tools` of the last registration.
     pub tools: Value,
@@ -34,7 +36,8 @@ pub struct AgentRecord {
     pub registrations: u64,
     /// How many deregistrations succeeded.
     pub deregistrations: u64,
-    /// Whether a socket is open and welcomed.
+    /// Whether dispatches reach it now: a socket is open and welcomed, or it is hosted, registered and neither draining
+    /// nor offline.
     pub ready: bool,
     /// How many upgrades were answered with 101.
     pub connections: u64,
@@ -80,6 +83,7 @@ impl AgentRecord {
             tenant_id: String::new(),
             deployment_mode: String::new(),
             url: None,
+            endpoint: None,
             agent_card: Value::Null,
             tools: Value::Null,
             dispatch_auth: Value::Null,
@@ -97,6 +101,17 @@ impl AgentRecord {
             status: "unknown".to_owned(),
             round_trips: RoundTrips::default(),
         }
+    }
+
+    /// Whether the gateway comes to it.
+    pub fn is_hosted(&self) -> bool {
+        self.deployment_mode == "hosted"
+    }
+
+    /// Whether it is hosted and wants dispatches.
+    pub(crate) fn takes_posts(&self) -> bool {
+        let leaving = ["draining", "offline"].contains(&self.status.as_str());
+        self.is_hosted() && self.registered && !leaving
     }
 
     /// The ids of the card's skills.
@@ -171,20 +186,22 @@ pub enum FrameKind {
     Pong,
     /// A close frame.
     Close,
+    /// No frame: the body of a call to a hosted agent, or of its reply.
+    Http,
 }
 
-/// One WebSocket message.
+/// One WebSocket message, or one body of hosted mode.
 #[derive(Debug, Clone)]
 pub struct FrameRecord {
     /// Whose connection.
     pub instance_id: String,
-    /// Which connection of that instance, from 1.
+    /// Which connection of that instance, from 1; 0 for HTTP.
     pub connection: u64,
     /// Who sent it.
     pub direction: Direction,
     /// What it is.
     pub kind: FrameKind,
-    /// The exact text; of a close frame `CODE reason`; of binary, ping and pong the bytes read as UTF-8 with losses.
+    /// The exact text, but without the token of a call; of a close frame `CODE reason`; of binary, ping and pong the bytes read as UTF-8 with losses.
     pub text: String,
     /// Since the gateway's start.
     pub at: Duration,

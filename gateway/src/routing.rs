@@ -11,21 +11,27 @@ use crate::{
     dispatch::{Answer, DispatchError, DispatchRequest, PendingDispatch, Slot},
     envelope,
     ledger::SentDispatch,
-    records::{Direction, FrameKind},
+    records::{AgentRecord, Direction, FrameKind},
     state::{Link, State},
 };
 
+/// Where a dispatch was sent on that has been POSTed; no socket has this key.
+pub(crate) const POSTED: u64 = 0;
+
 /// A dispatch without an answer.
 pub(crate) struct OpenDispatch {
-    id: String,
-    /// Every sending is of these bytes, `ts` included.
-    text: Arc<str>,
+    pub(crate) id: String,
+    pub(crate) request: Arc<DispatchRequest>,
+    /// Written at the first sending, which knows for whom it is; every other is of the same bytes, `ts` included.
+    pub(crate) text: Option<Arc<str>>,
     /// Whom it is for: named by the caller, or given by the first sending.
-    instance_id: Option<String>,
-    /// The socket that it was sent on and that is still open.
+    pub(crate) instance_id: Option<String>,
+    /// The socket that it was sent on and that is still open, or [`POSTED`].
     pub(crate) sent_on: Option<u64>,
-    ever_sent: bool,
-    expires: Instant,
+    pub(crate) ever_sent: bool,
+    /// POSTs on their way.
+    pub(crate) posts: u32,
+    pub(crate) expires: Instant,
     waiting: Vec<Arc<Slot>>,
 }
 
@@ -35,10 +41,13 @@ impl State {
         request: &DispatchRequest,
         default_timeout: Duration,
     ) -> PendingDispatch {
-        let id = request
-            .id
-            .clone()
-            .unwrap_or_else(|| format!("d-{}", uuid::Uuid::new_v4().simple()));
+        let unused = |kind: &str| format!("{kind}-{}", uuid::Uuid::new_v4().simple());
+        let id = match (&request.id, request.forge) {
+            // What a forged dispatch gets is no answer to the dispatch whose id it bears.
+            (_, Some(_)) => unused("forged"),
+            (Some(id), None) => id.clone(),
+            (None, None) => unused("d"),
+        };
         let timeout = request.timeout.unwrap_or(default_timeout);
         let deadline = Instant::now() + timeout;
         let slot = Arc::new(Slot::default());
@@ -67,11 +76,13 @@ impl State {
         self.open_by_id.insert(id.clone(), seq);
         self.expiries.insert((deadline, seq));
         let dispatch = OpenDispatch {
-            text: envelope::write("dispatch", &id, None, &request.payload()).into(),
             id,
+            request: Arc::new(request.clone()),
+            text: None,
             instance_id: request.instance_id.clone(),
             sent_on: None,
             ever_sent: false,
+            posts: 0,
             expires: deadline,
             waiting: vec![slot],
         };
@@ -93,14 +104,28 @@ impl State {
             Some(named) => Some(named.clone()),
             None => self.next_in_turn(),
         };
-        let link = target.and_then(|target| self.ready_link(&target).cloned());
-        let (Some(link), Some(dispatch)) = (link, self.open.get_mut(&seq)) else {
+        let Some(target) = target else { return };
+        if self.agents.get(&target).is_some_and(AgentRecord::is_hosted) {
+            return self.post_dispatch(seq, &target);
+        }
+        let (Some(link), Some(dispatch)) = (self.ready_link(&target).cloned(), self.open.get(&seq))
+        else {
             return;
         };
-        dispatch.instance_id = Some(link.instance_id.clone());
-        dispatch.sent_on = Some(link.key);
-        dispatch.ever_sent = true;
-        let (id, text) = (dispatch.id.clone(), Arc::clone(&dispatch.text));
+        let (id, request) = (dispatch.id.clone(), Arc::clone(&dispatch.request));
+        let text = dispatch.text.clone().unwrap_or_else(|| {
+            let mut payload = request.payload();
+            if let Some(auth) = self.dispatch_auth(&request, &target, &id) {
+                payload["svantic_auth"] = auth;
+            }
+            envelope::write("dispatch", &id, None, &payload).into()
+        });
+        if let Some(dispatch) = self.open.get_mut(&seq) {
+            dispatch.text = Some(Arc::clone(&text));
+            dispatch.instance_id = Some(target);
+            dispatch.sent_on = Some(link.key);
+            dispatch.ever_sent = true;
+        }
         self.send_dispatch_text(&link, id, text);
     }
 
@@ -113,6 +138,7 @@ impl State {
                 at,
                 instance_id: link.instance_id.clone(),
                 connection: link.connection,
+                url: None,
             });
         }
         self.record_frame(link, Direction::ToAgent, FrameKind::Text, &text);
@@ -123,6 +149,10 @@ impl State {
 
     /// Sends the last dispatch of an instance once more, answered or not; false if it has none or no socket.
     pub(crate) fn repeat_last_dispatch(&mut self, instance_id: &str) -> bool {
+        let agent = self.agents.get(instance_id);
+        if agent.is_some_and(AgentRecord::is_hosted) {
+            return self.repeat_last_post(instance_id);
+        }
         let last = self.presence.get(instance_id);
         let last = last.and_then(|presence| presence.last_dispatch.clone());
         let (Some((id, text)), Some(link)) = (last, self.ready_link(instance_id).cloned()) else {
@@ -132,9 +162,9 @@ impl State {
         true
     }
 
-    /// The next registered instance with a welcomed socket, by name.
+    /// The next registered instance that takes dispatches, by name.
     fn next_in_turn(&mut self) -> Option<String> {
-        let able = |agent: &&crate::AgentRecord| agent.ready && agent.registered;
+        let able = |agent: &&AgentRecord| agent.ready && agent.registered;
         let last = self.last_in_turn.as_str();
         let mut after = self
             .agents
@@ -146,7 +176,7 @@ impl State {
         Some(self.last_in_turn.clone())
     }
 
-    /// Gives a newly welcomed instance what waits for it, oldest first.
+    /// Gives an instance that has become ready what waits for it, oldest first.
     pub(crate) fn send_waiting(&mut self, instance_id: &str) {
         let resend = self.resend_unanswered;
         let waiting: Vec<u64> = self
@@ -208,7 +238,7 @@ impl State {
         }
     }
 
-    fn end_dispatch(&mut self, seq: u64, outcome: &Result<Answer, DispatchError>) {
+    pub(crate) fn end_dispatch(&mut self, seq: u64, outcome: &Result<Answer, DispatchError>) {
         if let Some(dispatch) = self.open.remove(&seq) {
             self.open_by_id.remove(&dispatch.id);
             self.expiries.remove(&(dispatch.expires, seq));

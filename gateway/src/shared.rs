@@ -12,8 +12,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     connection::{self, Command},
+    error::Error,
     faults::{Faults, Refusal, Stage},
     frame_filter::Mutes,
+    hosted::{exchange::Reach, posting::Order, routing::Desk},
     options::Options,
     records::{Direction, FrameKind},
     script::{Event, Later},
@@ -29,7 +31,9 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     /// `http(s)://host:port`.
     pub(crate) url: String,
-    pub(crate) signer: Signer,
+    pub(crate) signer: Arc<Signer>,
+    /// To hosted agents.
+    pub(crate) reach: Reach,
     pub(crate) faults: watch::Sender<Faults>,
     pub(crate) mutes: Arc<Mutes>,
     pub(crate) stop: watch::Sender<bool>,
@@ -48,22 +52,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, url: String, later: mpsc::UnboundedSender<Later>) -> Self {
+    pub(crate) fn new(
+        options: Options,
+        url: String,
+        later: mpsc::UnboundedSender<Later>,
+        orders: mpsc::UnboundedSender<Order>,
+    ) -> Result<Self, Error> {
+        let signer = Arc::new(Signer::random());
+        let hosted = Desk::new(&options, Arc::clone(&signer), orders);
         let shared = Self {
-            state: Mutex::new(State::new(&options)),
+            state: Mutex::new(State::new(&options, hosted)),
+            reach: Reach::new(&options)?,
             later,
             silences: AtomicU64::new(0),
             faults: watch::Sender::new(options.faults.clone()),
             options,
             url,
-            signer: Signer::random(),
+            signer,
             mutes: Arc::default(),
             stop: watch::Sender::new(false),
             down_until: Mutex::new(None),
             changed: Condvar::new(),
         };
         shared.change_faults(|_| {});
-        shared
+        Ok(shared)
     }
 
     pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
@@ -223,7 +235,9 @@ impl Shared {
     pub(crate) fn forget(&self, instance_id: &str) -> bool {
         self.change(|state| {
             let agent = state.agents.get_mut(instance_id);
-            agent.is_some_and(|agent| std::mem::replace(&mut agent.registered, false))
+            let was = agent.is_some_and(|agent| std::mem::replace(&mut agent.registered, false));
+            state.recount(instance_id);
+            was
         })
     }
 }

@@ -26,7 +26,7 @@ impl Snapshot<'_> {
         self.state.agents.get(instance_id)
     }
 
-    /// Whether the instance has a welcomed socket.
+    /// Whether the instance has a welcomed socket, or is hosted and takes dispatches.
     pub fn is_ready(&self, instance_id: &str) -> bool {
         self.agent(instance_id).is_some_and(|agent| agent.ready)
     }

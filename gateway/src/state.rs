@@ -13,6 +13,7 @@ use crate::{
     assumptions::DuplicateSocket,
     connection::Command,
     frame_log::FrameLog,
+    hosted::{posting::Post, routing::Desk},
     ledger::LedgerKeeper,
     options::Options,
     recent::Recent,
@@ -55,6 +56,8 @@ pub(crate) struct Presence {
     pub(crate) left_at: Option<Instant>,
     /// Id and text of the last dispatch that was sent to it.
     pub(crate) last_dispatch: Option<(String, Arc<str>)>,
+    /// The last one that was POSTed to it.
+    pub(crate) last_post: Option<Post>,
 }
 
 pub(crate) struct State {
@@ -82,12 +85,13 @@ pub(crate) struct State {
     pub(crate) duplicate_socket: DuplicateSocket,
     pub(crate) resumed_window: Option<Duration>,
     pub(crate) script: Running,
+    pub(crate) hosted: Desk,
     pub(crate) stopped: bool,
     pub(crate) watchers: broadcast::Sender<Arc<str>>,
 }
 
 impl State {
-    pub(crate) fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options, hosted: Desk) -> Self {
         let text_limit = options.text_limit_bytes;
         Self {
             started: Instant::now(),
@@ -111,6 +115,7 @@ impl State {
             duplicate_socket: options.duplicate_socket,
             resumed_window: options.resumed_window,
             script: Running::default(),
+            hosted,
             stopped: false,
             watchers: broadcast::Sender::new(WATCH_BACKLOG),
         }
@@ -138,14 +143,17 @@ impl State {
         kind: FrameKind,
         text: &str,
     ) {
-        let frame = FrameRecord {
+        self.keep_frame(FrameRecord {
             instance_id: link.instance_id.clone(),
             connection: link.connection,
             direction,
             kind,
             text: text.to_owned(),
             at: self.started.elapsed(),
-        };
+        });
+    }
+
+    pub(crate) fn keep_frame(&mut self, frame: FrameRecord) {
         self.watch(|| frame.shown());
         self.frames.push(frame);
     }
@@ -240,13 +248,13 @@ impl State {
         }
     }
 
-    /// Brings the record of an instance in line with its sockets.
+    /// Brings the record of an instance in line with its sockets, or with what a hosted one says of itself.
     pub(crate) fn recount(&mut self, instance_id: &str) {
         let open = self.links_of(instance_id).count();
         let ready = self.links_of(instance_id).any(|link| link.ready);
         if let Some(agent) = self.agents.get_mut(instance_id) {
             agent.open_sockets = open as u64;
-            agent.ready = ready;
+            agent.ready = ready || agent.takes_posts();
         }
     }
 }

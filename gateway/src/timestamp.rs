@@ -10,6 +10,11 @@ pub(crate) fn now() -> String {
     format(since_epoch.as_secs(), since_epoch.subsec_millis())
 }
 
+/// The moment that is so many seconds after 1970.
+pub(crate) fn at(unix_seconds: u64) -> String {
+    format(unix_seconds, 0)
+}
+
 /// Seconds since 1970.
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now()

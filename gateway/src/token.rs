@@ -53,6 +53,14 @@ pub(crate) struct Signer {
     key: RwLock<hmac::Key>,
 }
 
+/// A compact JWS, whatever its header says, signed with HMAC-SHA-256.
+pub(crate) fn sign(header: &str, body: &[u8], key: &hmac::Key) -> String {
+    let (header, body) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(body));
+    let signed = format!("{header}.{body}");
+    let tag = hmac::sign(key, signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+}
+
 fn random_key() -> hmac::Key {
     let mut secret = [0_u8; 32];
     for half in secret.chunks_exact_mut(16) {
@@ -79,13 +87,7 @@ impl Signer {
 
     pub(crate) fn sign(&self, claims: &Claims) -> String {
         let body = serde_json::to_vec(claims).unwrap_or_default();
-        let signed = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(HEADER),
-            URL_SAFE_NO_PAD.encode(body)
-        );
-        let tag = hmac::sign(&self.key(), signed.as_bytes());
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+        sign(HEADER, &body, &self.key())
     }
 
     /// The claims of a token that is ours and has not expired.

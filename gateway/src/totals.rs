@@ -7,8 +7,14 @@ use serde::Serialize;
 pub struct Totals {
     /// Dispatches that were asked for; an id asked for again while it is open counts once.
     pub dispatched: u64,
-    /// Dispatch frames, repetitions included.
+    /// Dispatch frames and POSTs, repetitions included.
     pub sent: u64,
+    /// Of these the POSTs to hosted agents.
+    pub posted: u64,
+    /// Of these the ones made because the connection of the first had failed.
+    pub post_retries: u64,
+    /// Cards of hosted agents that were looked at.
+    pub probes: u64,
     /// Dispatches whose first answer was a `dispatch_result`.
     pub results: u64,
     /// Dispatches whose first answer was an `error`.
