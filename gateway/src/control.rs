@@ -15,6 +15,7 @@ use url::{Host, Url, form_urlencoded};
 use crate::{
     dispatch::{Answer, DispatchError, DispatchRequest},
     faults::Faults,
+    hosted,
     options::Options,
     records::FrameRecord,
     redact,
@@ -81,6 +82,7 @@ pub(crate) async fn handle(
         ("GET", "faults") => shown(json!(*shared.faults.borrow())),
         ("POST", "dispatch") => dispatch(shared, &body).await,
         ("POST", "faults") => set_faults(shared, &body),
+        ("POST", "rotate") => hosted::control::rotate(shared, &body),
         ("POST", "script") => set_script(shared, &body),
         ("POST", "close" | "abort" | "forget") => on_instance(shared, name, &body),
         _ => Reply::refuse(404, "NOT_FOUND", "no such request of the control face"),
@@ -193,10 +195,18 @@ async fn dispatch(shared: &Arc<Shared>, body: &[u8]) -> Reply {
     let timeout = shared.options.dispatch_timeout;
     let pending = shared.change(|state| state.begin_dispatch(&request, timeout));
     let id = pending.id.clone();
+    let answered = |mut reply: Value| {
+        let entry = shared.read(|state| state.ledger.ledger().get(&id).cloned());
+        let status = entry.and_then(|entry| entry.answers.last()?.http_status);
+        if let Some(status) = status {
+            reply["http_status"] = status.into();
+        }
+        Reply::ok(&reply)
+    };
     match pending.outcome().await {
-        Ok(Answer::Result(result)) => Reply::ok(&json!({"dispatch_id": id, "result": result})),
+        Ok(Answer::Result(result)) => answered(json!({"dispatch_id": id, "result": result})),
         Ok(Answer::Error { code, message }) => {
-            Reply::ok(&json!({"dispatch_id": id, "error": {"code": code, "message": message}}))
+            answered(json!({"dispatch_id": id, "error": {"code": code, "message": message}}))
         }
         Err(error) => {
             let (status, code) = match error {

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser};
-use svantic_gateway::{DuplicateSocket, Endpoint, Refusal, Stage};
+use svantic_gateway::{A2aMethod, DuplicateSocket, Endpoint, Forgery, Refusal, Stage};
 
 const SCRIPT_HELP: &str = "\
 Script: a JSON array of steps {\"at\": SECONDS | \"on\": EVENT, \"do\": ACTION}, each done once.
@@ -13,7 +13,7 @@ EVENT is welcome, register, token, dispatch, answer, heartbeat or disconnect; wi
 
 ACTION is \"name\" or {\"name\": {fields}}:
   close {code, reason}   rst   supersede   forget   dup   raw {text}
-  dispatch {skill_id, args, id, count}
+  dispatch {skill_id, args, id, count, forge, method}
   stall {stage}   silent {seconds}   slow {bytes_per_second}
   http {endpoint, status, code, retry_after, times}   redirect {endpoint, location, times}
   expire_token   set_faults {faults}   clear
@@ -37,7 +37,9 @@ pub(crate) enum Subcommand {
     Dispatch(Box<Dispatch>),
     /// Show the agents that have registered
     Agents(Ask),
-    /// Show frames and requests as they happen, secrets removed
+    /// Sign dispatches with another secret from now on; prints it if it is made here
+    Rotate(Box<Rotate>),
+    /// Show frames, calls and requests as they happen, secrets removed
     Watch(Ask),
 }
 
@@ -66,9 +68,23 @@ pub(crate) struct Serve {
     /// The client secret to accept instead of a random one
     #[arg(long, env = "SVANTIC_GATEWAY_CLIENT_SECRET", hide_env_values = true)]
     pub(crate) client_secret: Option<String>,
-    /// Allow a host that others can reach
+    /// Allow a host that others can reach, and hosted agents on other machines
     #[arg(long)]
     pub(crate) allow_remote: bool,
+    /// Sign every dispatch with this secret; agents have it as SVANTIC_DISPATCH_SECRET
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "SVANTIC_GATEWAY_DISPATCH_SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) dispatch_secret: Option<String>,
+    /// Register hosted agents without a look at their card
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+    /// The certificate authority of hosted agents with an https URL
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent_ca: Option<PathBuf>,
     /// Fault: reset every socket in this rhythm
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub(crate) drop_every: Option<f64>,
@@ -145,9 +161,37 @@ pub(crate) struct Dispatch {
     /// Within this session
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+    /// The dispatch id, instead of a new one
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// How a hosted agent is called: message/send, message/stream, SendMessage or SendStreamingMessage
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<A2aMethod>,
+    #[arg(
+        long,
+        value_name = "FORGERY",
+        help = "Send what the agent must refuse: missing_envelope, malformed_envelope, unsupported_scheme, \
+                bad_signature, flipped_bit, alg_none, alg_rs256, alg_lower_case, registration_token, expired, \
+                no_expiry, far_expiry, wrong_issuer, wrong_audience, wrong_tenant, wrong_instance, \
+                wrong_agent_type, replayed (answered, but not run again) or replayed_other_body; \
+                a replay is of the dispatch --id, or of one that is made first"
+    )]
+    pub(crate) forge: Option<Forgery>,
     /// How long to wait for the answer
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub(crate) timeout: Option<f64>,
+    #[command(flatten)]
+    pub(crate) whom: Ask,
+}
+
+#[derive(Args)]
+pub(crate) struct Rotate {
+    /// For this instance only
+    #[arg(long, value_name = "ID")]
+    pub(crate) instance: Option<String>,
+    /// The secret, which agents should have as their next one by now; a new one is made without it
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Option<String>,
     #[command(flatten)]
     pub(crate) whom: Ask,
 }

@@ -31,6 +31,7 @@ pub(crate) fn run() -> ExitCode {
         Subcommand::Serve(arguments) => runtime.block_on(serve::run(*arguments)),
         Subcommand::Dispatch(arguments) => runtime.block_on(dispatch(*arguments)),
         Subcommand::Agents(whom) => runtime.block_on(agents(&whom)),
+        Subcommand::Rotate(arguments) => runtime.block_on(rotate(*arguments)),
         Subcommand::Watch(whom) => runtime.block_on(watch(&whom)),
     };
     match done {
@@ -57,6 +58,15 @@ async fn dispatch(arguments: arguments::Dispatch) -> Result<ExitCode, Failure> {
     }
     if let Some(session) = &arguments.session {
         request["session_context"] = serde_json::json!({"session_id": session});
+    }
+    if let Some(id) = &arguments.id {
+        request["id"] = id.as_str().into();
+    }
+    if let Some(method) = arguments.method {
+        request["method"] = serde_json::json!(method);
+    }
+    if let Some(forgery) = arguments.forge {
+        request["forge"] = serde_json::json!(forgery);
     }
     if let Some(timeout) = arguments.timeout {
         request["timeout"] = timeout.into();
@@ -89,6 +99,25 @@ async fn dispatch(arguments: arguments::Dispatch) -> Result<ExitCode, Failure> {
 async fn agents(whom: &Ask) -> Result<ExitCode, Failure> {
     let (_, agents) = ask::get(whom, "agents").await?;
     print!("{}", show::agents(&agents));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rotate(arguments: arguments::Rotate) -> Result<ExitCode, Failure> {
+    let mut request = serde_json::json!({});
+    if let Some(instance) = &arguments.instance {
+        request["instance_id"] = instance.as_str().into();
+    }
+    if let Some(secret) = &arguments.secret {
+        request["secret"] = secret.as_str().into();
+    }
+    let (_, reply) = ask::post(&arguments.whom, "rotate", &request).await?;
+    let Some(secret) = reply["dispatch_secret"].as_str() else {
+        eprintln!("{}", reply["error"].as_str().unwrap_or("?"));
+        return Ok(ExitCode::from(1));
+    };
+    if arguments.secret.is_none() {
+        println!("{secret}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

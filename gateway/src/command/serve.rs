@@ -47,6 +47,11 @@ fn script(file: &Path) -> Result<Script, Failure> {
     Script::from_json(&text).map_err(|error| failed(&error))
 }
 
+fn authorities(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::plain(format!("{}: {error}", file.display())))
+}
+
 fn options(arguments: &Serve) -> Result<Options, Failure> {
     let default = Options::default();
     Ok(Options {
@@ -60,6 +65,9 @@ fn options(arguments: &Serve) -> Result<Options, Failure> {
             .clone()
             .unwrap_or(default.client_secret),
         allow_remote: arguments.allow_remote,
+        dispatch_secret: arguments.dispatch_secret.clone().filter(|s| !s.is_empty()),
+        probes_cards: !arguments.no_probe,
+        agent_ca: arguments.agent_ca.as_deref().map(authorities).transpose()?,
         faults: Faults {
             refuse: arguments.refuse.clone(),
             stall: arguments.stall,
@@ -79,12 +87,15 @@ fn options(arguments: &Serve) -> Result<Options, Failure> {
     })
 }
 
-/// Tells where the gateway is and what an agent needs; this is the one place where the secret is shown.
+/// Tells where the gateway is and what an agent needs; this is the one place where the secrets are shown.
 fn greet(gateway: &Gateway, arguments: &Serve) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let (url, id, secret) = (gateway.url(), gateway.client_id(), gateway.client_secret());
     if arguments.json {
         let mut line = json!({"url": url, "client_id": id, "client_secret": secret});
+        if let Some(secret) = &arguments.dispatch_secret {
+            line["dispatch_secret"] = secret.as_str().into();
+        }
         if let Some(file) = &arguments.ca_out {
             line["ca_file"] = file.display().to_string().into();
         }
@@ -106,6 +117,9 @@ fn greet(gateway: &Gateway, arguments: &Serve) -> io::Result<()> {
     writeln!(out, "  export SVANTIC_URL={}", quoted(&url))?;
     writeln!(out, "  export SVANTIC_CLIENT_ID={}", quoted(&id))?;
     writeln!(out, "  export SVANTIC_CLIENT_SECRET={}", quoted(&secret))?;
+    if let Some(secret) = &arguments.dispatch_secret {
+        writeln!(out, "  export SVANTIC_DISPATCH_SECRET={}", quoted(secret))?;
+    }
     writeln!(
         out,
         "\nThen: svantic-gateway agents, dispatch SKILL JSON, watch. Ctrl-C ends it."

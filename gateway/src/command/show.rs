@@ -25,17 +25,8 @@ pub(crate) fn agents(agents: &Value) -> String {
     let Some(agents) = agents.as_array().filter(|agents| !agents.is_empty()) else {
         return "No agent has registered yet.\n".to_owned();
     };
-    let mut rows = vec![
-        [
-            "INSTANCE",
-            "TYPE",
-            "MODE",
-            "STATUS",
-            "READY",
-            "CAPABILITIES",
-        ]
-        .map(str::to_owned),
-    ];
+    let heads = "INSTANCE TYPE MODE STATUS READY CAPABILITIES URL";
+    let mut rows: Vec<Vec<String>> = vec![heads.split(' ').map(str::to_owned).collect()];
     for agent in agents {
         let skills = agent["agent_card"]["skills"].as_array();
         let skills: Vec<&str> = skills
@@ -49,16 +40,21 @@ pub(crate) fn agents(agents: &Value) -> String {
             "deregistered"
         };
         let ready = if agent["ready"] == true { "yes" } else { "no" };
-        rows.push([
+        rows.push(vec![
             clean(text(agent, "instance_id")),
             clean(text(agent, "agent_type")),
             clean(text(agent, "deployment_mode")),
             clean(status),
             ready.to_owned(),
             clean(&skills.join(", ")),
+            clean(text(agent, "url")),
         ]);
     }
-    let widths: Vec<usize> = (0..6)
+    // Only hosted agents have one.
+    if rows[1..].iter().all(|row| row[6].is_empty()) {
+        rows.iter_mut().for_each(|row| row.truncate(6));
+    }
+    let widths: Vec<usize> = (0..rows[0].len())
         .map(|column| {
             let widths = rows.iter().map(|row| row[column].chars().count());
             widths.max().unwrap_or_default()
@@ -110,11 +106,15 @@ impl Painter {
                 let from_agent = event["direction"] == "from_agent";
                 let content = &event["content"];
                 let (colour, arrow) = if from_agent { (36, "->") } else { (33, "<-") };
-                let name = match content["type"].as_str() {
+                // A frame has a type, a call a method; a reply to one has neither.
+                let name = content["type"].as_str().or(content["method"].as_str());
+                let name = match name {
                     Some(name) => clean(name),
                     None => text(event, "frame").to_owned(),
                 };
-                let shown = match content.get("payload") {
+                let call = ["params", "result", "error"];
+                let call = call.iter().find_map(|key| content.get(key));
+                let shown = match content.get("payload").or(call) {
                     Some(payload) => match content["in_reply_to"].as_str() {
                         Some(id) => format!("(to {}) {payload}", clean(id)),
                         None => payload.to_string(),
@@ -165,7 +165,7 @@ mod tests {
              "status": "available", "ready": true, "registered": true,
              "agent_card": {"skills": [{"id": "one"}, {"id": "two"}]}},
             {"instance_id": "a-much-longer-one", "agent_type": "d", "deployment_mode": "hosted",
-             "status": "busy", "ready": false, "registered": false, "agent_card": null}
+             "status": "busy", "ready": false, "registered": false, "agent_card": null, "url": "http://127.0.0.1:9"}
         ]));
         assert!(!table.contains('\u{1b}'));
         let modes = ["MODE", "connected", "hosted"];
@@ -180,6 +180,13 @@ mod tests {
         assert_eq!(columns, [Some(25); 3], "{table}");
         assert!(table.contains("one, two"));
         assert!(table.contains("deregistered"));
+        assert!(
+            table
+                .lines()
+                .nth(2)
+                .unwrap()
+                .ends_with("http://127.0.0.1:9")
+        );
         assert!(super::agents(&json!([])).starts_with("No agent"));
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! `probe` reads the card at registration, `call` writes a dispatch as a JSON-RPC call, `dispatch_auth` signs it
 //! with what `secrets` holds and spoils it where a `forgery` is asked for, `exchange` carries it, `reply` reads what
-//! comes back, `posting` is what runs, `routing` what the state knows of it.
+//! comes back, `replay` sends a call that was seen before, `posting` is what runs, `routing` what the state knows of it.
+//! `control` is its part of the control face.
 
 pub(crate) mod call;
+pub(crate) mod control;
 pub(crate) mod dispatch_auth;
 pub(crate) mod exchange;
 pub(crate) mod forgery;

@@ -9,6 +9,7 @@ use crate::{
     connection::Command,
     dispatch::DispatchRequest,
     faults::{Endpoint, Faults, Refusal, Stage},
+    hosted::{call::A2aMethod, forgery::Forgery},
     records::FrameKind,
     shared::Shared,
 };
@@ -39,6 +40,10 @@ pub(crate) enum Action {
         id: Option<String>,
         #[serde(default = "once")]
         count: u32,
+        #[serde(default)]
+        forge: Option<Forgery>,
+        #[serde(default)]
+        method: A2aMethod,
     },
     Raw {
         text: String,
@@ -138,12 +143,16 @@ impl Action {
                 args,
                 id,
                 count,
+                forge,
+                method,
             } => {
                 let request = DispatchRequest {
                     skill_id: Some(skill_id),
                     args,
                     instance_id: target.map(str::to_owned),
                     id,
+                    forge,
+                    method,
                     ..DispatchRequest::default()
                 };
                 dispatch(shared, request, count);

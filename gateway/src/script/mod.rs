@@ -23,7 +23,7 @@ pub(crate) enum Event {
     Register,
     /// A token was made; its reply has not left yet.
     Token,
-    /// A `dispatch` frame was written.
+    /// A `dispatch` frame was written, or the POST of one begins.
     Dispatch,
     /// An answer to a dispatch came, the first or a further one.
     Answer,
@@ -72,7 +72,7 @@ pub(crate) struct Step {
 /// | `supersede` | | the sockets get 4409 |
 /// | `forget` | | the registration is dropped and the sockets reset: the next upgrade gets 404 |
 /// | `dup` | | the last dispatch is sent again, byte for byte |
-/// | `dispatch` | `skill_id`, `args`, `id`, `count` (1) | dispatches; with a `count` the ids are `id-1`, `id-2`, … |
+/// | `dispatch` | `skill_id`, `args`, `id`, `count` (1), `forge`, `method` | dispatches; with a `count` the ids are `id-1`, `id-2`, …; the last two as in [`DispatchRequest`](crate::DispatchRequest) |
 /// | `raw` | `text` | this text frame is sent |
 /// | `stall` | `stage` | as the fault `stall` |
 /// | `silent` | `seconds` | everything is read and nothing answered, not even a ping; what was held goes out afterwards |
@@ -194,6 +194,7 @@ mod tests {
             r#"{"slow":{"bytes_per_second":100}}"#,
             r#""dup""#,
             r#"{"dispatch":{"skill_id":"echo","args":{},"id":"d","count":2}}"#,
+            r#"{"dispatch":{"skill_id":"echo","forge":"expired","method":"SendMessage"}}"#,
             r#"{"raw":{"text":"{}"}}"#,
             r#"{"forget":{}}"#,
             r#""supersede""#,
