@@ -82,6 +82,7 @@ async fn every_other_endpoint_wants_a_good_token() {
 async fn registration_refuses() {
     let gateway = Gateway::start(Options {
         allowed_agent_types: Some(vec!["desk".to_owned()]),
+        probes_cards: false,
         ..Options::default()
     })
     .unwrap();
@@ -259,7 +260,11 @@ async fn deregistration_heartbeats_and_sessions_refuse() {
 
 #[tokio::test]
 async fn the_upgrade_refuses_with_the_complete_table() {
-    let gateway = start();
+    let gateway = Gateway::start(Options {
+        probes_cards: false,
+        ..Options::default()
+    })
+    .unwrap();
     let token = gateway.issue_token("desk", TTL);
     let stranger = gateway.issue_token_of_tenant("other", "desk", TTL);
     post(

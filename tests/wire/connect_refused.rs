@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use svantic::ffi::status::{svantic_state as State, svantic_status as Status};
 use svantic_gateway::{Endpoint, Faults, Gateway, Override, Refusal};
 
-use crate::abi::{Agent, gateway, refusing, requests};
+use crate::abi::{Agent, gateway, gateway_without_probe, refusing, requests};
 
 pub(crate) const TOKEN: &str = "/auth/get_token";
 pub(crate) const REGISTER: &str = "/agents/register";
@@ -338,8 +338,19 @@ fn a_hosted_agent_whose_card_cannot_be_fetched_learns_where_it_was_looked_for() 
 }
 
 #[test]
-fn the_real_refusals_of_the_gateway() {
+fn the_real_probe_of_the_gateway() {
     let gateway = gateway();
+    let failure = hosted(&gateway).connect().unwrap_err();
+    failure.says(&[
+        "HTTP 502",
+        "PROBE_FAILED",
+        "http://127.0.0.1:9/agents/desk/.well-known/agent-card.json",
+    ]);
+}
+
+#[test]
+fn the_real_refusals_of_the_gateway() {
+    let gateway = gateway_without_probe();
     let hosted = hosted(&gateway);
     hosted.connect().unwrap();
     let other = Agent::of(&gateway, &json!({"instance_id": hosted.id()}));

@@ -5,7 +5,7 @@ use svantic::ffi::status::svantic_status as Status;
 use svantic_gateway::{Endpoint, Faults, Gateway, Refusal};
 
 use crate::abi::raw::{RawServer, forbidden};
-use crate::abi::{Agent, Failure, gateway, sees};
+use crate::abi::{Agent, Failure, gateway, gateway_without_probe, sees};
 
 const CODES: [u16; 5] = [301, 302, 303, 307, 308];
 
@@ -96,7 +96,7 @@ fn of_the_farewell() {
 
 #[test]
 fn of_the_heartbeat_of_a_hosted_agent() {
-    let (gateway, listener) = (gateway(), forbidden());
+    let (gateway, listener) = (gateway_without_probe(), forbidden());
     let hosted = json!({"public_url": "http://127.0.0.1:9", "heartbeat_interval_ms": 20});
     let agent = Agent::connected(&gateway, &hosted);
     redirect(&gateway, Endpoint::Heartbeat, 307, &away(&listener));

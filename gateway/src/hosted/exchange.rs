@@ -89,26 +89,33 @@ impl Reach {
     pub(crate) async fn exchange(&self, sending: Sending<'_>) -> Result<HttpReply, Failure> {
         let url = Url::parse(sending.url)
             .map_err(|error| Failure::lasting(format!("{:?} is no URL: {error}", sending.url)))?;
-        let tcp = self.dial(&url).await?;
-        match url.scheme() {
-            "http" => converse(tcp, &url, sending).await,
-            "https" => {
-                let Some(tls) = &self.tls else {
-                    let text =
-                        "an https agent needs its certificate authority: agent_ca, --agent-ca FILE";
-                    return Err(Failure::lasting(text));
-                };
-                let host = url.host_str().unwrap_or_default();
-                let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-                    .map_err(|error| Failure::lasting(error.to_string()))?;
-                let tls = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await;
-                let tls = tls.map_err(|error| Failure::passing(&error))?;
-                converse(tls, &url, sending).await
+        let tls = match (url.scheme(), &self.tls) {
+            ("http", _) => None,
+            ("https", Some(tls)) => Some(TlsConnector::from(Arc::clone(tls))),
+            ("https", None) => {
+                let text =
+                    "an https agent needs its certificate authority: agent_ca, --agent-ca FILE";
+                return Err(Failure::lasting(text));
             }
-            other => Err(Failure::lasting(format!(
-                "{other} is neither http nor https"
-            ))),
-        }
+            (other, _) => {
+                let text = format!("{other} is neither http nor https");
+                return Err(Failure::lasting(text));
+            }
+        };
+        let tcp = self.dial(&url).await?;
+        let Some(tls) = tls else {
+            return converse(tcp, &url, sending).await;
+        };
+        let host = url.host_str().unwrap_or_default();
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+            .map_err(|error| Failure::lasting(error.to_string()))?;
+        let tls = tls.connect(name, tcp).await;
+        converse(
+            tls.map_err(|error| Failure::passing(&error))?,
+            &url,
+            sending,
+        )
+        .await
     }
 
     /// Connects to an address that has been looked at: there is no second look-up.

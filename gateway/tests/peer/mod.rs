@@ -3,6 +3,8 @@
 // Each test file uses its part of it.
 #![allow(dead_code)]
 
+pub(crate) mod hosted;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

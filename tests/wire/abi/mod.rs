@@ -448,6 +448,15 @@ pub(crate) fn gateway() -> Gateway {
     Gateway::start(Options::default()).expect("a gateway")
 }
 
+/// A gateway that believes what hosted agents say of themselves: here nobody serves their cards.
+pub(crate) fn gateway_without_probe() -> Gateway {
+    let options = Options {
+        probes_cards: false,
+        ..Options::default()
+    };
+    Gateway::start(options).expect("a gateway")
+}
+
 /// A gateway that refuses like this from the start.
 pub(crate) fn refusing(refusals: Vec<Refusal>) -> Gateway {
     let gateway = gateway();
