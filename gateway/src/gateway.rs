@@ -18,10 +18,7 @@ use crate::{
     error::Error,
     fault_clock,
     faults::Faults,
-    hosted::{
-        posting::{self, Order},
-        secrets,
-    },
+    hosted::posting::{self, Order},
     ledger::{Ledger, LedgerEntry},
     listener,
     options::Options,
@@ -127,7 +124,7 @@ impl Gateway {
         })
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.running.shared
     }
 
@@ -219,26 +216,6 @@ impl Gateway {
     pub fn repeat_last_dispatch(&self, instance_id: &str) -> bool {
         self.shared()
             .change(|state| state.repeat_last_dispatch(instance_id))
-    }
-
-    /// Sets what dispatches to this instance, or to all that have none of their own, are signed with; `None` ends it.
-    pub fn set_dispatch_secret(&self, instance_id: Option<&str>, secret: Option<&str>) {
-        let secret = secret.map(str::to_owned);
-        self.shared()
-            .change(|state| state.hosted.secrets.set(instance_id, secret));
-    }
-
-    /// Signs with a new secret from the next dispatch on and returns it. Agents that are to accept it at once must have
-    /// it as their next one before: they take [`new_dispatch_secret`](Self::new_dispatch_secret), then it is set.
-    pub fn rotate_dispatch_secret(&self, instance_id: Option<&str>) -> String {
-        let secret = Self::new_dispatch_secret();
-        self.set_dispatch_secret(instance_id, Some(&secret));
-        secret
-    }
-
-    /// A random secret that nothing is signed with yet.
-    pub fn new_dispatch_secret() -> String {
-        secrets::random()
     }
 
     /// Makes every token issued so far a bad one; open sockets stay.

@@ -80,7 +80,7 @@ pub struct SentDispatch {
     pub instance_id: String,
     /// On which of its connections, from 1; 0 for a POST.
     pub connection: u64,
-    /// Where it was POSTed; `None` on a socket.
+    /// To which URL; `None` on a socket.
     pub url: Option<String>,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     state::{Link, State},
 };
 
-/// Where a dispatch was sent on that has been POSTed; no socket has this key.
+/// Where a dispatch was sent on that went out as a POST; no socket has this key.
 pub(crate) const POSTED: u64 = 0;
 
 /// A dispatch without an answer.

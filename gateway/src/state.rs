@@ -56,7 +56,7 @@ pub(crate) struct Presence {
     pub(crate) left_at: Option<Instant>,
     /// Id and text of the last dispatch that was sent to it.
     pub(crate) last_dispatch: Option<(String, Arc<str>)>,
-    /// The last one that was POSTed to it.
+    /// The last POST to it.
     pub(crate) last_post: Option<Post>,
 }
 

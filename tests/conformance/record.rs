@@ -134,7 +134,7 @@ impl Taken {
 
 fn message(frame: &FrameRecord) -> Value {
     let content = match frame.kind {
-        FrameKind::Text => frame.json().unwrap_or_else(|| json!(frame.text)),
+        FrameKind::Text | FrameKind::Http => frame.json().unwrap_or_else(|| json!(frame.text)),
         _ => json!(frame.text),
     };
     let from = match frame.direction {

@@ -71,10 +71,10 @@ pub(crate) struct Serve {
     /// Allow a host that others can reach, and hosted agents on other machines
     #[arg(long)]
     pub(crate) allow_remote: bool,
-    /// Sign every dispatch with this secret; agents have it as SVANTIC_DISPATCH_SECRET
     #[arg(
         long,
         value_name = "SECRET",
+        help = "Sign every dispatch with this secret; agents have it as SVANTIC_DISPATCH_SECRET",
         env = "SVANTIC_GATEWAY_DISPATCH_SECRET",
         hide_env_values = true
     )]
@@ -164,8 +164,12 @@ pub(crate) struct Dispatch {
     /// The dispatch id, instead of a new one
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// How a hosted agent is called: message/send, message/stream, SendMessage or SendStreamingMessage
-    #[arg(long, value_name = "METHOD")]
+    #[arg(
+        long,
+        value_name = "METHOD",
+        help = "How a hosted agent is called: message/send (as usual), message/stream, SendMessage or \
+                SendStreamingMessage"
+    )]
     pub(crate) method: Option<A2aMethod>,
     #[arg(
         long,

@@ -52,7 +52,9 @@ pub(crate) fn agents(agents: &Value) -> String {
     }
     // Only hosted agents have one.
     if rows[1..].iter().all(|row| row[6].is_empty()) {
-        rows.iter_mut().for_each(|row| row.truncate(6));
+        for row in &mut rows {
+            row.truncate(6);
+        }
     }
     let widths: Vec<usize> = (0..rows[0].len())
         .map(|column| {

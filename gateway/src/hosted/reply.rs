@@ -116,10 +116,16 @@ fn read_call(call: &Value, status: u16, call_id: &str) -> Option<Read> {
 /// The platform's code stands in `data`, or among the details that 1.0 puts there.
 fn rpc_error(error: &Value, status: u16) -> Answer {
     let data = &error["data"];
-    let details = data.as_array().into_iter().flatten();
-    let reason = details.filter_map(|detail| detail["reason"].as_str());
-    let code = data["code"].as_str().or_else(|| reason.last());
-    let code = code.map(str::to_owned).unwrap_or_else(|| match status {
+    let details = data.as_array();
+    let reason = |details: &Vec<Value>| {
+        let mut reasons = details
+            .iter()
+            .filter_map(|detail| detail["reason"].as_str());
+        reasons.next().map(str::to_owned)
+    };
+    let told = data["code"].as_str().map(str::to_owned);
+    let code = told.or_else(|| details.and_then(reason));
+    let code = code.unwrap_or_else(|| match status {
         200 => format!("JSONRPC_{}", error["code"]),
         status => format!("HTTP_{status}"),
     });

@@ -1,6 +1,6 @@
 //! What the state knows of dispatches to hosted agents: whom they are for, what came of them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -83,7 +83,7 @@ impl State {
             return None;
         }
         let registration_token = || {
-            let (client_id, life) = (&self.hosted.client_id, std::time::Duration::from_secs(300));
+            let (client_id, life) = (&self.hosted.client_id, Duration::from_mins(5));
             let claims = Claims::new(&agent.tenant_id, &agent.agent_type, client_id, life);
             self.hosted.signer.sign(&claims)
         };
