@@ -7,6 +7,11 @@
 //! [`Gateway::start`] runs everything on threads of its own; every method may be called from any thread, also from a
 //! plain synchronous test. Nothing has to be polled: [`Gateway::wait_until`] wakes on every change.
 //!
+//! Hosted agents are called over HTTP: [`DispatchRequest::method`] says how, [`Options::dispatch_secret`] with what
+//! proof, and [`DispatchRequest::forge`] what is wrong with it. The ledger shows the URL of each POST and the status of
+//! each reply; [`FrameRecord`]s of kind [`FrameKind::Http`] are the bodies. A broken connection is tried once more with
+//! the same bytes, then the outcome is [`DispatchError::Unreachable`].
+//!
 //! The rooms: `listener` takes the sockets, `http` takes the requests, `*_endpoint` answer them, `upgrade` and
 //! `connection` are the WebSocket, `routing` sends dispatches, `hosted` those to agents behind their own URL, `state` is all that is known, `script` lets it
 //! misbehave by itself, `control` is the face for people under `/_gateway/`.
