@@ -188,6 +188,15 @@ public:
         detail::check(svantic_close_session(mesh_.get(), session_id.c_str(), detail::milliseconds(timeout)));
     }
 
+    // Answers an HTTP request that a server of your own has taken in, for a hosted agent: gets the request without its body
+    // and returns the response, both as JSON; see svantic_serve(). Blocks until the response is there.
+    std::string serve(const std::string &request_json, std::string_view body = {}, Timeout timeout = {}) {
+        char *response = nullptr;
+        detail::check(svantic_serve(mesh_.get(), request_json.c_str(), body.data(), body.size(),
+                                    detail::milliseconds(timeout), &response));
+        return detail::take(response);
+    }
+
     // Ends what was begun with an _async function of svantic.h on handle() and this user_data; whether anything was
     // pending. Never blocks.
     bool cancel(void *user_data) {

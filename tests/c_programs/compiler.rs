@@ -27,21 +27,30 @@ pub(crate) fn library_dir() -> PathBuf {
 
 /// The program made of these files of the checkout, named from `tests/` on; C++ if the first lies in `cpp/`.
 pub(crate) fn program(sources: &[&str]) -> PathBuf {
-    built_once(sources, sources[0].starts_with("cpp/"))
+    built_once(sources, sources[0].starts_with("cpp/"), &[])
+}
+
+/// The program of the examples, linked with these libraries of the system, too.
+pub(crate) fn example(source: &str, libraries: &[&str]) -> PathBuf {
+    let source = format!("../examples/{source}");
+    let cpp = Path::new(&source)
+        .extension()
+        .is_some_and(|kind| kind == "cpp");
+    built_once(&[&source], cpp, libraries)
 }
 
 /// The same, compiled once however many tests ask for it.
-pub(crate) fn built_once(sources: &[&str], cpp: bool) -> PathBuf {
+pub(crate) fn built_once(sources: &[&str], cpp: bool, libraries: &[&str]) -> PathBuf {
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     // Held while the compiler runs, so that the second who asks waits for it.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     built
         .entry(format!("{sources:?} {cpp}"))
-        .or_insert_with(|| compile(sources, cpp))
+        .or_insert_with(|| compile(sources, cpp, libraries))
         .clone()
 }
 
-fn compile(sources: &[&str], cpp: bool) -> PathBuf {
+fn compile(sources: &[&str], cpp: bool, libraries: &[&str]) -> PathBuf {
     let (compiler, standard) = if cpp {
         ("c++", "-std=c++17")
     } else {
@@ -87,7 +96,8 @@ fn compile(sources: &[&str], cpp: bool) -> PathBuf {
             library.display()
         ))
         // A program that needs nothing of the library, because it loads it by hand, is not linked with it.
-        .args(["-Wl,--as-needed", "-lsvantic", "-ldl"]);
+        .args(["-Wl,--as-needed", "-lsvantic", "-ldl"])
+        .args(libraries);
     let done = command.output().expect("the compiler can be started");
     assert!(
         done.status.success(),

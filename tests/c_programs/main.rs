@@ -9,6 +9,7 @@ mod cpp;
 mod delivery_threads;
 mod dispatch_auth;
 mod exit;
+mod hosted_examples;
 mod life_cycle;
 mod lifeline;
 mod process;

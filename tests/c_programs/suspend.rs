@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::process::{Case, HANG, INSTANCE, assert_clean, gateway, result, send, start};
 
-fn signal(case: &Case, name: &str) {
+pub(crate) fn signal(case: &Case, name: &str) {
     let status = Command::new("sh")
         .args(["-c", &format!("kill -s {name} {}", case.pid())])
         .status();

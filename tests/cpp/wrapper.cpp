@@ -112,6 +112,24 @@ void live(Later &later, std::thread &answering) {
     require(events > 1 && connections == 1, "events came, whatever their function threw");
 }
 
+// An agent without a mesh, asked as a server would ask it.
+void serve() {
+    svantic::MeshConnector desk(R"({"name":"desk","description":"d","local":true})");
+    desk.define_capability(R"({"name":"echo","description":"d"})", [](std::string_view) { return std::string("\"echoed\""); });
+    const auto has = [](const std::string &text, const char *part) { return text.find(part) != text.npos; };
+    const std::string card = desk.serve(R"({"method":"GET","path":"/.well-known/agent-card.json"})");
+    require(has(card, "\"status\":200") && has(card, "echo"), card.c_str());
+    const std::string call =
+        R"({"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"kind":"message","role":"user",)"
+        R"("messageId":"m1","parts":[{"kind":"data","data":{"skill_id":"echo","args":{}}}]}}})";
+    const std::string head = R"({"method":"POST","path":"/send","headers":{"content-type":"application/json"}})";
+    const std::string answer = desk.serve(head, call, std::chrono::seconds(60));
+    require(has(answer, "\"status\":200") && has(answer, "echoed"), answer.c_str());
+    require(has(desk.serve(head, "{"), "-32700"), "what is not JSON gets an answer");
+    throws(SVANTIC_STATUS_INVALID_JSON, [&] { desk.serve("{", call); });
+    throws(SVANTIC_STATUS_INVALID_ARGUMENT, [&] { desk.serve(head, call, svantic::Timeout(-1)); });
+}
+
 }  // namespace
 
 int main() {
@@ -127,6 +145,7 @@ int main() {
     throws(SVANTIC_STATUS_INVALID_ARGUMENT, [&] { svantic::verify_dispatch_auth(shared, "{}"); });
     require(svantic::parse_traceparent("x") == "null", "no traceparent");
     require(svantic::parse_baggage("a=b") == R"({"a":"b"})", "baggage");
+    serve();
     live(later, answering);
     throws(SVANTIC_STATUS_INVALID_HANDLE, [&] { later.dispatch->resolve("1"); });
     return svantic_shutdown(5000);

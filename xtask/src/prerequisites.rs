@@ -1,10 +1,10 @@
 //! What the machine must have beside Rust, and the command that installs what is missing.
 
-use std::{env, path::Path};
+use std::{env, path::Path, process::Command};
 
 use crate::failure::Failure;
 
-/// A program that is needed, under any of its names.
+/// A program that is needed, under any of its names, or a header that the C compiler must find.
 #[derive(Clone, Copy)]
 pub(crate) struct Needed {
     names: &'static [&'static str],
@@ -86,10 +86,23 @@ pub(crate) const VALGRIND: Needed = Needed {
     source: Source::Debian("valgrind"),
 };
 
+pub(crate) const MICROHTTPD: Needed = Needed {
+    names: &["microhttpd.h"],
+    choice: None,
+    what_for: "the HTTP server of an example in C, which the tests compile",
+    source: Source::Debian("libmicrohttpd-dev"),
+};
+pub(crate) const CJSON: Needed = Needed {
+    names: &["cjson/cJSON.h"],
+    choice: None,
+    what_for: "JSON in the same example",
+    source: Source::Debian("libcjson-dev"),
+};
+
 /// What each is to be started as, or a failure that names everything that is missing at once.
 pub(crate) fn check(needed: &[Needed]) -> Result<Vec<String>, Failure> {
     let chosen = |name: &str| env::var(name).ok().filter(|program| !program.is_empty());
-    check_in(needed, chosen, is_on_path)
+    check_in(needed, chosen, is_there)
 }
 
 fn check_in(
@@ -128,6 +141,21 @@ fn check_in(
     }
     let missing = missing.join(", ");
     Err(Failure::new(format!("missing on this machine: {missing}")).hint(told.join("\n")))
+}
+
+fn is_there(name: &str) -> bool {
+    if name.ends_with(".h") {
+        is_header(name)
+    } else {
+        is_on_path(name)
+    }
+}
+
+/// Whether the compiler finds it, which alone knows where it looks.
+fn is_header(name: &str) -> bool {
+    let mut compiler = Command::new("cc");
+    compiler.args(["-fsyntax-only", "-x", "c", "-include", name, "/dev/null"]);
+    compiler.output().is_ok_and(|done| done.status.success())
 }
 
 fn is_on_path(name: &str) -> bool {
@@ -170,6 +198,15 @@ mod tests {
         );
         let alone = check_in(&[NODE], none_chosen, |_| false).unwrap_err();
         assert!(!alone.to_string().contains("same names"), "{alone}");
+    }
+
+    #[test]
+    fn a_header_is_there_if_the_compiler_finds_it() {
+        assert!(is_there("stdio.h"));
+        assert!(!is_there("no/such/header.h"));
+        let failure = check_in(&[CJSON], none_chosen, |_| false).unwrap_err();
+        let text = failure.to_string();
+        assert!(text.contains("apt-get install libcjson-dev"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::{
     checkout::Checkout,
     failure::Failure,
     node_tests::NodeTests,
-    prerequisites::{self, CXX_COMPILER, GCC, VALGRIND},
+    prerequisites::{self, CJSON, CXX_COMPILER, GCC, MICROHTTPD, VALGRIND},
     python_tests::PythonTests,
     terminal::{Terminal, say},
 };
@@ -140,7 +140,7 @@ fn only_cargo(here: &Checkout, arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn look_for_compilers() -> Result<(), Failure> {
-    let found = prerequisites::check(&[GCC, CXX_COMPILER, VALGRIND])?;
+    let found = prerequisites::check(&[GCC, CXX_COMPILER, VALGRIND, MICROHTTPD, CJSON])?;
     say(&format!("found {}", found.join(", ")));
     Ok(())
 }
