@@ -201,7 +201,7 @@ impl Agent {
         let identity = &self.identity;
         // A connected agent has no URL of its own; the card's field is required, so it names the way through the mesh.
         let url = match &identity.public_url {
-            Some(public_url) => format!("{public_url}/send"),
+            Some(public_url) => format!("{public_url}{}", identity.endpoint_path),
             None => format!("{}/agents/{}/send", self.base_url, identity.instance_id),
         };
         let mut card = json!({
@@ -213,7 +213,7 @@ impl Agent {
             "defaultInputModes": ["application/json"],
             "defaultOutputModes": ["application/json"],
             "capabilities": {
-                "streaming": false,
+                "streaming": self.mode == DeploymentMode::Hosted,
                 "pushNotifications": false,
                 "stateTransitionHistory": false,
             },

@@ -6,15 +6,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::config::Fields;
+use crate::config::{Fields, MAX_CLOCK_SKEW_S};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::dispatch_auth::{
     self, Code, ComparisonKey, DEFAULT_CLOCK_SKEW, Expected, Refusal, Verified,
 };
 use crate::replay::{Admission, CAPACITY, DispatchKey, ReplayTable};
-
-/// The most that `clock_skew_s` may be: every second of it is one more in which a stolen token is good.
-const MAX_CLOCK_SKEW_S: u64 = 300;
 
 const OPTIONS: &[&str] = &[
     "instance_id",

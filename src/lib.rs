@@ -7,6 +7,7 @@ pub mod connector;
 pub mod dispatch_auth;
 pub mod error;
 pub mod ffi;
+pub mod hosted;
 pub mod kernel;
 pub mod machine;
 mod net;

@@ -142,6 +142,11 @@ impl Fields {
         }
     }
 
+    /// Whatever it is.
+    pub(crate) fn value(&mut self, key: &str) -> Option<Value> {
+        self.take(key)
+    }
+
     /// An array of strings.
     pub(crate) fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, Error> {
         let expected = "an array of strings";

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Identity;
 use super::environment::Environment;
 use super::fields::{self, Fields};
+use super::hosted;
 use super::place::Place;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::origin::BaseUrl;
@@ -12,6 +13,7 @@ use crate::protocol::origin::BaseUrl;
 pub(super) fn identity(
     fields: &mut Fields,
     environment: Environment<'_>,
+    allow_insecure: bool,
 ) -> Result<Identity, Error> {
     let name = fields
         .identifier("name")?
@@ -22,7 +24,7 @@ pub(super) fn identity(
     let public_url = fields.text("public_url")?;
     let public_url = match public_url {
         None => None,
-        Some(text) => match BaseUrl::parse(&text, false) {
+        Some(text) => match BaseUrl::parse(&text, allow_insecure) {
             Ok(url) => Some(url.as_str().to_owned()),
             Err(error) => {
                 return Err(Error::new(
@@ -54,6 +56,7 @@ pub(super) fn identity(
         instance_id,
         place,
         public_url,
+        endpoint_path: hosted::endpoint_path(fields)?,
         context: fields.object("context")?,
         learning: fields.object("learning")?,
         mcp_servers: fields.object("mcp_servers")?,

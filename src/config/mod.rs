@@ -4,6 +4,7 @@
 mod credentials;
 mod environment;
 mod fields;
+mod hosted;
 mod identity;
 mod place;
 mod proxy;
@@ -16,6 +17,8 @@ use serde_json::Value;
 
 pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
+pub(crate) use hosted::MAX_CLOCK_SKEW_S;
+pub use hosted::{DISPATCH_SECRET_VARIABLE, DispatchSecrets, Hosted, Listen};
 pub use place::Place;
 pub use proxy::{ProxySetting, Variable};
 pub use transport::{FirstHello, Transport};
@@ -90,6 +93,8 @@ pub struct Identity {
     pub place: Option<Place>,
     /// `public_url`, without a trailing slash; its presence means hosted.
     pub public_url: Option<String>,
+    /// `endpoint_path`, below that: where calls are POSTed.
+    pub endpoint_path: String,
     /// `context`: live metadata on the card.
     pub context: Option<Value>,
     /// `learning`: passed through at registration.
@@ -183,6 +188,8 @@ pub struct Config {
     pub fail_fast: bool,
     /// `redact_handler_errors`: only declared errors keep their message.
     pub redact_handler_errors: bool,
+    /// What is served by POST, and to whom.
+    pub hosted: Hosted,
     /// Set for a transport: a link without an agent above it.
     pub transport: Option<Transport>,
     #[doc(hidden)]
@@ -198,6 +205,15 @@ const KEYS: &[&str] = &[
     "token_provider",
     "deployment_mode",
     "dispatch_auth",
+    "signing_secret",
+    "signing_secret_next",
+    "shared_secret",
+    "shared_secret_next",
+    "clock_skew_s",
+    "endpoint_path",
+    "default_capability",
+    "listen",
+    "local",
     "name",
     "description",
     "public_url",
@@ -247,9 +263,12 @@ impl Config {
         let mut fields = Fields::parse(json, "configuration", KEYS)?;
         let allow_insecure = fields.flag("allow_insecure")?.unwrap_or(false);
         let svantic_url = credentials::svantic_url(&mut fields, environment, allow_insecure)?;
-        let credentials = credentials::credentials(&mut fields, environment)?;
-        let identity = identity::identity(&mut fields, environment)?;
-        let mode = mode(&mut fields, &identity)?;
+        let local = fields.flag("local")?.unwrap_or(false);
+        let credentials = credentials::credentials(&mut fields, environment, local)?;
+        let identity = identity::identity(&mut fields, environment, allow_insecure)?;
+        let dispatch_auth = identity.dispatch_auth.as_ref();
+        let hosted = Hosted::read(&mut fields, environment, local, dispatch_auth)?;
+        let mode = hosted::mode(&mut fields, &identity, &hosted)?;
         let delivery = delivery(&mut fields)?;
         let timing = timing(&mut fields)?;
         let max_concurrent = identity.max_concurrent_sessions as usize;
@@ -283,25 +302,10 @@ impl Config {
             reconnect_delays: fields.delays("reconnect_delays_ms", 3_600_000)?,
             fail_fast: fields.flag("fail_fast")?.unwrap_or(false),
             redact_handler_errors: fields.flag("redact_handler_errors")?.unwrap_or(false),
+            hosted,
             transport: None,
             protections: Protections::default(),
         })
-    }
-}
-
-fn mode(fields: &mut Fields, identity: &Identity) -> Result<DeploymentMode, Error> {
-    let choices = [
-        ("connected", DeploymentMode::Connected),
-        ("hosted", DeploymentMode::Hosted),
-    ];
-    let explicit = fields.choice("deployment_mode", &choices)?;
-    match (explicit, &identity.public_url) {
-        (Some(DeploymentMode::Hosted), None) => {
-            Err(fields.missing("public_url", "a hosted agent is reached by POST to its URL"))
-        }
-        (Some(mode), _) => Ok(mode),
-        (None, Some(_)) => Ok(DeploymentMode::Hosted),
-        (None, None) => Ok(DeploymentMode::Connected),
     }
 }
 

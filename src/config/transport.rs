@@ -9,8 +9,8 @@ use url::Url;
 use super::environment::Environment;
 use super::fields::{Fields, is_identifier};
 use super::{
-    Config, Credentials, DeliveryMode, DeploymentMode, Identity, SPAN_MS, client_certificate,
-    proxy, timing,
+    Config, Credentials, DeliveryMode, DeploymentMode, Hosted, Identity, SPAN_MS,
+    client_certificate, proxy, timing,
 };
 use crate::error::{Error, ErrorKind};
 use crate::machine::protections::Protections;
@@ -128,6 +128,7 @@ impl Config {
             // Whoever wants no second attempt after a loss wants none before it.
             fail_fast: fields.flag("fail_fast")?.unwrap_or(!auto_reconnect),
             redact_handler_errors: false,
+            hosted: Hosted::none(),
             transport: Some(transport),
             protections: Protections::default(),
         })
@@ -166,6 +167,7 @@ fn hello(fields: &mut Fields, json: &str) -> Result<Hello, Error> {
         instance_id: instance_id.to_owned(),
         place: None,
         public_url: None,
+        endpoint_path: "/send".to_owned(),
         context: None,
         learning: None,
         mcp_servers: None,

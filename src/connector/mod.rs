@@ -12,6 +12,7 @@ mod link;
 mod observed;
 mod outgoing;
 mod raw;
+mod serve;
 mod shared;
 mod transport;
 
@@ -43,6 +44,7 @@ use crate::protocol::limits::MAX_JSON_DEPTH;
 use clock::Clock;
 pub use completion::Completion;
 pub use external::{SocketEvent, SocketRequest};
+pub use serve::Respond;
 use shared::{Core, DriverState, Shared};
 
 /// What reaches the application.

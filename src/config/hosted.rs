@@ -1,0 +1,220 @@
+//! What a hosted agent is configured with: where calls are POSTed, what proves that they are the mesh's, and where the
+//! library itself listens (`protocol.md` 8).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::environment::Environment;
+use super::fields::Fields;
+use super::{DeploymentMode, Identity};
+use crate::error::{Error, ErrorKind};
+use crate::protocol::dispatch_auth::DEFAULT_CLOCK_SKEW;
+
+/// The variable that fills the secret in.
+pub const DISPATCH_SECRET_VARIABLE: &str = "SVANTIC_DISPATCH_SECRET";
+
+/// The most that `clock_skew_s` may be: every second of it is one more in which a stolen token is good.
+pub(crate) const MAX_CLOCK_SKEW_S: u64 = 300;
+
+/// The longest `endpoint_path`.
+const MAX_ENDPOINT_PATH_BYTES: usize = 256;
+
+/// What is served by POST, and to whom.
+pub struct Hosted {
+    /// `local`: there is no mesh, and requests are served from the start.
+    pub local: bool,
+    /// `default_capability`: answers a message that is text only.
+    pub default_capability: Option<String>,
+    /// What proves that a dispatch is the mesh's.
+    pub secrets: DispatchSecrets,
+    /// `dispatch_auth.required`.
+    pub auth_required: bool,
+    /// `listen`: the library serves by itself.
+    pub listen: Option<Listen>,
+}
+
+/// The secrets of dispatches; of each kind either may have been used, so that they can be rotated.
+#[derive(Clone, Default)]
+pub struct DispatchSecrets {
+    /// `signing_secret` and `signing_secret_next`.
+    pub signing: [Option<SecretString>; 2],
+    /// `shared_secret` and `shared_secret_next`.
+    pub shared: [Option<SecretString>; 2],
+    /// `clock_skew_s`.
+    pub clock_skew: Duration,
+}
+
+impl DispatchSecrets {
+    /// Whether there is none, so that nothing can be verified.
+    pub fn is_empty(&self) -> bool {
+        self.signing.iter().chain(&self.shared).all(Option::is_none)
+    }
+}
+
+/// Where the library itself listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The address; port 0 is any.
+    pub address: SocketAddr,
+    /// The files of the certificate chain and of its key.
+    pub tls: Option<(String, String)>,
+}
+
+impl Hosted {
+    /// Of a connector that serves nothing.
+    pub(super) fn none() -> Self {
+        Self {
+            local: false,
+            default_capability: None,
+            secrets: DispatchSecrets::default(),
+            auth_required: false,
+            listen: None,
+        }
+    }
+
+    pub(super) fn read(
+        fields: &mut Fields,
+        environment: Environment<'_>,
+        local: bool,
+        dispatch_auth: Option<&Value>,
+    ) -> Result<Self, Error> {
+        let scheme = dispatch_auth.and_then(|auth| auth["scheme"].as_str());
+        let required = dispatch_auth.and_then(|auth| auth["required"].as_bool());
+        Ok(Self {
+            local,
+            default_capability: fields.identifier("default_capability")?,
+            secrets: secrets(fields, environment, scheme)?,
+            auth_required: required.unwrap_or(false),
+            listen: listen(fields)?,
+        })
+    }
+}
+
+fn secrets(
+    fields: &mut Fields,
+    environment: Environment<'_>,
+    scheme: Option<&str>,
+) -> Result<DispatchSecrets, Error> {
+    let mut secrets = DispatchSecrets {
+        signing: [
+            fields.key_text("signing_secret")?,
+            fields.key_text("signing_secret_next")?,
+        ],
+        shared: [
+            fields.key_text("shared_secret")?,
+            fields.key_text("shared_secret_next")?,
+        ],
+        clock_skew: fields
+            .integer("clock_skew_s", 0..=MAX_CLOCK_SKEW_S)?
+            .map_or(DEFAULT_CLOCK_SKEW, Duration::from_secs),
+    };
+    let filled = match scheme {
+        Some("shared_secret") => &mut secrets.shared[0],
+        _ => &mut secrets.signing[0],
+    };
+    if filled.is_none() {
+        *filled = environment(DISPATCH_SECRET_VARIABLE).map(SecretString::from);
+    }
+    for (first, next, name) in [
+        (&secrets.signing[0], &secrets.signing[1], "signing_secret"),
+        (&secrets.shared[0], &secrets.shared[1], "shared_secret"),
+    ] {
+        if first.is_none() && next.is_some() {
+            return Err(fields.missing(name, "only the one that follows it is given"));
+        }
+    }
+    Ok(secrets)
+}
+
+/// `"127.0.0.1:8080"` or `{"address", "certificate_file", "key_file"}`.
+fn listen(fields: &mut Fields) -> Result<Option<Listen>, Error> {
+    let (address, tls) = match fields.value("listen") {
+        None => return Ok(None),
+        Some(Value::String(address)) => (address, None),
+        Some(value @ Value::Object(_)) => {
+            let known = ["address", "certificate_file", "key_file"];
+            let mut inner = Fields::parse(&value.to_string(), "`listen`", &known)?;
+            let address = inner
+                .text("address")?
+                .ok_or_else(|| inner.missing("address", "such as \"127.0.0.1:8080\""))?;
+            let files = (inner.text("certificate_file")?, inner.text("key_file")?);
+            let tls = match files {
+                (Some(certificate), Some(key)) => Some((certificate, key)),
+                (None, None) => None,
+                (Some(_), None) => {
+                    return Err(inner.missing("key_file", "the key of `certificate_file`"));
+                }
+                (None, Some(_)) => {
+                    return Err(inner.missing("certificate_file", "the certificate of `key_file`"));
+                }
+            };
+            (address, tls)
+        }
+        Some(_) => return Err(no_address()),
+    };
+    let address = address.parse().map_err(|_| no_address())?;
+    Ok(Some(Listen { address, tls }))
+}
+
+fn no_address() -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "INVALID_CONFIG",
+        "`listen` in the configuration must be an IP address and a port, or an object with such an `address`",
+    )
+    .hint("\"127.0.0.1:8080\", \"[::1]:8080\", or \"0.0.0.0:8080\" to be reached from other machines; port 0 is any free one")
+}
+
+/// `endpoint_path`, below the path of `public_url`.
+pub(super) fn endpoint_path(fields: &mut Fields) -> Result<String, Error> {
+    let Some(path) = fields.text("endpoint_path")? else {
+        return Ok("/send".to_owned());
+    };
+    let plain = |b: u8| b.is_ascii_graphic() && !b"?#\\%\"<>{}|^`".contains(&b);
+    let good = path.len() > 1
+        && path.len() <= MAX_ENDPOINT_PATH_BYTES
+        && path.starts_with('/')
+        && path.bytes().all(plain)
+        && !path.contains("//")
+        && !path.split('/').any(|part| part == "." || part == "..")
+        && !path.starts_with("/.well-known/");
+    if good {
+        return Ok(path);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        "INVALID_CONFIG",
+        "`endpoint_path` in the configuration must be a path such as \"/send\", without a query and without %-escapes",
+    ))
+}
+
+/// How dispatches reach the agent: as it says, or as follows from what else is said.
+pub(super) fn mode(
+    fields: &mut Fields,
+    identity: &Identity,
+    hosted: &Hosted,
+) -> Result<DeploymentMode, Error> {
+    let choices = [
+        ("connected", DeploymentMode::Connected),
+        ("hosted", DeploymentMode::Hosted),
+    ];
+    let explicit = fields.choice("deployment_mode", &choices)?;
+    let served = hosted.local || hosted.listen.is_some();
+    match (explicit, &identity.public_url) {
+        (Some(DeploymentMode::Connected), _) if served => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "INVALID_CONFIG",
+            "`listen` and `local` are for hosted agents, and `deployment_mode` says \"connected\"",
+        )),
+        (Some(DeploymentMode::Hosted), None) if !served => {
+            Err(fields.missing("public_url", "a hosted agent is reached by POST to its URL"))
+        }
+        (Some(mode), _) => Ok(mode),
+        (None, Some(_)) => Ok(DeploymentMode::Hosted),
+        (None, None) if served => Ok(DeploymentMode::Hosted),
+        (None, None) => Ok(DeploymentMode::Connected),
+    }
+}

@@ -1,0 +1,34 @@
+//! What a request is answered with, in one part or several.
+
+/// A part of a response. Each request gets exactly one that is the last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResponsePart {
+    /// Status and headers, in the first part; `None` in the others.
+    pub head: Option<(u16, Vec<(&'static str, String)>)>,
+    /// So much of the body.
+    pub body: String,
+    /// Whether others follow.
+    pub more: bool,
+    /// Nobody waits for the response any more, at the caller's own wish; there is no head if none was given before.
+    pub cancelled: bool,
+}
+
+impl ResponsePart {
+    /// A whole response.
+    pub fn whole(status: u16, headers: Vec<(&'static str, String)>, body: String) -> Self {
+        Self {
+            head: Some((status, headers)),
+            body,
+            more: false,
+            cancelled: false,
+        }
+    }
+
+    /// The last part of a response that nobody waits for.
+    pub fn cancelled() -> Self {
+        Self {
+            cancelled: true,
+            ..Self::default()
+        }
+    }
+}
