@@ -3,6 +3,7 @@
 //! Every name and number here comes from the project's `protocol.md`; the section is named beside it.
 //! Where the platform turns out to differ, one constant in this room changes.
 
+pub mod a2a;
 pub mod close_code;
 pub mod dispatch_auth;
 pub mod frame;
