@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// In the order in which their items stand in the header.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "status",
     "handles",
     "callback",
@@ -19,6 +19,7 @@ const SOURCES: [&str; 13] = [
     "dispatch",
     "lifeline",
     "dispatch_auth",
+    "serve",
     "trace",
     "transport",
 ];

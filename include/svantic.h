@@ -345,6 +345,12 @@ typedef void (*svantic_handler_fn)(void *user_data,
  */
 typedef void (*svantic_done_fn)(void *user_data, int32_t status, const char *result_json, size_t result_len);
 
+/**
+ * Takes a part of the response to a request, as svantic_serve_async() says. `response_json` is valid until the function
+ * returns. Runs on a delivery thread, one at a time and in order.
+ */
+typedef void (*svantic_response_fn)(void *user_data, const char *response_json);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -812,7 +818,8 @@ svantic_status svantic_get_snapshot(svantic_mesh *mesh,
  * {"type":"dispatch","dispatch_id",...}: the request as in svantic_handler_fn;
  * {"type":"event","event":1,"name":"state","data":{...}}: see svantic_event;
  * {"type":"done","tag":7,"status":0,"result":...} or {"type":"done","tag":7,"status":24,"error":{...}}: the
- * outcome of an _async call, with its `user_data` as "tag"; {"type":"frame","frame":{...}} and {"type":"socket",...} of
+ * outcome of an _async call, with its `user_data` as "tag"; {"type":"response","tag":7,...}: a part of a response, see
+ * svantic_serve_async(); {"type":"frame","frame":{...}} and {"type":"socket",...} of
  * a transport only, see svantic_create_transport(); and last, once, {"type":"closed"}, whether the agent was
  * disconnected or has failed.
  * Ignore types that you do not know.
@@ -962,6 +969,69 @@ svantic_status svantic_lifeline_fd(svantic_mesh *mesh,
 svantic_status svantic_verify_dispatch_auth(const char *data_json,
                                             const char *options_json,
                                             char **out_context_json);
+
+/**
+ * Answers an HTTP request that a server of your own has taken in, for an agent with "public_url", "listen" or "local": the
+ * agent's card (GET /.well-known/agent-card.json) and the calls of the mesh and of A2A clients (POST "endpoint_path"). Hand
+ * it every request below the agent's path as it came: paths and methods that mean nothing get their 404 and 405.
+ *
+ * `request_json`: {"method":"POST","path":"/send","headers":{"content-type":"application/json"},"peer":"127.0.0.1:5000"}.
+ * Names of headers in any case, values text or arrays of texts; those that matter are Content-Type, If-None-Match,
+ * A2A-Version, traceparent, baggage and Host. "path" with or without the path of "public_url", and a query is not looked at.
+ * "peer" is the address of whoever sent it (as it may be forged, not the one that a header names); if it is missing, those
+ * who send forged tokens are not slowed down. `body`, `body_len`: the body, at most 4 MiB; NULL with 0 is none. Copied.
+ *
+ * `out_response_json`: receives {"status":200,"headers":{"content-type":"application/json"},"body":"...","more":false},
+ * whole even if it is a stream of events; the caller frees it with svantic_string_free(). Written only on OK. "body" is UTF-8.
+ *
+ * Dispatches run and are limited, counted, drained and answered once as those over the WebSocket; both share one table. With
+ * a secret configured ("signing_secret", "shared_secret" or SVANTIC_DISPATCH_SECRET) each call is verified as by
+ * svantic_verify_dispatch_auth() before anything is made of its arguments; what fails gets 401, the same for every cause, and
+ * the cause is counted in svantic_get_snapshot() and logged now and then. A retry with the same id and the same data gets
+ * the same answer and runs nothing. 503 and 429 come with Retry-After.
+ *
+ * Works before svantic_connect(), during svantic_disconnect() (calls that run are finished, new ones get 503) and after it
+ * (503).
+ *
+ * Any thread but one of this agent's delivery threads; blocks until the response is there, for at most `timeout_ms` (0: for as
+ * long as the dispatch may take, "dispatch_timeout_ms"), after which the response is a 504 and the dispatch runs on. With
+ * "delivery":"pull" another thread must pull and answer meanwhile.
+ *
+ * Returns OK whatever the HTTP status is; INVALID_ARGUMENT or INVALID_JSON for a `request_json` that is no such object;
+ * INVALID_STATE for a transport and for a connected agent without "public_url"; WOULD_DEADLOCK inside a callback of this
+ * agent; INVALID_HANDLE; FORKED.
+ */
+svantic_status svantic_serve(svantic_mesh *mesh,
+                             const char *request_json,
+                             const void *body,
+                             size_t body_len,
+                             uint32_t timeout_ms,
+                             char **out_response_json);
+
+/**
+ * svantic_serve() that returns at once; the response comes in parts.
+ *
+ * `on_response` is called one or more times if this returns OK, otherwise never: first with
+ * {"status":200,"headers":{...},"body":"...","more":true}, then for a stream of events with {"body":"...","more":true} as often
+ * as there is something to be sent, and the last one has "more":false. Most responses are one part. Send each part at once.
+ * With "delivery":"pull" `on_response` is NULL, and the parts come from svantic_next() as
+ * {"type":"response","tag":7,"status":200,"headers":{...},"body":"...","more":false}, with `user_data` as "tag".
+ *
+ * When the client has gone, svantic_cancel() with the same `user_data` ends it: the last part is then
+ * {"cancelled":true,"more":false}. Nothing of the dispatch is cancelled: it runs on, and a retry gets its answer.
+ *
+ * When the agent is freed, responses that are not there yet are a 503; with "delivery":"pull" they are discarded.
+ *
+ * Any thread, inside callbacks too; never blocks.
+ *
+ * Returns as svantic_serve(), without WOULD_DEADLOCK.
+ */
+svantic_status svantic_serve_async(svantic_mesh *mesh,
+                                   const char *request_json,
+                                   const void *body,
+                                   size_t body_len,
+                                   svantic_response_fn on_response,
+                                   void *user_data);
 
 /**
  * Parses a W3C traceparent. `*out_json` becomes {"trace_id","span_id","flags"} (32, 16 and 2 lower-case hex digits; the

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::{DeploymentMode, Fields, Identity};
 use crate::error::{Error, ErrorKind};
+use crate::protocol::a2a;
 
 /// The longest explanation of a schema violation that goes on the wire.
 const MAX_VIOLATION_CHARS: usize = 512;
@@ -193,15 +194,21 @@ impl Agent {
         self.foreign_card = Some(card);
     }
 
-    /// The A2A 0.3 card (section 3).
+    /// The A2A 0.3 card (section 3); that of a hosted agent says beside what clients of A2A 1.0 read.
     pub fn card(&self) -> Value {
+        self.card_at(None)
+    }
+
+    /// The same for whoever reached a hosted agent at this base URL, if it knows none of its own.
+    pub fn card_at(&self, reached_at: Option<&str>) -> Value {
         if let Some(card) = &self.foreign_card {
             return card.clone();
         }
         let identity = &self.identity;
         // A connected agent has no URL of its own; the card's field is required, so it names the way through the mesh.
-        let url = match &identity.public_url {
-            Some(public_url) => format!("{public_url}{}", identity.endpoint_path),
+        let base = identity.public_url.as_deref().or(reached_at);
+        let url = match base {
+            Some(base) => format!("{base}{}", identity.endpoint_path),
             None => format!("{}/agents/{}/send", self.base_url, identity.instance_id),
         };
         let mut card = json!({
@@ -222,7 +229,10 @@ impl Agent {
         if let Some(context) = &identity.context {
             card["context"] = context.clone();
         }
-        card
+        match self.mode {
+            DeploymentMode::Hosted => a2a::card(card),
+            DeploymentMode::Connected => card,
+        }
     }
 
     /// The body of `POST /agents/register` (section 3).

@@ -15,3 +15,4 @@ pub mod own_request;
 pub mod protocol;
 pub mod replay;
 pub mod runtime;
+pub mod verification;

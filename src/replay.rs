@@ -102,6 +102,13 @@ impl ReplayTable {
         Admission::New
     }
 
+    /// Takes the dispatch for one that was never accepted: no handler has seen it, nor will.
+    pub fn release(&mut self, key: DispatchKey) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.by_end.remove(&(entry.until, key));
+        }
+    }
+
     fn insert(&mut self, key: DispatchKey, entry: Entry) {
         self.by_end.insert((entry.until, key));
         self.entries.insert(key, entry);

@@ -48,7 +48,8 @@ impl Fields {
         self.map.remove(key).filter(|value| !value.is_null())
     }
 
-    fn wrong(&self, key: &str, expected: &str) -> Error {
+    /// A value that is not what it has to be.
+    pub(crate) fn wrong(&self, key: &str, expected: &str) -> Error {
         Error::new(
             ErrorKind::InvalidArgument,
             "INVALID_CONFIG",

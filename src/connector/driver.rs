@@ -89,6 +89,7 @@ impl Shared {
         for done in completions.into_values() {
             done.call(Err(error.clone()));
         }
+        self.abandon_calls();
     }
 }
 
@@ -282,6 +283,7 @@ impl Driver {
                         done.call(result);
                     }
                 }
+                Action::Respond(call, response) => self.shared.respond(call, response),
                 Action::Finished => finished = true,
             }
         }

@@ -30,6 +30,7 @@ use serde_json::{Map, Value};
 use crate::agent::{Agent, Capability};
 use crate::config::{Config, DeploymentMode, is_secret};
 use crate::error::{Error, ErrorKind};
+use crate::hosted::Site;
 use crate::kernel;
 use crate::machine::action::{Answer, Dispatch, OperationId};
 use crate::machine::event::Event;
@@ -41,10 +42,12 @@ use crate::own_request::OwnRequest;
 use crate::protocol::frame::FrameText;
 use crate::protocol::json_shape::{self, ShapeError};
 use crate::protocol::limits::MAX_JSON_DEPTH;
+use crate::verification::Verification;
 use clock::Clock;
 pub use completion::Completion;
 pub use external::{SocketEvent, SocketRequest};
 pub use serve::Respond;
+use serve::Serving;
 use shared::{Core, DriverState, Shared};
 
 /// What reaches the application.
@@ -119,7 +122,16 @@ impl MeshConnector {
         sink: Arc<dyn Sink>,
         request_lead: &'static str,
     ) -> Result<Self, Error> {
-        let settings = Settings::from_config(&config, request_lead);
+        let mut settings = Settings::from_config(&config, request_lead);
+        let verification = Verification::new(&config)?.map(Arc::new);
+        settings.verification.clone_from(&verification);
+        let serves = Serving::serves(&config);
+        let serving = Serving {
+            site: Site::new(&config),
+            refuses_all: config.hosted.auth_required && verification.is_none(),
+            verification,
+            gate: Mutex::default(),
+        };
         let transport = config.transport.as_ref();
         let (raw, external) = (
             transport.is_some(),
@@ -142,6 +154,8 @@ impl MeshConnector {
                     lingering: false,
                     completions: HashMap::new(),
                     next_operation: 1,
+                    calls: HashMap::new(),
+                    next_call: 1,
                     driver: DriverState::NotStarted,
                     handed_over: 0,
                     in_link: 0,
@@ -158,6 +172,8 @@ impl MeshConnector {
                 raw,
                 external,
                 turn: Mutex::new(()),
+                serves,
+                serving,
                 instance_id,
                 max_frame_bytes: config.max_frame_bytes,
                 timeout: config.timeout,
@@ -264,7 +280,7 @@ impl MeshConnector {
         Ok(())
     }
 
-    /// Ends the pending operations with this tag, each with `Cancelled`; whether there were any. One whose outcome is on
+    /// Ends the pending operations with this tag, each with `Cancelled`, and the waits for responses to requests with it; whether there were any. One whose outcome is on
     /// its way is not pending. Never blocks.
     pub fn cancel(&self, tag: usize) -> bool {
         let now = self.shared.now();
@@ -275,7 +291,7 @@ impl MeshConnector {
             .filter(|(_, done)| done.tag == Some(tag));
         let mut ids: Vec<_> = tagged.map(|(id, _)| *id).collect();
         ids.sort_unstable();
-        let any = core.machine.cancel(now, &ids);
+        let any = core.machine.cancel(now, &ids) | serve::cancel_tagged(&mut core, tag);
         drop(core);
         if any {
             self.shared.settle();
@@ -448,31 +464,35 @@ impl MeshConnector {
 
     /// Gives the machine a command whose outcome goes to `done`.
     fn operate(&self, done: Completion, command: impl FnOnce(&mut Machine, Now, OperationId)) {
+        let mut done = Some(done);
+        let told = self.command(|core, now| {
+            let id = core.next_operation;
+            core.next_operation += 1;
+            core.completions.extend(done.take().map(|done| (id, done)));
+            command(&mut core.machine, now, id);
+        });
+        if let (Err(error), Some(done)) = (told, done) {
+            done.call(Err(error));
+        }
+    }
+
+    /// Gives the machine a command, with somebody to carry out what comes of it. If there is nobody the machine never
+    /// hears of it.
+    fn command(&self, command: impl FnOnce(&mut Core, Now)) -> Result<(), Error> {
         let now = self.shared.now();
         // Outlives the lock, whatever happens.
         let mut start = None;
         let mut core = self.shared.lock();
         let driver_gone = matches!(core.driver, DriverState::Ending | DriverState::Ended);
         if driver_gone && !core.machine.link().is_final() {
-            drop(core);
             let text = "the library was shut down, or a bug has ended this connector";
-            return done.call(Err(Error::new(ErrorKind::Cancelled, "CANCELLED", text)));
+            return Err(Error::new(ErrorKind::Cancelled, "CANCELLED", text));
         }
-        // Before the command: if there is no thread to carry it out, the machine never hears of it.
         if core.driver == DriverState::NotStarted {
-            match driver::prepare(&self.shared) {
-                Ok(ready) => start = Some(ready),
-                Err(error) => {
-                    drop(core);
-                    return done.call(Err(error));
-                }
-            }
+            start = Some(driver::prepare(&self.shared)?);
             core.driver = DriverState::Running;
         }
-        let id = core.next_operation;
-        core.next_operation += 1;
-        core.completions.insert(id, done);
-        command(&mut core.machine, now, id);
+        command(&mut core, now);
         drop(core);
         if let Some(start) = start {
             start();
@@ -482,5 +502,6 @@ impl MeshConnector {
         } else {
             self.shared.settle();
         }
+        Ok(())
     }
 }

@@ -11,10 +11,11 @@ use futures_util::task::AtomicWaker;
 use super::clock::Clock;
 use super::external;
 use super::observed::Observed;
+use super::serve::{Responder, Serving};
 use super::{Completion, Delivery, Sink};
 use crate::config::DeploymentMode;
 use crate::machine::Machine;
-use crate::machine::action::{Action, OperationId};
+use crate::machine::action::{Action, CallId, OperationId};
 use crate::machine::time::Now;
 use crate::net::proxy::{Proxies, Proxy};
 use crate::net::tls::Trust;
@@ -38,6 +39,9 @@ pub(super) struct Shared {
     /// Whether the application carries the bytes. Then both sides carry the machine's actions out, in turns.
     pub(super) external: bool,
     pub(super) turn: Mutex<()>,
+    /// Whether requests may be served.
+    pub(super) serves: bool,
+    pub(super) serving: Serving,
     pub(super) instance_id: String,
     pub(super) max_frame_bytes: usize,
     pub(super) timeout: Duration,
@@ -54,6 +58,9 @@ pub(super) struct Core {
     pub(super) lingering: bool,
     pub(super) completions: HashMap<OperationId, Completion>,
     pub(super) next_operation: OperationId,
+    /// Who waits for the responses to calls.
+    pub(super) calls: HashMap<CallId, Responder>,
+    pub(super) next_call: CallId,
     pub(super) driver: DriverState,
     /// Bytes of frames that the driver has not heard of yet, and of those that wait in its link.
     pub(super) handed_over: usize,
@@ -124,6 +131,10 @@ impl Shared {
                         self.sink.deliver(&mut batch);
                         done.call(result);
                     }
+                }
+                Action::Respond(call, response) => {
+                    drop(core);
+                    self.respond(call, response);
                 }
                 Action::Finished => core.finished = true,
                 action if self.external => batch.extend(external::delivery(action).ok()),

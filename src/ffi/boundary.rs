@@ -1,7 +1,7 @@
 //! The border between C and Rust: no panic crosses it, every argument is checked, every failure is explained.
 
 use std::cell::{OnceCell, RefCell};
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -131,6 +131,27 @@ pub(super) unsafe fn sized_text<'a>(
     if pointer.is_null() {
         return Err(null(name));
     }
+    // SAFETY: passed on from the caller.
+    let bytes = unsafe { bytes(pointer.cast(), length, name) }?;
+    std::str::from_utf8(bytes).map_err(|_| not_utf8(name))
+}
+
+/// Bytes; NULL may stand for none.
+///
+/// # Safety
+/// As for [`sized_text`].
+pub(super) unsafe fn bytes<'a>(
+    pointer: *const c_void,
+    length: usize,
+    name: &str,
+) -> Result<&'a [u8], Error> {
+    if pointer.is_null() {
+        return if length == 0 {
+            Ok(&[])
+        } else {
+            Err(null(name))
+        };
+    }
     if isize::try_from(length).is_err() {
         let text = format!("the length of `{name}` is larger than memory");
         return Err(Error::new(
@@ -140,8 +161,7 @@ pub(super) unsafe fn sized_text<'a>(
         ));
     }
     // SAFETY: not NULL, and by the caller's promise `length` readable bytes, unchanged for 'a.
-    let bytes = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) };
-    std::str::from_utf8(bytes).map_err(|_| not_utf8(name))
+    Ok(unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }
 
 /// Writes an out parameter.

@@ -7,7 +7,8 @@ use std::thread;
 
 use super::delivery::DeliveryQueue;
 use super::handles::Mesh;
-use super::lanes::{Control, Done, Notify, UserData, Work};
+use super::lanes::{Control, Done, Notify, NotifyResponse, Reply, UserData, Work};
+use super::serve::part_json;
 use super::signals;
 use super::status::svantic_status;
 use crate::connector::Haste;
@@ -57,6 +58,11 @@ pub type svantic_done_fn = Option<
         result_len: usize,
     ),
 >;
+
+/// Takes a part of the response to a request, as svantic_serve_async() says. `response_json` is valid until the function
+/// returns. Runs on a delivery thread, one at a time and in order.
+pub type svantic_response_fn =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, response_json: *const c_char)>;
 
 /// Releases user_data. Called exactly once, after the last callback that received it has returned, on a
 /// delivery thread or inside svantic_free().
@@ -206,6 +212,7 @@ fn run_control(queue: &DeliveryQueue, control: Control) {
     match control {
         Control::Event(event) => run_event(queue, &event),
         Control::Done(done) => run_done(&done),
+        Control::Response(reply) => run_response(&reply),
         Control::Release(release) => drop(release),
         // A transport delivers by pull only.
         Control::Frame(_) | Control::Socket(_) => {}
@@ -242,6 +249,16 @@ fn run_done(done: &Done) {
     json.push('\0');
     // SAFETY: as in `run_dispatch`.
     unsafe { run(data.0, status as i32, json.as_ptr().cast(), length) };
+}
+
+fn run_response(reply: &Reply) {
+    let NotifyResponse::Callback(run, data) = &reply.notify else {
+        return;
+    };
+    let mut json = part_json(&reply.part, "{");
+    json.push('\0');
+    // SAFETY: as in `run_dispatch`.
+    unsafe { run(data.0, json.as_ptr().cast()) };
 }
 
 /// The status and the JSON of an operation's outcome.

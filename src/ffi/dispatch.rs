@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::boundary::{check_out, guard, optional_text, sized_text, text, write};
 use super::callback::{haste, outcome};
 use super::handles::{self, Mesh, svantic_mesh};
-use super::lanes::{Control, Item, Notify};
+use super::lanes::{Control, Item, Notify, NotifyResponse};
+use super::serve::part_json;
 use super::status::svantic_status;
 use super::text::into_c;
 use super::transport::socket_item;
@@ -27,7 +28,8 @@ const HANDLER_ERROR: &str = "HANDLER_ERROR";
 /// {"type":"dispatch","dispatch_id",...}: the request as in svantic_handler_fn;
 /// {"type":"event","event":1,"name":"state","data":{...}}: see svantic_event;
 /// {"type":"done","tag":7,"status":0,"result":...} or {"type":"done","tag":7,"status":24,"error":{...}}: the
-/// outcome of an _async call, with its `user_data` as "tag"; {"type":"frame","frame":{...}} and {"type":"socket",...} of
+/// outcome of an _async call, with its `user_data` as "tag"; {"type":"response","tag":7,...}: a part of a response, see
+/// svantic_serve_async(); {"type":"frame","frame":{...}} and {"type":"socket",...} of
 /// a transport only, see svantic_create_transport(); and last, once, {"type":"closed"}, whether the agent was
 /// disconnected or has failed.
 /// Ignore types that you do not know.
@@ -341,6 +343,16 @@ fn item_json(item: Item) -> String {
             };
             let status = status as i32;
             format!("{{\"type\":\"done\",\"tag\":{tag},\"status\":{status},\"{field}\":{json}}}")
+        }
+        Item::Control(Control::Response(reply)) => {
+            let tag = match reply.notify {
+                NotifyResponse::Tag(tag) => tag,
+                NotifyResponse::Callback(..) => 0,
+            };
+            part_json(
+                &reply.part,
+                &format!("{{\"type\":\"response\",\"tag\":{tag},"),
+            )
         }
         Item::Control(Control::Frame(text)) => {
             let mut json = String::with_capacity(text.len() + 32);

@@ -4,7 +4,7 @@
 //! machine has bounded. Control goes first, so that a completion never waits behind work.
 
 use std::collections::VecDeque;
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::control_lane::ControlLane;
 use super::wakeup::Wakeup;
 use crate::connector::SocketRequest;
 use crate::error::Error;
+use crate::hosted::ResponsePart;
 use crate::machine::action::{Dispatch, Output};
 use crate::machine::event::Event;
 use crate::protocol::frame::FrameText;
@@ -25,6 +26,8 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 pub(super) enum Control {
     Event(Event),
     Done(Done),
+    /// A part of the response to a request.
+    Response(Reply),
     /// A frame of a transport. Here, and not among the dispatches, so that it keeps its place among the events of the link.
     Frame(FrameText),
     /// Something to be done with a socket that the application carries.
@@ -37,6 +40,22 @@ pub(super) enum Control {
 pub(super) struct Done {
     pub(super) notify: Notify,
     pub(super) result: Result<Output, Error>,
+}
+
+/// A part of the response to a request.
+pub(super) struct Reply {
+    pub(super) notify: NotifyResponse,
+    pub(super) part: ResponsePart,
+}
+
+/// Whom to give a response to.
+#[derive(Clone, Copy)]
+pub(super) enum NotifyResponse {
+    Callback(
+        unsafe extern "C" fn(user_data: *mut c_void, response_json: *const c_char),
+        UserData,
+    ),
+    Tag(usize),
 }
 
 /// Whom to tell.

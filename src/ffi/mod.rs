@@ -24,6 +24,7 @@ pub mod mesh;
 pub mod operations;
 pub mod properties;
 pub mod request;
+pub mod serve;
 mod signals;
 pub mod status;
 mod text;

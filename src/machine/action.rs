@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use super::event::Event;
 use crate::agent::Capability;
 use crate::error::{Error, ErrorKind};
+use crate::protocol::a2a::ReplyTo;
 use crate::protocol::frame::FrameText;
 
 /// Names an operation that somebody waits for.
@@ -23,6 +24,9 @@ pub type ConnectionNo = u64;
 
 /// The mesh's id of a dispatch, shared by everything that speaks of it.
 pub type DispatchId = Arc<str>;
+
+/// Names a call that came by POST. Never reused.
+pub type CallId = u64;
 
 /// Something to be done, in the order given.
 pub enum Action {
@@ -44,6 +48,8 @@ pub enum Action {
     Deliver(Dispatch),
     /// Hand a frame of a transport to the application, as it came.
     Frame(FrameText),
+    /// Tell whoever called by POST.
+    Respond(CallId, Response),
     /// Tell the application.
     Event(Event),
     /// An operation has ended.
@@ -82,6 +88,41 @@ pub struct Dial {
     pub dns_timeout: Duration,
     /// How long each later stage (TCP, a proxy's CONNECT, TLS, upgrade) may take.
     pub stage_timeout: Duration,
+}
+
+/// What a call is told. Each gets exactly one of those that are the last.
+pub enum Response {
+    /// It is admitted, and its stream begins.
+    Begin,
+    /// Its handler is still at work.
+    KeepAlive,
+    /// The last: how it has ended.
+    Answer(Box<CallAnswer>),
+    /// The last: it is not believed to be the mesh's.
+    Unauthenticated,
+    /// The last: it could not be remembered as accepted, so it is not.
+    Busy,
+    /// The last: nobody waits for it any more.
+    Cancelled,
+}
+
+impl Response {
+    /// Whether it is the last.
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Self::Begin | Self::KeepAlive)
+    }
+}
+
+/// How a call has ended.
+pub struct CallAnswer {
+    /// How it is to be written.
+    pub to: ReplyTo,
+    /// Whether a stream has begun, in which it is the last event.
+    pub begun: bool,
+    /// The dispatch, as the caller knows it; empty if it has not come as far.
+    pub dispatch_id: Arc<str>,
+    /// The `dispatch_result` or `error` frame that says it.
+    pub frame: FrameText,
 }
 
 /// A capability call for the application.

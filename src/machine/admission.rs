@@ -1,16 +1,20 @@
 //! The one decision about a dispatch that came in (`protocol.md` 7; `reliability.md` 6.1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::Machine;
 use super::action::{Dispatch, DispatchId};
 use super::event::EventKind;
 use super::inbox::Known;
 use super::time::{Now, Timer};
+use crate::protocol::dispatch_auth::Code;
 use crate::protocol::frame::{self, Envelope};
-use crate::protocol::request;
+use crate::protocol::request::{self, Beside};
+use crate::replay::{Admission, DispatchKey};
 
 impl Machine {
     /// The one decision about a dispatch. Every branch ends in exactly one answer, now or later.
@@ -32,7 +36,30 @@ impl Machine {
             }
             known => return self.duplicate(now, &envelope.id, known),
         };
-        match self.admissible(&id, envelope) {
+        let dispatch = frame::Dispatch::read(envelope.payload);
+        let replay = match self.verify_frame(now, envelope.payload) {
+            Ok(replay) => replay,
+            Err(cause) => {
+                self.call_refused(now, cause.as_str());
+                let text = "the dispatch is not authenticated";
+                return self.refuse_dispatch(now, id, "DISPATCH_AUTH_FAILED", text);
+            }
+        };
+        let refused = self.take_on(now, id, &dispatch, Beside::default());
+        if let (true, Some(key)) = (refused.is_some_and(may_do_better), replay) {
+            self.replay.release(key);
+        }
+    }
+
+    /// Starts a dispatch that is not known, makes it wait, or refuses it; the code if it did.
+    pub(super) fn take_on(
+        &mut self,
+        now: Now,
+        id: DispatchId,
+        asked: &frame::Dispatch<'_>,
+        beside: Beside<'_>,
+    ) -> Option<&'static str> {
+        match self.admissible(&id, asked, beside) {
             Ok((dispatch, Place::Slot)) => {
                 let deadline = now.mono + self.settings.timing.dispatch;
                 self.inbox
@@ -42,7 +69,46 @@ impl Machine {
                 self.status_may_have_changed(now);
             }
             Ok((dispatch, Place::Queue)) => self.wait_for_slot(now, dispatch),
-            Err((code, message)) => self.refuse_dispatch(now, id, code, &message),
+            Err((code, message)) => {
+                self.refuse_dispatch(now, id, code, &message);
+                return Some(code);
+            }
+        }
+        None
+    }
+
+    /// Whether a frame is the mesh's, if it says so and there is a secret (`protocol.md` 8): the connection is trusted
+    /// without. Under what it is remembered as accepted.
+    fn verify_frame(
+        &mut self,
+        now: Now,
+        payload: Option<&RawValue>,
+    ) -> Result<Option<DispatchKey>, Code> {
+        let (Some(verification), Some(payload)) = (&self.settings.verification, payload) else {
+            return Ok(None);
+        };
+        if !has_envelope(payload) {
+            return Ok(None);
+        }
+        let unix_time = Duration::from_millis(now.unix_ms);
+        let verified = verification
+            .verify(payload.get(), unix_time)
+            .map_err(|refusal| refusal.code)?;
+        let tenant = verified.tenant_id.as_deref();
+        if let (Some(ours), Some(claimed)) = (&self.tenant, tenant)
+            && ours != claimed
+        {
+            return Err(Code::WrongAudience);
+        }
+        let (Some(life), Some(dispatch_id)) = (verified.life, &verified.dispatch_id) else {
+            return Ok(None);
+        };
+        let key = self.replay_key(tenant, dispatch_id);
+        match self.replay.admit(key, life, now.mono) {
+            Admission::New => Ok(Some(key)),
+            Admission::Known => Err(Code::Replayed),
+            Admission::Outdated => Err(Code::Expired),
+            Admission::Full => Err(Code::ReplayTableFull),
         }
     }
 
@@ -50,7 +116,8 @@ impl Machine {
     /// the answer stay those of the first run.
     fn run_beside(&mut self, now: Now, envelope: &Envelope<'_>) {
         let id = envelope.id.as_ref().into();
-        if let Ok((dispatch, _)) = self.admissible(&id, envelope) {
+        let asked = frame::Dispatch::read(envelope.payload);
+        if let Ok((dispatch, _)) = self.admissible(&id, &asked, Beside::default()) {
             self.deliver(now, dispatch);
         }
     }
@@ -68,7 +135,10 @@ impl Machine {
             EventKind::DispatchRefused,
             json!({"dispatch_id": &*id, "code": code}),
         );
-        self.send_error(now, id, code, message);
+        self.send_error(now, Arc::clone(&id), code, message);
+        if may_do_better(code) {
+            self.release(&id);
+        }
     }
 
     fn duplicate(&mut self, now: Now, id: &str, known: Known) {
@@ -76,7 +146,7 @@ impl Machine {
         let waits_until = now.mono + self.settings.timing.dispatch;
         match known {
             // Its one answer goes to whatever connection there is when it is done.
-            Known::New | Known::Queued | Known::Running => {}
+            Known::New | Known::Queued | Known::Running => self.inbox.posted.asked_by_link(id),
             // It is on its way already.
             Known::Answered(_) if self.outbox.holds(id) => {}
             Known::Answered(Some(frame)) => self.enqueue(now, id.into(), frame, waits_until),
@@ -92,9 +162,9 @@ impl Machine {
     fn admissible(
         &self,
         id: &DispatchId,
-        envelope: &Envelope<'_>,
+        dispatch: &frame::Dispatch<'_>,
+        beside: Beside<'_>,
     ) -> Result<(Dispatch, Place), (&'static str, String)> {
-        let dispatch = frame::Dispatch::read(envelope.payload);
         if self.draining() {
             return Err(("AGENT_SHUTDOWN", "the agent is shutting down".to_owned()));
         }
@@ -133,7 +203,8 @@ impl Machine {
             &skill_id,
             args,
             deadline,
-            &dispatch,
+            dispatch,
+            beside,
         );
         let place = if slot {
             Place::Slot
@@ -149,6 +220,25 @@ impl Machine {
         };
         Ok((dispatch, place))
     }
+}
+
+/// Whether the same dispatch may be taken on at another time.
+fn may_do_better(code: &str) -> bool {
+    matches!(code, "AGENT_OVERLOADED" | "AGENT_SHUTDOWN")
+}
+
+/// Whether a payload says who it is from. One that cannot be read says it to be refused for it.
+fn has_envelope(payload: &RawValue) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Probe<'a> {
+        #[serde(borrow, default)]
+        svantic_auth: Option<&'a RawValue>,
+    }
+    let text = payload.get();
+    if !text.starts_with('{') {
+        return false;
+    }
+    serde_json::from_str::<Probe<'_>>(text).map_or(true, |probe| probe.svantic_auth.is_some())
 }
 
 /// Where an admitted dispatch goes.

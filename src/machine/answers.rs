@@ -123,7 +123,10 @@ impl Machine {
         let deadline = self.inbox.deadline(&id);
         let waits_until = deadline.unwrap_or(now.mono + self.settings.timing.dispatch);
         let freed = self.inbox.answer(now.mono, Arc::clone(&id), frame.clone());
-        self.enqueue(now, id, frame, waits_until);
+        self.answer_calls(&id, &frame);
+        if self.inbox.posted.came_by_link(&id) {
+            self.enqueue(now, id, frame, waits_until);
+        }
         if freed {
             self.start_waiting(now);
         }

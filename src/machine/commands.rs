@@ -39,6 +39,13 @@ impl Machine {
             };
             return self.refuse(operation, error);
         }
+        if self.settings.local {
+            let text = "connect: the agent is configured with `local`, which is without a mesh";
+            let error = Error::new(ErrorKind::InvalidState, "LOCAL", text)
+                .hint("its requests are served as it is; take `local` out to join the mesh");
+            return self.refuse(operation, error);
+        }
+        self.tell_unguarded();
         let base = &self.settings.policy.base;
         if base.is_exposed() {
             let url = base.as_str().to_owned();

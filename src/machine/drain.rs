@@ -218,11 +218,12 @@ impl Machine {
     }
 
     /// Nobody will answer these any more, and nobody could be told.
-    pub(super) fn cancel_running(&mut self, reason: &str) {
+    pub(super) fn cancel_running(&mut self, now: Now, reason: &str) {
         for id in self.inbox.all_running() {
             self.cancelled(&id, reason);
         }
         self.drop_waiting();
+        self.abandon_calls(now);
         self.inbox = super::Inbox::default();
         self.drop_answers(reason);
     }

@@ -15,6 +15,10 @@ impl Machine {
         if self.draining() {
             return Some("the agent is draining: it takes no new work".to_owned());
         }
+        if self.settings.local && !self.link.is_final() {
+            let stalled = "the application does not pick dispatches up";
+            return self.pick_up.is_stalled().then(|| stalled.to_owned());
+        }
         match self.link {
             LinkState::Ready | LinkState::Hosted => {}
             LinkState::Suspect => {

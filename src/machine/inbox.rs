@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::action::DispatchId;
 use super::forgotten::Forgotten;
+use super::hosted::Posted;
 use crate::agent::Capability;
 use crate::protocol::frame::FrameText;
 
@@ -57,6 +58,8 @@ pub(super) struct Inbox {
     answered_bytes: usize,
     /// Answered ids that found no place among those.
     forgotten: Forgotten,
+    /// Those that came by POST, and who waits for them.
+    pub(super) posted: Posted,
     /// Handlers that have failed since the last one that did not.
     pub(super) consecutive_failures: u32,
 }
@@ -192,10 +195,11 @@ impl Inbox {
             self.answered_bytes -= frame.len();
         }
         // Or its new record would be forgotten when the old one's time is over.
-        if let Some(at) = self.answered.iter().position(|(_, other)| **other == *id) {
+        if let Some(at) = self.answered.iter().rposition(|(_, other)| **other == *id) {
             self.answered.remove(at);
             self.bodiless -= usize::from(at < self.bodiless);
         }
+        self.posted.forget(id);
     }
 
     /// Remembers another answer, or none, for an id whose answer could not be delivered.
@@ -265,8 +269,10 @@ impl Inbox {
                 self.answered_bytes -= frame.len();
             }
             if !old {
-                self.forgotten.add(id, *answered_at);
+                self.forgotten
+                    .add(&self.posted.unmistakable(id), *answered_at);
             }
+            self.posted.forget(id);
             self.answered.pop_front();
             self.bodiless = self.bodiless.saturating_sub(1);
         }

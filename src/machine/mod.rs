@@ -31,6 +31,7 @@ mod failure;
 mod fence;
 mod forgotten;
 mod health;
+pub mod hosted;
 mod inbound;
 mod inbox;
 mod link;
@@ -79,6 +80,7 @@ use event::{Event, EventKind};
 use failure::Failure;
 pub use failure::Step;
 use fence::FenceWatch;
+use hosted::AuthRefusals;
 use inbox::Inbox;
 use liveness::Liveness;
 use operations::Operations;
@@ -98,6 +100,7 @@ use transport::Goodbye;
 use crate::agent::Agent;
 use crate::config::{Credentials, DeploymentMode};
 use crate::protocol::frame::{FrameText, Stamp};
+use crate::replay::{CAPACITY, ReplayTable};
 
 /// What the caller wants; where the link is, is another matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +188,13 @@ pub struct Machine {
     next_connection: ConnectionNo,
     inbox: Inbox,
     queue: Queue,
+    /// The dispatches whose tokens were accepted.
+    replay: ReplayTable,
+    auth_refusals: AuthRefusals,
+    /// Whether the log has been told that nothing is verified.
+    told_unguarded: bool,
+    /// The tenant that the instance belongs to, when the mesh has said so.
+    tenant: Option<String>,
     pick_up: PickUp,
     outbox: Outbox,
     operations: Operations,
@@ -247,6 +257,10 @@ impl Machine {
             inbox: Inbox::default(),
             outbox,
             queue: Queue::default(),
+            replay: ReplayTable::new(CAPACITY),
+            auth_refusals: AuthRefusals::default(),
+            told_unguarded: false,
+            tenant: None,
             pick_up: PickUp::default(),
             operations: Operations::default(),
             requests: HashMap::new(),

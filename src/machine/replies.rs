@@ -106,6 +106,7 @@ impl Machine {
             let failure = Failure::undecodable(Step::Register, &target, 200, why);
             return self.step_failed(now, failure);
         };
+        self.take_tenant(&accepted);
         if let Err(error) = self.take_connect_url(&accepted) {
             return self.fail(now, Transition::T9, error);
         }
@@ -123,6 +124,13 @@ impl Machine {
     pub(super) fn registration_is_unsure(&mut self) {
         if self.registration == Registration::Absent {
             self.registration = Registration::Unsure;
+        }
+    }
+
+    /// Keeps on whose behalf dispatches may come.
+    fn take_tenant(&mut self, reply: &RegisterReply) {
+        if reply.tenant_id.is_some() {
+            self.tenant.clone_from(&reply.tenant_id);
         }
     }
 
@@ -195,6 +203,7 @@ impl Machine {
                 // Its answer comes after that to a later one, so nobody knows which list the mesh took last.
                 overtaken =
                     matches!(newest, Registration::Known { revision: newer } if newer > revision);
+                self.take_tenant(&accepted);
                 // A URL that must not see the token is not dialed; the one in use stays.
                 if let Err(error) = self.take_connect_url(&accepted) {
                     self.log("warn", error.to_string());

@@ -253,7 +253,7 @@ impl Machine {
         self.timers = super::TimerTable::default();
         self.requests.clear();
         self.desired = Desired::Stopped;
-        self.cancel_running("failed");
+        self.cancel_running(now, "failed");
         self.auth.wipe();
         self.go(transition, LinkState::Failed);
         for id in self.operations.ids(|_| true) {

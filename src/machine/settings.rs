@@ -1,10 +1,12 @@
 //! What the machine is born with besides the agent and the credentials.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::protections::Protections;
 use crate::config::{Config, Timing, Transport};
 use crate::protocol::origin::ConnectPolicy;
+use crate::verification::Verification;
 
 /// What the machine is born with besides the agent and the credentials.
 pub struct Settings {
@@ -30,6 +32,12 @@ pub struct Settings {
     pub redact_handler_errors: bool,
     /// Copied into every request object behind its opening brace.
     pub request_lead: &'static str,
+    /// Whether there is no mesh.
+    pub local: bool,
+    /// Whether no dispatch is to be believed without proof.
+    pub auth_required: bool,
+    /// What dispatches are verified by; `None` without a secret. Not made here, since it takes randomness.
+    pub verification: Option<Arc<Verification>>,
     /// Set for a link without an agent above it.
     pub transport: Option<Transport>,
     #[doc(hidden)]
@@ -55,6 +63,9 @@ impl Settings {
             fail_fast: config.fail_fast,
             redact_handler_errors: config.redact_handler_errors,
             request_lead,
+            local: config.hosted.local,
+            auth_required: config.hosted.auth_required,
+            verification: None,
             transport: config.transport.clone(),
             protections: config.protections,
         }

@@ -140,6 +140,8 @@ impl Machine {
             "in_flight": self.inbox.running(),
             "dispatches": dispatches.take(LISTED).collect::<Vec<_>>(),
             "queue": {"items": self.queue.len(), "bytes": self.queue.bytes()},
+            "calls_waiting": self.inbox.posted.waiting(),
+            "dispatch_auth_refused": self.auth_refusals.to_json(),
             "dedupe_entries": self.inbox.entries(),
             "outbox": self.outbox.ids().take(LISTED).collect::<Vec<_>>(),
             "outbox_items": self.outbox.len(),

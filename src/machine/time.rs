@@ -56,9 +56,11 @@ pub enum Timer {
     Farewell,
     /// A dispatch may have waited too long for the application to pick it up.
     PickUp,
+    /// Streams are to show that their handlers are still at work.
+    KeepAlive,
 }
 
-const TIMERS: [Timer; 18] = [
+const TIMERS: [Timer; 19] = [
     Timer::Operation,
     Timer::Retry,
     Timer::Welcome,
@@ -77,6 +79,7 @@ const TIMERS: [Timer; 18] = [
     Timer::Outage,
     Timer::Farewell,
     Timer::PickUp,
+    Timer::KeepAlive,
 ];
 
 /// The running timers.

@@ -30,6 +30,7 @@ impl Machine {
                 Timer::Outage => self.beat_without_link(now),
                 Timer::Farewell => self.farewell_overdue(now),
                 Timer::PickUp => self.watch_pick_up(now),
+                Timer::KeepAlive => self.keep_streams_alive(now),
             }
         }
     }

@@ -1,11 +1,23 @@
 //! What a handler is given: one JSON object per dispatch (section 7, rule 3).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
 use super::frame::{Dispatch, push_json_string, text_in};
 use super::trace::{parse_baggage, parse_traceparent};
+
+/// What is known of a dispatch beside its payload, and looked at where that says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// The tenant that its token names.
+    pub tenant_id: Option<&'a str>,
+    /// The header of that name.
+    pub traceparent: Option<&'a str>,
+    /// The header of that name.
+    pub baggage: Option<&'a str>,
+}
 
 /// Writes `{"dispatch_id","skill_id","args","deadline_ms", …context}`; context fields that the mesh did not send are absent.
 ///
@@ -17,6 +29,7 @@ pub fn write(
     args_json: &str,
     deadline: Duration,
     dispatch: &Dispatch<'_>,
+    beside: Beside<'_>,
 ) -> String {
     let mut out = String::with_capacity(
         128 + lead.len() + dispatch_id.len() + skill_id.len() + args_json.len(),
@@ -29,7 +42,7 @@ pub fn write(
     push_json_string(&mut out, skill_id);
     out.push_str(",\"deadline_ms\":");
     out.push_str(&deadline.as_millis().to_string());
-    push_context(&mut out, dispatch);
+    push_context(&mut out, dispatch, beside);
     out.push_str(",\"args\":");
     out.push_str(args_json);
     out.push('}');
@@ -49,22 +62,26 @@ struct SessionContext<'a> {
     baggage: Option<&'a RawValue>,
 }
 
-fn push_context(out: &mut String, dispatch: &Dispatch<'_>) {
+fn push_context(out: &mut String, dispatch: &Dispatch<'_>, beside: Beside<'_>) {
     let session: SessionContext<'_> = dispatch
         .session_context
         .filter(|raw| raw.get().starts_with('{'))
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
         .unwrap_or_default();
     push_field(out, "session_id", text_in(session.session_id).as_deref());
-    push_field(out, "tenant_id", text_in(session.tenant_id).as_deref());
+    let tenant_id = text_in(session.tenant_id);
+    push_field(out, "tenant_id", tenant_id.as_deref().or(beside.tenant_id));
 
     // One that is malformed is absent, so the next place is looked at.
     let traceparent = [dispatch.traceparent, session.traceparent]
         .into_iter()
         .filter_map(text_in)
+        .chain(beside.traceparent.map(Cow::from))
         .find(|text| parse_traceparent(text).is_some());
     let trace = traceparent.as_deref().and_then(parse_traceparent);
-    let baggage = text_in(dispatch.baggage).or_else(|| text_in(session.baggage));
+    let baggage = text_in(dispatch.baggage)
+        .or_else(|| text_in(session.baggage))
+        .or(beside.baggage.map(Cow::from));
     if let (Some(trace), Some(traceparent)) = (trace, traceparent.as_deref()) {
         push_field(out, "traceparent", Some(traceparent));
         push_field(out, "parent_trace_id", Some(trace.trace_id));
@@ -123,6 +140,7 @@ mod tests {
             r#"{"a":1}"#,
             Duration::from_mins(1),
             &dispatch,
+            Beside::default(),
         );
         serde_json::from_str(&request).unwrap()
     }

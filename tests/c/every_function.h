@@ -19,6 +19,11 @@ static inline void never_done(void *user_data, int32_t status, const char *json,
     FAIL("an operation ended that never began");
 }
 
+static inline void never_response(void *user_data, const char *response) {
+    (void)user_data, (void)response;
+    FAIL("a response came to a request that was never taken");
+}
+
 static inline void never_free(void *user_data) {
     (void)user_data;
     FAIL("a user_data was released that stayed the caller's");
@@ -41,6 +46,7 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     int fd = -7;
     uint32_t refused = 7;
     const char *event = JSON({"socket": 1, "event": "open"});
+    const char *get = JSON({"method": "GET", "path": "/"});
     const char *spec = JSON({"name": "refused", "description": "d"});
 
     REFUSED(svantic_on_event(mesh, never_event, NULL, never_free));
@@ -76,6 +82,8 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     REFUSED(svantic_resolve(mesh, "d", "1"));
     REFUSED(svantic_reject(mesh, "d", NULL, "no"));
     REFUSED(svantic_answer_batch(mesh, "[]", 2, &refused));
+    REFUSED(svantic_serve(mesh, get, NULL, 0, 0, &text));
+    REFUSED(svantic_serve_async(mesh, get, NULL, 0, never_response, NULL));
     REFUSED(svantic_send_frame(mesh, "{}", 2));
     REFUSED(svantic_close_transport(mesh, 1000, "bye", 0));
     REFUSED(svantic_close_transport_async(mesh, 1000, "bye", 0, never_done, NULL));

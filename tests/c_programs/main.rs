@@ -18,6 +18,7 @@ mod process;
 mod proxy;
 mod pull;
 mod request;
+mod serve;
 mod suspend;
 mod transport;
 mod valgrind;

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use crate::process::{Under, assert_clean, gateway, start_under};
 use crate::{
-    callbacks, delivery_threads, dispatch_auth, life_cycle, lifeline, pull, request, transport,
+    callbacks, delivery_threads, dispatch_auth, life_cycle, lifeline, pull, request, serve,
+    transport,
 };
 
 /// Whether valgrind is there. In CI it must be.
@@ -51,6 +52,9 @@ cases!(
     wrong_arguments_of_a_transport: transport::wrong_arguments_under,
     a_lifeline_closed_while_dispatches_run: lifeline::while_dispatches_run_under,
     a_registration_by_hand: request::registers_by_itself_under,
+    requests_are_served: serve::whole_under,
+    responses_in_parts: serve::parts_under,
+    freed_while_requests_wait: serve::freed_under,
     an_epoll_loop_serves_a_thousand: pull::epoll_loop_under,
 );
 

@@ -393,6 +393,7 @@ impl Play {
                     };
                     self.after(way, Happening::Dialed(dial.conn, dialed));
                 }
+                Action::Respond(..) => panic!("nobody called by POST"),
                 Action::Send(conn, text) => {
                     self.write_to_gateway(conn, Happening::ToGateway(conn, text));
                 }

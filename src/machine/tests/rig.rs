@@ -13,7 +13,8 @@ use crate::agent::{Agent, Capability};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::machine::action::{
-    Action, ConnectionNo, Dial, Dispatch, HttpReply, NetFailure, OperationId, Output, Request,
+    Action, CallId, ConnectionNo, Dial, Dispatch, HttpReply, NetFailure, OperationId, Output,
+    Request, Response,
 };
 use crate::machine::event::{Event, EventKind};
 use crate::machine::time::{Now, Timer};
@@ -107,6 +108,8 @@ pub(super) struct Rig {
     /// What a transport has handed out.
     pub(super) raw: Vec<FrameText>,
     pub(super) aborts: Vec<ConnectionNo>,
+    /// What those who called by POST were told.
+    pub(super) responses: Vec<(CallId, Response)>,
     pub(super) finished: usize,
     /// The kinds of all actions in their order.
     pub(super) order: Vec<String>,
@@ -164,6 +167,7 @@ impl Rig {
             closes: Vec::new(),
             raw: Vec::new(),
             aborts: Vec::new(),
+            responses: Vec::new(),
             finished: 0,
             order: Vec::new(),
             conn: 0,
@@ -249,6 +253,10 @@ impl Rig {
                     let what = format!("frame {}", parsed(&text)["type"].as_str().unwrap_or("-"));
                     self.raw.push(text);
                     what
+                }
+                Action::Respond(call, response) => {
+                    self.responses.push((call, response));
+                    format!("respond {call}")
                 }
                 Action::Event(event) => {
                     let what = format!("event {}", event.kind.name());

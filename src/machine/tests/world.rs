@@ -331,6 +331,7 @@ impl World {
                     let (delay, dialed) = self.mesh.dialed(self.now, &mut self.rng, &dial);
                     self.after(delay, Happening::Dialed(dial.conn, dialed));
                 }
+                Action::Respond(..) => panic!("nobody called by POST"),
                 Action::Send(conn, text) => self.sent(conn, text),
                 Action::Ping(conn, payload) => {
                     if let Some(wire) = self.wire(conn) {

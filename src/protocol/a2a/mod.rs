@@ -14,7 +14,6 @@ pub use card::card;
 pub use reply::{Outcome, ReplyTo, error, reply};
 pub use stream::{KEEP_ALIVE, event};
 
-
 /// The header that says which version a client speaks.
 pub const VERSION_HEADER: &str = "a2a-version";
 

@@ -1,0 +1,148 @@
+//! A call as it comes in: read, verified, and made into what the machine decides on.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use ring::digest;
+
+use super::fingerprint::{of_data, of_text};
+use super::response::json_part;
+use super::{Head, ResponsePart, Site};
+use crate::machine::hosted::{Call, Fingerprint, tenant_of};
+use crate::protocol::a2a::{self, Fault, ReplyTo, VERSION_HEADER, code};
+use crate::protocol::dispatch_auth::Verified;
+use crate::protocol::frame::{Dispatch, push_json_string};
+use crate::protocol::limits::MAX_ID_BYTES;
+use crate::protocol::request::Beside;
+use crate::verification::Verification;
+
+/// Why a call goes no further.
+pub(crate) enum Trouble {
+    /// It is none, and whoever sent it is told so.
+    Response(ResponsePart),
+    /// It is not believed to be the mesh's, for this cause.
+    Unauthenticated(&'static str),
+}
+
+/// A call that has been read and verified.
+pub(crate) struct Asked<'a> {
+    to: ReplyTo,
+    dispatch: Option<Dispatch<'a>>,
+    /// The dispatch that a text is made into.
+    made: String,
+    dispatch_id: Option<Cow<'a, str>>,
+    fingerprint: Fingerprint,
+    verified: Option<Verified>,
+    beside: Beside<'a>,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads a body, and verifies it before anything is made of its arguments.
+    pub(crate) fn read(
+        site: &Site,
+        head: &'a Head,
+        body: &'a [u8],
+        verification: Option<&Verification>,
+        unix_time: Duration,
+    ) -> Result<Self, Trouble> {
+        let version = head.header(VERSION_HEADER);
+        let faulty = |fault: Fault| Trouble::Response(json_part(200, fault.reply()));
+        let body = std::str::from_utf8(body).map_err(|_| faulty(Fault::not_utf8(version)))?;
+        let call = a2a::read(body, version).map_err(faulty)?;
+        let verified = verification.map(|verification| {
+            // Text proves nothing.
+            verification.verify(call.data_json.unwrap_or("{}"), unix_time)
+        });
+        let verified = verified
+            .transpose()
+            .map_err(|refusal| Trouble::Unauthenticated(refusal.code.as_str()))?;
+        let to = call.reply_to();
+        let mut made = String::new();
+        if call.dispatch.is_none() {
+            made = match (&site.default_capability, &call.text) {
+                (Some(name), Some(text)) => dispatch_of_text(name, text),
+                _ => return Err(Trouble::Response(json_part(200, no_data(&to)))),
+            };
+        }
+        let fingerprint = match (call.data_json, &call.text) {
+            (Some(data), _) => of_data(data),
+            (None, text) => of_text(text.as_deref().unwrap_or_default()),
+        };
+        let claimed = verified.as_ref().and_then(|v| v.dispatch_id.clone());
+        let dispatch_id = claimed
+            .map(Cow::from)
+            .or(call.dispatch_id)
+            .or(call.message_id)
+            .map(usable);
+        Ok(Self {
+            to,
+            dispatch: call.dispatch,
+            made,
+            dispatch_id,
+            fingerprint,
+            verified,
+            beside: Beside {
+                tenant_id: None,
+                traceparent: head.header("traceparent"),
+                baggage: head.header("baggage"),
+            },
+        })
+    }
+
+    /// What the machine decides on.
+    pub(crate) fn into_call<'b>(self, made: &'b mut String) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        let Self {
+            to,
+            dispatch,
+            made: text,
+            dispatch_id,
+            fingerprint,
+            verified,
+            beside,
+        } = self;
+        *made = text;
+        let dispatch =
+            dispatch.unwrap_or_else(|| serde_json::from_str(made.as_str()).unwrap_or_default());
+        let claimed = verified.as_ref().and_then(|v| v.tenant_id.clone());
+        let tenant = claimed.map(Cow::from).or_else(|| tenant_of(&dispatch));
+        Call {
+            to,
+            dispatch,
+            dispatch_id,
+            tenant,
+            fingerprint,
+            verified,
+            beside,
+        }
+    }
+}
+
+fn dispatch_of_text(capability: &str, text: &str) -> String {
+    let mut made = String::with_capacity(text.len() + 64);
+    made.push_str("{\"skill_id\":");
+    push_json_string(&mut made, capability);
+    made.push_str(",\"args\":{\"text\":");
+    push_json_string(&mut made, text);
+    made.push_str("}}");
+    made
+}
+
+fn no_data(to: &ReplyTo) -> String {
+    let text = "the message is text only, and this agent has no capability for that: send a data part with \
+                `skill_id` and `args`";
+    let code = code::INVALID_PARAMS;
+    a2a::error(&to.id, to.version, code, text, Some("INVALID_DISPATCH"))
+}
+
+/// An id that can be handed to the application, the same for the same.
+fn usable(id: Cow<'_, str>) -> Cow<'_, str> {
+    if id.len() <= MAX_ID_BYTES && !id.contains('\0') {
+        return id;
+    }
+    let hash = digest::digest(&digest::SHA256, id.as_bytes());
+    let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    hex.collect::<String>().into()
+}
