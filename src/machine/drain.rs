@@ -13,6 +13,9 @@ use super::transport::Goodbye;
 use super::{Desired, LinkState, Machine, Purpose, Registration, Transition};
 use crate::error::{Error, ErrorKind};
 
+/// When a draining ends that only stands for the last steps of the end.
+const WITHOUT_END: Duration = Duration::MAX;
+
 impl Machine {
     /// Takes no new dispatches and closes when the running ones are answered, at `until` at the latest.
     /// A second call does not wait any longer.
@@ -56,6 +59,10 @@ impl Machine {
         let Desired::Draining(until) = self.desired else {
             return;
         };
+        if until == WITHOUT_END {
+            // On the way out already.
+            return;
+        }
         if self.link.is_final() || self.link == LinkState::Closing {
             return;
         }
@@ -83,7 +90,7 @@ impl Machine {
         self.end_connect();
         // Answered while the link still counts as ready, so that the answers go out before the close frame; and as
         // part of a draining without end, so that no other status goes out and none of them comes back here.
-        let previous = std::mem::replace(&mut self.desired, Desired::Draining(Duration::MAX));
+        let previous = std::mem::replace(&mut self.desired, Desired::Draining(WITHOUT_END));
         self.refuse_waiting(now);
         for id in self.inbox.all_running() {
             self.cancelled(&id, "shutdown");
