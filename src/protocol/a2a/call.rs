@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::method::{Method, NO_PUSH_TEXT, UNKNOWN_TEXT, method};
@@ -257,11 +258,12 @@ fn object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
         .then(|| serde_json::from_str(text).ok())?
 }
 
+/// Repeated in the answer as it stands, so it has to be something that every parser takes.
 fn request_id(raw: Option<&RawValue>) -> Option<&str> {
     let Some(raw) = raw else { return Some("null") };
     let text = raw.get();
     let fits = text.len() <= MAX_REQUEST_ID_BYTES;
-    let plain = text.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+    let plain = text_in(Some(raw)).is_some() || serde_json::from_str::<Number>(text).is_ok();
     (fits && plain).then_some(text)
 }
 

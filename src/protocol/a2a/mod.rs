@@ -51,3 +51,6 @@ pub mod code {
     /// A version of A2A that is neither 0.x nor 1.x.
     pub const VERSION_NOT_SUPPORTED: i32 = -32009;
 }
+
+#[cfg(test)]
+mod tests;
