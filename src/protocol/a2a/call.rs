@@ -7,7 +7,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::method::{Method, NO_PUSH_TEXT, UNKNOWN_TEXT, method};
-use super::reply::{ReplyTo, error};
+use super::reply::{ReplyTo, error, refuses_by_event};
 use super::{Version, code};
 use crate::protocol::frame::{Dispatch, text_in};
 use crate::protocol::json_shape;
@@ -58,6 +58,8 @@ pub struct Fault {
     pub id: String,
     /// As in [`Call`]; where the request does not say it, what the header says.
     pub version: Version,
+    /// As in [`Call`]; false where the request does not say it.
+    pub streaming: bool,
     /// One of [`code`].
     pub code: i32,
     /// What is wrong, and what would be right. Nothing of the request is repeated.
@@ -72,10 +74,16 @@ impl Fault {
         Self {
             id: "null".to_owned(),
             version: version_of(version_header).unwrap_or(Version::V0_3),
+            streaming: false,
             code: code::PARSE_ERROR,
             message: "the body is no UTF-8",
             platform_code: None,
         }
+    }
+
+    /// Whether [`Fault::reply`] goes out as an event, see [`refuses_by_event`].
+    pub fn by_event(&self) -> bool {
+        refuses_by_event(self.version, self.streaming)
     }
 
     /// The JSON-RPC response.
@@ -176,6 +184,7 @@ pub fn read<'a>(body: &'a str, version_header: Option<&str>) -> Result<Call<'a>,
     let mut fault = Fault {
         id: "null".to_owned(),
         version: version_of(version_header).unwrap_or(Version::V0_3),
+        streaming: false,
         code: code::INVALID_REQUEST,
         message: "",
         platform_code: None,
@@ -204,8 +213,9 @@ pub fn read<'a>(body: &'a str, version_header: Option<&str>) -> Result<Call<'a>,
         return Err(refused(fault, (code::INVALID_REQUEST, message, None)));
     };
     let found = method(&name);
-    if let Some((version, _)) = found {
+    if let Some((version, found)) = found {
         fault.version = version;
+        fault.streaming = found == (Method::Send { streaming: true });
     }
     if version_of(version_header).is_none() {
         let message = "this agent speaks the versions 0.3 and 1.0 of A2A";

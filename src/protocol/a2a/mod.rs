@@ -11,7 +11,7 @@ mod stream;
 
 pub use call::{Call, Fault, read};
 pub use card::card;
-pub use reply::{Outcome, ReplyTo, error, reply};
+pub use reply::{Outcome, ReplyTo, error, refuses_by_event, reply};
 pub use stream::{KEEP_ALIVE, event};
 
 /// The header that says which version a client speaks.

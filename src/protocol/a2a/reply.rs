@@ -17,6 +17,19 @@ pub struct ReplyTo {
     pub streaming: bool,
 }
 
+impl ReplyTo {
+    /// Whether an error goes out as an event, see [`refuses_by_event`].
+    pub fn refuses_by_event(&self) -> bool {
+        refuses_by_event(self.version, self.streaming)
+    }
+}
+
+/// Whether an error with status 200 goes out as the only event of a stream. The official clients of 0.3 take nothing else
+/// for an answer to `message/stream`, and those of 1.0 make the error that it is out of a plain JSON response only.
+pub fn refuses_by_event(version: Version, streaming: bool) -> bool {
+    streaming && version == Version::V0_3
+}
+
 /// How a dispatch ended.
 #[derive(Debug, Clone, Copy)]
 pub enum Outcome<'a> {

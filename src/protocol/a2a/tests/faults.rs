@@ -249,3 +249,20 @@ fn who_wants_to_be_called_back_is_told_that_nobody_is() {
         assert_eq!(fault.code, code::PUSH_NOTIFICATION_NOT_SUPPORTED);
     }
 }
+
+#[test]
+fn a_stream_of_the_old_version_is_refused_by_an_event() {
+    for (method, by_event) in [
+        ("message/send", false),
+        ("message/stream", true),
+        ("SendMessage", false),
+        ("SendStreamingMessage", false),
+        ("tasks/resubscribe", false),
+    ] {
+        let body = old(&json!([{"data": 7}])).replace("message/send", method);
+        assert_eq!(refused(&body).by_event(), by_event, "{method}");
+        let body = old(&json!([{"data": {}}])).replace("message/send", method);
+        let taken = read(&body, None).map(|call| call.reply_to().refuses_by_event());
+        assert_eq!(taken.unwrap_or(by_event), by_event, "{method}");
+    }
+}
