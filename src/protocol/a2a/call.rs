@@ -215,7 +215,8 @@ pub fn read<'a>(body: &'a str, version_header: Option<&str>) -> Result<Call<'a>,
     let found = method(&name);
     if let Some((version, found)) = found {
         fault.version = version;
-        fault.streaming = found == (Method::Send { streaming: true });
+        let resubscribes = name == "tasks/resubscribe";
+        fault.streaming = resubscribes || found == (Method::Send { streaming: true });
     }
     if version_of(version_header).is_none() {
         let message = "this agent speaks the versions 0.3 and 1.0 of A2A";

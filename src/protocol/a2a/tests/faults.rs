@@ -257,7 +257,7 @@ fn a_stream_of_the_old_version_is_refused_by_an_event() {
         ("message/stream", true),
         ("SendMessage", false),
         ("SendStreamingMessage", false),
-        ("tasks/resubscribe", false),
+        ("tasks/resubscribe", true),
     ] {
         let body = old(&json!([{"data": 7}])).replace("message/send", method);
         assert_eq!(refused(&body).by_event(), by_event, "{method}");
