@@ -1,5 +1,6 @@
 //! The repository's commands; `cargo xtask` without one lists them.
 
+mod a2a_tests;
 mod checkout;
 mod demo;
 mod failure;
@@ -24,12 +25,15 @@ const HELP: &str = "\
 The repository's commands:
 
   cargo xtask demo           Agents in C, Python and Node join the local gateway, work and leave; seconds after the build
-  cargo xtask test           Every test there is: Rust, C, C++, Python and Node
+  cargo xtask test           Every test there is: Rust, C, C++, Python, Node and A2A
   cargo xtask test ARGS      What `cargo test ARGS` runs, for instance a test's name: no Python, no Node
   cargo xtask test python [ARGS]
                              The Python package: formatting, lints, types and tests; with ARGS only `pytest ARGS`
   cargo xtask test node [ARGS]
                              The Node package: types and tests; with ARGS only the tests of files so named
+  cargo xtask test a2a [WORDS]
+                             Hosted agents in each language, called by the official A2A clients; with WORDS only those
+                             agents that have one of them in their name
   cargo xtask soak [ARGS]    Mixed faults for ten minutes (--minutes N), then a table of the invariants; --full: every fault
                              test in its full size before
   cargo xtask build          The shared library as it ships: release profile, one crate type, stripped

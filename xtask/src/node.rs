@@ -87,6 +87,38 @@ impl Node {
         npm
     }
 
+    /// Installs what the `package-lock.json` of a folder lists, unless that is what was installed last. The marker, a name
+    /// of its own for each folder, remembers it.
+    pub(crate) fn install(
+        &self,
+        here: &Checkout,
+        project: &str,
+        marker: &str,
+    ) -> Result<(), Failure> {
+        let lock = format!("{project}/package-lock.json");
+        let wanted = fs::read_to_string(here.root.join(&lock))
+            .map_err(|error| Failure::new(format!("cannot read {lock}: {error}")))?;
+        let wanted = format!("{}\n{wanted}", here.root.display());
+        let folder = here.target.join("node");
+        let marker = folder.join(marker);
+        let project = here.root.join(project);
+        let there = project.join("node_modules/.package-lock.json");
+        if there.is_file() && fs::read_to_string(&marker).is_ok_and(|last| last == wanted) {
+            return Ok(());
+        }
+        say(&format!("installing what {lock} lists"));
+        // A marker beside half an installation would say that it is whole.
+        let _ = fs::remove_file(&marker);
+        let mut npm = self.npm();
+        npm.args(["ci", "--ignore-scripts", "--include=dev"])
+            .args(["--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(project);
+        run(npm, "npm ci")?;
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&marker, wanted))
+            .map_err(|error| cannot_write(here, &marker, &error))
+    }
+
     /// Installers put npm beside Node; otherwise it is the path's.
     fn npm_program(&self) -> PathBuf {
         match self.program.parent().map(|folder| folder.join("npm")) {
@@ -164,27 +196,7 @@ impl<'a> Package<'a> {
     }
 
     fn install(&self) -> Result<(), Failure> {
-        let lock = format!("{PROJECT}/package-lock.json");
-        let wanted = fs::read_to_string(self.here.root.join(&lock))
-            .map_err(|error| Failure::new(format!("cannot read {lock}: {error}")))?;
-        let wanted = format!("{}\n{wanted}", self.here.root.display());
-        let marker = self.here.target.join("node/installed-from.txt");
-        let there = self.folder().join("node_modules/.package-lock.json");
-        if there.is_file() && fs::read_to_string(&marker).is_ok_and(|last| last == wanted) {
-            return Ok(());
-        }
-        say(&format!("installing what {lock} lists"));
-        // A marker beside half an installation would say that it is whole.
-        let _ = fs::remove_file(&marker);
-        let mut npm = self.node.npm();
-        npm.args(["ci", "--ignore-scripts", "--include=dev"])
-            .args(["--no-audit", "--no-fund", "--loglevel=error"])
-            .current_dir(self.folder());
-        run(npm, "npm ci")?;
-        let folder = self.here.target.join("node");
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&marker, wanted))
-            .map_err(|error| cannot_write(self.here, &marker, &error))
+        self.node.install(self.here, PROJECT, "installed-from.txt")
     }
 
     /// A program finds `svantic` in the `node_modules` of its own folder or of one above: modules know no search path.

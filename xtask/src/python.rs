@@ -64,6 +64,18 @@ impl Interpreter {
     pub(crate) fn version(&self) -> String {
         dotted(self.version)
     }
+
+    /// Fails for one on which something does not run that asks for more than the package does.
+    pub(crate) fn must_be(&self, oldest: (u32, u32), what: &str) -> Result<(), Failure> {
+        if self.version >= oldest {
+            return Ok(());
+        }
+        let text = format!(
+            "{self} is too old for {what}, which needs {}",
+            dotted(oldest)
+        );
+        Err(Failure::new(text).hint("SVANTIC_PYTHON=/path/to/python3 chooses another one."))
+    }
 }
 
 impl std::fmt::Display for Interpreter {

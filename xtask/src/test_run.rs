@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of the repository.
 
 use crate::{
+    a2a_tests::A2aTests,
     checkout::Checkout,
     failure::Failure,
     node_tests::NodeTests,
@@ -15,27 +16,29 @@ type Verdict = (&'static str, Result<Option<usize>, Failure>);
 /// What cargo runs, as it stands in the closing lines.
 const OF_CARGO: &str = "Rust, C and C++";
 
-/// Without arguments everything; `python` and what pytest is to get; `node` and the tests that are wanted; else what
-/// `cargo test` is to get.
+/// Without arguments everything; `python` and what pytest is to get; `node` and the tests that are wanted; `a2a` and the
+/// agents that are wanted; else what `cargo test` is to get.
 pub(crate) fn run(here: &Checkout, arguments: &[String]) -> Result<(), Failure> {
     match arguments.split_first() {
         None => everything(here),
         Some((first, rest)) if first == "python" => only_python(here, rest),
         Some((first, rest)) if first == "node" => only_node(here, rest),
+        Some((first, rest)) if first == "a2a" => only_a2a(here, rest),
         Some(_) => only_cargo(here, arguments),
     }
 }
 
 fn everything(here: &Checkout) -> Result<(), Failure> {
     let screen = Terminal::for_stdout();
-    screen.step(1, 5, "Looking for what the tests need");
+    screen.step(1, 6, "Looking for what the tests need");
     look_for_compilers()?;
     let python = PythonTests::prepare(here, screen)?;
     let node = NodeTests::prepare(here, screen)?;
+    let a2a = A2aTests::prepare(here, screen)?;
 
     screen.step(
         2,
-        5,
+        6,
         "Building the shared library, the tests and the Node package",
     );
     build(here)?;
@@ -44,24 +47,28 @@ fn everything(here: &Checkout) -> Result<(), Failure> {
 
     screen.step(
         3,
-        5,
+        6,
         "Running every test of cargo: Rust, C, C++, and C under valgrind",
     );
     let cargo = here.cargo_checking_the_header(&["test", "--workspace", "--no-fail-fast"]);
 
     screen.step(
         4,
-        5,
+        6,
         "Python: formatting, lints, types, and its tests with the same library",
     );
     let python = python.run(&[]);
 
-    screen.step(5, 5, "Node: types, and its tests with the same library");
-    let node = node.run(&[]);
+    screen.step(5, 6, "Node: types, and its tests with the same library");
+    let node_tests = node.run(&[]);
+
+    screen.step(6, 6, "A2A: hosted agents, called by the official clients");
+    let a2a = a2a.run(&node, &[]);
     let verdicts = [
         (OF_CARGO, cargo.map(|()| None)),
         ("Python", python.map(|()| None)),
-        ("Node", node.map(Some)),
+        ("Node", node_tests.map(Some)),
+        ("A2A", a2a.map(Some)),
     ];
     say(&closing_lines(&verdicts));
     all(verdicts)
@@ -113,6 +120,25 @@ fn only_node(here: &Checkout, arguments: &[String]) -> Result<(), Failure> {
     node.build()?;
     screen.step(3, 3, "Checking and testing the package");
     node.run(arguments).map(drop)
+}
+
+/// Ends in how many of the clients' checks passed.
+fn only_a2a(here: &Checkout, words: &[String]) -> Result<(), Failure> {
+    let screen = Terminal::for_stdout();
+    screen.step(
+        1,
+        3,
+        "Looking for Python and Node, and for the official clients",
+    );
+    let node = NodeTests::prepare(here, screen)?;
+    let a2a = A2aTests::prepare(here, screen)?;
+    screen.step(2, 3, "Building the shared library and the Node package");
+    here.cargo_checking_the_header(&["build", "-p", "svantic", "--lib"])?;
+    node.build()?;
+    screen.step(3, 3, "Calling hosted agents");
+    let passed = a2a.run(&node, words)?;
+    say(&format!("\nA2A: {passed} tests passed"));
+    Ok(())
 }
 
 fn build_what_packages_need(here: &Checkout) -> Result<(), Failure> {

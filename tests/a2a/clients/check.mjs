@@ -1,0 +1,70 @@
+// What the clients in Node have in common: the cases, and the comparison.
+import { isDeepStrictEqual } from 'node:util';
+import { readFileSync } from 'node:fs';
+
+const ALL = JSON.parse(readFileSync(new URL('../cases.json', import.meta.url), 'utf8'));
+export const SECRET = process.env.A2A_SHARED_SECRET;
+
+/** Name, parts and what is expected; with the secret, if the agent wants one. */
+export function cases() {
+    if (SECRET === undefined) return ALL;
+    const svantic_auth = { scheme: 'shared_secret', token: SECRET };
+    const signed = ({ data, ...rest }) => (data ? { data: { ...data, svantic_auth } } : rest);
+    return ALL.filter(({ parts }) => parts.some((part) => part.data)).map((each) => ({
+        ...each,
+        parts: each.parts.map(signed),
+    }));
+}
+
+/** The data part of an answer, whose members are the names of outcomes. */
+export function outcome_of_data(data) {
+    const [[name, value], ...more] = Object.entries(data);
+    check(more.length === 0, data);
+    return { [name === 'error' ? 'failed' : name]: value };
+}
+
+/** The platform's code, from where either version puts it. */
+export function code_in(data) {
+    const code = Array.isArray(data) ? data[0]?.metadata?.code : data?.code;
+    return code === undefined ? {} : { code };
+}
+
+export function check(holds, seen) {
+    if (!holds) throw new Error(`unexpected: ${JSON.stringify(seen)}`);
+}
+
+/** One client against one agent: every case is played, then it says how many there were. */
+export class Run {
+    #played = 0;
+    #failed = 0;
+
+    constructor(client) {
+        this.client = client;
+    }
+
+    async expect(name, play, expected) {
+        this.#played += 1;
+        const seen = await within_a_minute(play).catch((error) => `${error.name}: ${error.message}`);
+        if (isDeepStrictEqual(seen, expected)) return;
+        this.#failed += 1;
+        const [wanted, got] = [expected, seen].map((value) => JSON.stringify(value));
+        console.log(`FAILED  ${this.client}: ${name}\n  expected ${wanted}\n  seen     ${got}`);
+    }
+
+    end() {
+        console.log(`${this.client}: ${this.#played - this.#failed} of ${this.#played} passed`);
+        process.exit(this.#failed || !this.#played ? 1 : 0);
+    }
+}
+
+async function within_a_minute(play) {
+    let timer;
+    const late = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error('no answer within 60 s')), 60_000);
+    });
+    try {
+        return await Promise.race([play(), late]);
+    } finally {
+        clearTimeout(timer);
+    }
+}

@@ -1,0 +1,61 @@
+// The official client of A2A 0.3, @a2a-js/sdk 0.3.x: `node_0_3.mjs URL`.
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { ClientFactory } from 'a2a-0.3/client';
+import { check, cases, code_in, outcome_of_data, Run, SECRET } from './check.mjs';
+
+const [url] = process.argv.slice(2);
+const package_file = new URL('../node_modules/a2a-0.3/package.json', import.meta.url);
+const { version } = JSON.parse(readFileSync(package_file, 'utf8'));
+
+function part({ data, text, url: uri }) {
+    if (data) return { kind: 'data', data };
+    return uri ? { kind: 'file', file: { uri } } : { kind: 'text', text };
+}
+
+function request(parts) {
+    const message = { kind: 'message', messageId: `m-${randomUUID()}`, contextId: 'c-1', role: 'user' };
+    return { message: { ...message, parts: parts.map(part) } };
+}
+
+function outcome_of(answer) {
+    const task = answer.kind === 'task';
+    const message = task ? answer.status.message : answer;
+    check(message.kind === 'message' && message.role === 'agent' && message.contextId === 'c-1', answer);
+    const found = outcome_of_data(message.parts.at(-1).data);
+    if (task) {
+        check(answer.status.state === 'failed' && answer.contextId === 'c-1', answer);
+        check(answer.id && message.taskId === answer.id, answer);
+        check(message.parts[0].text === found.failed.message, answer);
+    }
+    return found;
+}
+
+// What a stream is refused with is left of it in a text only.
+function refusal(error) {
+    const envelope = error.errorResponse?.error;
+    if (envelope) return { error: envelope.code, ...code_in(envelope.data) };
+    const [, code, data] = / \(Code: (-\d+)\)(?: Data: (\{.*\}))?$/.exec(error.message) ?? [];
+    if (code === undefined) throw error;
+    return { error: Number(code), ...code_in(data && JSON.parse(data)) };
+}
+
+const client = await new ClientFactory().createFromUrl(url);
+const ways = {
+    sent: async (wanted) => outcome_of(await client.sendMessage(wanted)),
+    streamed: async (wanted) => {
+        const events = [];
+        for await (const event of client.sendMessageStream(wanted)) events.push(event);
+        check(events.length === 1, events);
+        return outcome_of(events[0]);
+    },
+};
+
+const run = new Run(`Node @a2a-js/sdk ${version} in A2A 0.3`);
+const find = { data: { skill_id: 'find_order', args: { order_id: 'A17' } } };
+for (const [how, play] of Object.entries(ways)) {
+    const answer = (parts) => () => play(request(parts)).catch(refusal);
+    for (const { name, parts, expect } of cases()) await run.expect(`${name} (${how})`, answer(parts), expect);
+    if (SECRET !== undefined) await run.expect(`no secret (${how})`, answer([find]), { error: -32001 });
+}
+run.end();

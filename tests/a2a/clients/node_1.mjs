@@ -1,0 +1,93 @@
+// The official client, @a2a-js/sdk 1.x: `node_1.mjs URL 1.0`, or with 0.3 as it talks to agents of that version.
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { ClientFactory, ClientFactoryOptions, DefaultAgentCardResolver, JsonRpcTransportFactory } from 'a2a-1/client';
+import { check, cases, code_in, outcome_of_data, Run, SECRET } from './check.mjs';
+
+const [url, wire] = process.argv.slice(2);
+const package_file = new URL('../node_modules/a2a-1/package.json', import.meta.url);
+const { version } = JSON.parse(readFileSync(package_file, 'utf8'));
+const [ROLE_USER, ROLE_AGENT, TASK_STATE_FAILED] = [1, 2, 4];
+
+function part(wanted) {
+    const [[name, value]] = Object.entries(wanted);
+    return { content: { $case: name, value }, metadata: undefined, filename: '', mediaType: '' };
+}
+
+function request(parts, configuration) {
+    const message = {
+        messageId: `m-${randomUUID()}`,
+        contextId: 'c-1',
+        taskId: '',
+        role: ROLE_USER,
+        parts: parts.map(part),
+        metadata: undefined,
+        extensions: [],
+        referenceTaskIds: [],
+    };
+    return { tenant: '', configuration, metadata: undefined, message };
+}
+
+function outcome_of(answer) {
+    const task = 'status' in answer;
+    const message = task ? answer.status.message : answer;
+    check(message.role === ROLE_AGENT && message.contextId === 'c-1' && message.messageId !== '', answer);
+    const found = outcome_of_data(message.parts.at(-1).content.value);
+    if (task) {
+        check(answer.status.state === TASK_STATE_FAILED && answer.contextId === 'c-1', answer);
+        check(answer.id !== '' && message.taskId === answer.id, answer);
+        check(message.parts[0].content.value === found.failed.message, answer);
+    }
+    return found;
+}
+
+// An error in a stream is the cause of another.
+function refusal(error) {
+    const envelope = error.envelopeCode === undefined ? error.cause : error;
+    if (envelope?.envelopeCode === undefined) throw error;
+    check(envelope.message !== '', envelope);
+    return { error: envelope.envelopeCode, ...code_in(envelope.data) };
+}
+
+const legacyCompat = { enabled: wire === '0.3' };
+const cardResolver = new DefaultAgentCardResolver({ legacyCompat });
+const transports = [new JsonRpcTransportFactory({ legacyCompat })];
+const factory = new ClientFactory(
+    ClientFactoryOptions.createFrom(ClientFactoryOptions.default, { transports, cardResolver }),
+);
+const card = await cardResolver.resolve(url);
+check(card.capabilities.streaming && card.supportedInterfaces.length === 2, card);
+check(card.skills.some(({ id }) => id === 'find_order'), card);
+if (wire === '0.3') {
+    card.supportedInterfaces = card.supportedInterfaces.filter(({ protocolVersion }) => protocolVersion === wire);
+}
+const client = await factory.createFromAgentCard(card);
+check(client.protocolVersion === wire, client.protocolVersion);
+
+const ways = {
+    sent: async (wanted) => outcome_of(await client.sendMessage(wanted)),
+    streamed: async (wanted) => {
+        const events = [];
+        for await (const event of client.sendMessageStream(wanted)) events.push(event);
+        check(events.length === 1, events);
+        return outcome_of(events[0].payload.value);
+    },
+};
+
+const run = new Run(`Node @a2a-js/sdk ${version} in A2A ${wire}`);
+const find = { data: { skill_id: 'find_order', args: { order_id: 'A17' } } };
+for (const [how, play] of Object.entries(ways)) {
+    const answer = (...wanted) => () => play(request(...wanted)).catch(refusal);
+    for (const { name, parts, expect } of cases()) await run.expect(`${name} (${how})`, answer(parts), expect);
+    if (SECRET !== undefined) {
+        await run.expect(`no secret (${how})`, answer([find]), { error: -32001 });
+    } else {
+        const push = { acceptedOutputModes: [], taskPushNotificationConfig: { url: 'http://127.0.0.1:9/' } };
+        await run.expect(`nobody is called back (${how})`, answer([find], push), { error: -32003 });
+    }
+}
+if (SECRET === undefined) {
+    const get_task = () => client.getTask({ tenant: '', id: 't-1' }).catch(refusal);
+    await run.expect('no tasks are kept', get_task, { error: -32001 });
+}
+run.end();
