@@ -181,7 +181,7 @@ mod tests {
         for n in 0..100_000 {
             let_in += usize::from(fail(&mut gate, Duration::ZERO, peer(n)).is_ok());
         }
-        assert_eq!(let_in, MAX_PEERS + 9);
+        assert_eq!(let_in, MAX_PEERS + 10);
         assert_eq!(gate.failures.len(), MAX_PEERS + 1);
         assert_eq!(fail(&mut gate, Duration::from_secs(2), peer(7)), Ok(()));
         assert_eq!(
