@@ -13,8 +13,9 @@ use super::{DeploymentMode, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::dispatch_auth::DEFAULT_CLOCK_SKEW;
 
-/// The variable that fills the secret in.
-pub const DISPATCH_SECRET_VARIABLE: &str = "SVANTIC_DISPATCH_SECRET";
+/// The variables that fill in the secret, and the one that follows it.
+pub const DISPATCH_SECRET_VARIABLES: [&str; 2] =
+    ["SVANTIC_DISPATCH_SECRET", "SVANTIC_DISPATCH_SECRET_NEXT"];
 
 /// The most that `clock_skew_s` may be: every second of it is one more in which a stolen token is good.
 pub(crate) const MAX_CLOCK_SKEW_S: u64 = 300;
@@ -112,11 +113,13 @@ fn secrets(
             .map_or(DEFAULT_CLOCK_SKEW, Duration::from_secs),
     };
     let filled = match scheme {
-        Some("shared_secret") => &mut secrets.shared[0],
-        _ => &mut secrets.signing[0],
+        Some("shared_secret") => &mut secrets.shared,
+        _ => &mut secrets.signing,
     };
-    if filled.is_none() {
-        *filled = environment(DISPATCH_SECRET_VARIABLE).map(SecretString::from);
+    for (secret, variable) in filled.iter_mut().zip(DISPATCH_SECRET_VARIABLES) {
+        if secret.is_none() {
+            *secret = environment(variable).map(SecretString::from);
+        }
     }
     for (first, next, name) in [
         (&secrets.signing[0], &secrets.signing[1], "signing_secret"),

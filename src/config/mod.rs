@@ -18,7 +18,7 @@ use serde_json::Value;
 pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
 pub(crate) use hosted::MAX_CLOCK_SKEW_S;
-pub use hosted::{DISPATCH_SECRET_VARIABLE, DispatchSecrets, Hosted, Listen};
+pub use hosted::{DISPATCH_SECRET_VARIABLES, DispatchSecrets, Hosted, Listen};
 pub use place::Place;
 pub use proxy::{ProxySetting, Variable};
 pub use transport::{FirstHello, Transport};

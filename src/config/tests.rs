@@ -67,6 +67,33 @@ fn a_public_url_means_hosted_and_names_the_instance() {
 }
 
 #[test]
+fn the_environment_has_both_dispatch_secrets_so_that_a_rotation_changes_no_code() {
+    let environment = |name: &str| match name {
+        "SVANTIC_DISPATCH_SECRET" => Some("env-now".to_owned()),
+        "SVANTIC_DISPATCH_SECRET_NEXT" => Some("env-next".to_owned()),
+        _ => None,
+    };
+    let secrets = |extra: &str| {
+        let hosted = format!(r#""public_url":"https://a.example.com",{extra}"#);
+        let secrets = Config::parse(&with(&hosted), &environment)
+            .unwrap()
+            .hosted
+            .secrets;
+        let shown = |secret: Option<_>| {
+            secret.map(|secret: secrecy::SecretString| secret.expose_secret().to_owned())
+        };
+        (secrets.signing.map(shown), secrets.shared.map(shown))
+    };
+    let both = ["env-now", "env-next"].map(|secret| Some(secret.to_owned()));
+    assert_eq!(secrets(r#""version":"2""#), (both.clone(), [None, None]));
+    let shared = r#""dispatch_auth":{"scheme":"shared_secret","required":true}"#;
+    assert_eq!(secrets(shared), ([None, None], both));
+    let (signing, _) = secrets(r#""signing_secret":"told","signing_secret_next":"told too""#);
+    let told = ["told", "told too"].map(|secret| Some(secret.to_owned()));
+    assert_eq!(signing, told);
+}
+
+#[test]
 fn the_environment_fills_what_is_missing_and_explicit_wins() {
     let environment = |name: &str| {
         let value = match name {
