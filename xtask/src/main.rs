@@ -25,6 +25,7 @@ const HELP: &str = "\
 The repository's commands:
 
   cargo xtask demo           Agents in C, Python and Node join the local gateway, work and leave; seconds after the build
+  cargo xtask demo --hosted  The same agents behind their own URLs: called by POST, with signatures, forgeries and a new secret
   cargo xtask test           Every test there is: Rust, C, C++, Python, Node and A2A
   cargo xtask test ARGS      What `cargo test ARGS` runs, for instance a test's name: no Python, no Node
   cargo xtask test python [ARGS]
@@ -57,9 +58,16 @@ fn main() -> ExitCode {
         ("soak", arguments) => Checkout::find().and_then(|here| soak::run(&here, arguments)),
         ("package", what) => Checkout::find().and_then(|here| package::run(&here, what)),
         ("demo", []) => Checkout::find().and_then(|here| demo::run(&here)),
+        ("demo", [mode]) if mode == "--hosted" => {
+            Checkout::find().and_then(|here| demo::hosted::run(&here))
+        }
         ("build", []) => Checkout::find().and_then(|here| library::build_to_ship(&here)),
         ("header", []) => Checkout::find().and_then(|here| library::write_header(&here)),
-        ("demo" | "build" | "header", [unwanted, ..]) => Err(Failure::new(format!(
+        ("demo", unwanted) => Err(Failure::new(format!(
+            "`cargo xtask demo` takes nothing but `--hosted`, not `{}`",
+            unwanted.join(" ")
+        ))),
+        ("build" | "header", [unwanted, ..]) => Err(Failure::new(format!(
             "`cargo xtask {command}` takes no arguments, not even `{unwanted}`"
         ))),
         (unknown, _) => {

@@ -199,19 +199,30 @@ impl<'a> Package<'a> {
         self.node.install(self.here, PROJECT, "installed-from.txt")
     }
 
-    /// A program finds `svantic` in the `node_modules` of its own folder or of one above: modules know no search path.
     fn link_for_the_examples(&self) -> Result<(), Failure> {
         let examples = self.here.root.join(EXAMPLES);
         if !examples.is_dir() {
             return Ok(());
         }
-        let link = examples.join("node_modules/svantic");
-        let to = Path::new("../../../bindings/node");
+        self.link(&examples, Path::new("../../../bindings/node"))
+    }
+
+    /// Gives the programs of a folder the package under its name.
+    pub(crate) fn link_into(&self, folder: &Path) -> Result<(), Failure> {
+        if folder == self.here.root.join(EXAMPLES) {
+            return Ok(());
+        }
+        self.link(folder, &self.folder())
+    }
+
+    /// A program finds `svantic` in the `node_modules` of its own folder or of one above: modules know no search path.
+    fn link(&self, folder: &Path, to: &Path) -> Result<(), Failure> {
+        let link = folder.join("node_modules/svantic");
         if fs::read_link(&link).is_ok_and(|there| there == to) {
             return Ok(());
         }
         let make = || {
-            fs::create_dir_all(examples.join("node_modules"))?;
+            fs::create_dir_all(folder.join("node_modules"))?;
             match fs::symlink_metadata(&link) {
                 // What somebody has installed there by hand.
                 Ok(facts) if facts.is_dir() => fs::remove_dir_all(&link)?,

@@ -144,7 +144,7 @@ fn check_in(
 }
 
 fn is_there(name: &str) -> bool {
-    if name.ends_with(".h") {
+    if Path::new(name).extension().is_some_and(|kind| kind == "h") {
         is_header(name)
     } else {
         is_on_path(name)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use svantic_gateway::A2aMethod;
+
 use super::{
     conversation::{self, Call, Expected},
     joined::Joined,
@@ -42,6 +44,7 @@ pub(super) fn play(stage: &mut Stage<'_>, agent: &mut Joined) -> Result<(), Fail
         what: "the new capability",
         skill: "cancel_order",
         args: r#"{"order_id":"A17"}"#,
+        by: A2aMethod::MessageSend,
         expected: Expected::Result(r#"{"state":"cancelled"}"#),
     };
     conversation::hold(stage, std::slice::from_ref(agent), &[learned])

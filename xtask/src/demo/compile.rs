@@ -1,32 +1,23 @@
-//! Compiles `examples/c/agent.c` the way the README tells people to.
+//! Compiles the agent in C the way the README tells people to.
 
-use std::{fs, process::Command};
+use std::process::Command;
 
-use super::{languages::Language, stage::Stage};
+use super::stage::Stage;
 use crate::{
     failure::Failure,
     terminal::{Colour, say},
 };
 
-/// Compiles and links the example; the command is the program.
-pub(super) fn c(
-    stage: &Stage<'_>,
-    language: &Language,
-    compiler: &str,
-) -> Result<Command, Failure> {
-    let folder = stage.here.target.join("demo");
-    fs::create_dir_all(&folder).map_err(|error| {
-        let folder = stage.here.shown(&folder);
-        Failure::new(format!("cannot make the folder {folder}: {error}"))
-    })?;
-    let program = folder.join("agent");
+/// Compiles and links the program; the command is what comes out.
+pub(super) fn c(stage: &Stage<'_>, source: &str, compiler: &str) -> Result<Command, Failure> {
+    let program = stage.folder.join("agent");
     let library_folder = stage.library.folder.display().to_string();
     let mut arguments: Vec<String> = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
         .map(str::to_owned)
         .to_vec();
     arguments.extend([
         "-Iinclude".to_owned(),
-        language.example.to_owned(),
+        source.to_owned(),
         "-o".to_owned(),
         program.display().to_string(),
         format!("-L{library_folder}"),
@@ -44,9 +35,8 @@ pub(super) fn c(
     if ended.success() {
         Ok(Command::new(program))
     } else {
-        let example = language.example;
         Err(
-            Failure::new(format!("{compiler} did not compile {example} ({ended})"))
+            Failure::new(format!("{compiler} did not compile {source} ({ended})"))
                 .hint("Its own messages above say why."),
         )
     }

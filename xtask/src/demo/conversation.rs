@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use svantic_gateway::{Answer, DispatchRequest, Gateway};
+use svantic_gateway::{A2aMethod, Answer, DispatchRequest, Gateway};
 
 use super::{joined::Joined, stage::Stage};
 use crate::{
@@ -20,6 +20,8 @@ pub(super) struct Call {
     pub(super) skill: &'static str,
     /// JSON.
     pub(super) args: &'static str,
+    /// How a hosted agent is called.
+    pub(super) by: A2aMethod,
     pub(super) expected: Expected,
 }
 
@@ -50,24 +52,28 @@ pub(super) fn first_calls() -> [Call; 4] {
             what: "a result",
             skill: "find_order",
             args: r#"{"order_id":"A17"}"#,
+            by: A2aMethod::MessageSend,
             expected: Expected::Result(r#"{"order_id":"A17","state":"shipped"}"#),
         },
         Call {
             what: "a schema violation",
             skill: "find_order",
             args: r#"{"order_id":17}"#,
+            by: A2aMethod::MessageSend,
             expected: Expected::Error("INVALID_ARGS", "order_id"),
         },
         Call {
             what: "a handler that fails",
             skill: "find_order",
             args: r#"{"order_id":"Z99"}"#,
+            by: A2aMethod::MessageSend,
             expected: Expected::Error("HANDLER_ERROR", "no such order"),
         },
         Call {
             what: "an unknown skill",
             skill: "cancel_order",
             args: r#"{"order_id":"A17"}"#,
+            by: A2aMethod::MessageSend,
             expected: Expected::Error("UNKNOWN_SKILL", "cancel_order"),
         },
     ]
@@ -102,6 +108,7 @@ pub(super) fn hold(stage: &Stage<'_>, agents: &[Joined], calls: &[Call]) -> Resu
         for agent in agents {
             let request = DispatchRequest::new(call.skill, value(call.args))
                 .to(&agent.instance)
+                .by(call.by)
                 .within(ANSWERED_WITHIN);
             let answer = gateway.dispatch(request).map_err(|error| {
                 Failure::new(format!("the dispatch of {} was lost: {error}", call.skill))

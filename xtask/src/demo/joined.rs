@@ -12,9 +12,9 @@ use crate::{
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const GONE_WITHIN: Duration = Duration::from_secs(15);
-const RECORDED_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const RECORDED_WITHIN: Duration = Duration::from_secs(15);
 
-/// An agent that the mesh has welcomed.
+/// An agent that the mesh has welcomed, or whose card it has read.
 pub(super) struct Joined {
     pub(super) language: &'static Language,
     pub(super) process: AgentProcess,
@@ -23,16 +23,17 @@ pub(super) struct Joined {
 }
 
 impl Joined {
-    /// Starts the example and waits for its welcome; `others` are there already.
+    /// Starts the source and waits until calls can reach it; `others` are there already.
     pub(super) fn start(
         stage: &mut Stage<'_>,
         language: &'static Language,
+        source: &str,
         program: &str,
         others: &[Self],
     ) -> Result<Self, Failure> {
         let (gateway, screen) = (stage.gateway, stage.screen);
-        say(&screen.paint(Colour::Agent, &format!("  {}", language.name)));
-        let command = (language.prepare)(stage, language, program)?;
+        let mut command = (language.prepare)(stage, source, program)?;
+        command.envs(stage.variables.iter().map(|(name, value)| (name, value)));
         let mut process = AgentProcess::start(command, language.name, gateway, screen)?;
         let mut instance = None;
         process.wait_until(gateway, READY_WITHIN, "became ready", |seen| {
@@ -44,7 +45,12 @@ impl Joined {
         })?;
         let instance = instance.unwrap_or_default();
         stage.log.show_new(gateway, screen)?;
-        say(&format!("  {instance} is connected"));
+        match stage.record_of(&instance)?.endpoint {
+            None => say(&format!("  {instance} is connected")),
+            Some(endpoint) => say(&format!(
+                "  the gateway has read the card of {instance} and calls it at {endpoint}"
+            )),
+        }
         Ok(Self {
             language,
             process,
@@ -54,16 +60,9 @@ impl Joined {
 
     /// Ends the agent with SIGTERM and checks that it leaves as it should.
     pub(super) fn leave(mut self, stage: &mut Stage<'_>) -> Result<(), Failure> {
+        self.is_told_to_leave(stage)?;
+        self.wait_for_its_end()?;
         let (gateway, instance) = (stage.gateway, self.instance.as_str());
-        let name = self.language.name;
-        say(&stage.screen.paint(Colour::Agent, &format!("  {name}")));
-        self.process.signal(rustix::process::Signal::TERM)?;
-        let ended = self.process.wait_for_exit(GONE_WITHIN)?;
-        if !ended.success() {
-            return Err(Failure::new(format!(
-                "the {name} agent ended with {ended}, not with exit status 0"
-            )));
-        }
         // The process may be gone before the gateway has written everything down.
         let mut goodbye = None;
         gateway.wait_until(RECORDED_WITHIN, |seen| {
@@ -84,7 +83,31 @@ impl Joined {
             goodbye.ok_or_else(|| Failure::new("the agent left without a close frame"))?;
         say(&format!("  closed the WebSocket: {goodbye}"));
         stage.log.show_new(gateway, stage.screen)?;
-        let record = stage.record_of(instance)?;
+        self.has_left_once(stage)
+    }
+
+    /// Sends SIGTERM.
+    pub(super) fn is_told_to_leave(&mut self, stage: &Stage<'_>) -> Result<(), Failure> {
+        let name = self.language.name;
+        say(&stage.screen.paint(Colour::Agent, &format!("  {name}")));
+        self.process.signal(rustix::process::Signal::TERM)
+    }
+
+    /// Waits for the end of the process, which must be a success.
+    pub(super) fn wait_for_its_end(&mut self) -> Result<(), Failure> {
+        let ended = self.process.wait_for_exit(GONE_WITHIN)?;
+        if ended.success() {
+            return Ok(());
+        }
+        let name = self.language.name;
+        Err(Failure::new(format!(
+            "the {name} agent ended with {ended}, not with exit status 0"
+        )))
+    }
+
+    /// Checks that the mesh has been told.
+    pub(super) fn has_left_once(&self, stage: &Stage<'_>) -> Result<(), Failure> {
+        let record = stage.record_of(&self.instance)?;
         if record.registered || record.deregistrations != 1 {
             let times = record.deregistrations;
             return Err(Failure::new(format!(

@@ -18,9 +18,18 @@ pub(super) struct Language {
     pub(super) needs: Needed,
     /// Whether the program that was found will do.
     pub(super) fits: fn(&str) -> Result<(), Failure>,
-    /// Makes the command that starts the example with the program that [`needs`](Self::needs) has found.
-    pub(super) prepare: fn(&Stage<'_>, &Language, &str) -> Result<Command, Failure>,
+    /// Makes the command that starts the source with the program that [`needs`](Self::needs) has found.
+    pub(super) prepare: fn(&Stage<'_>, &str, &str) -> Result<Command, Failure>,
     pub(super) shows: Part,
+    /// What makes the example an agent behind its own URL.
+    pub(super) switch: Switch,
+}
+
+/// One line of an example that becomes another one.
+pub(super) struct Switch {
+    /// Without the space before it and the comment behind it.
+    pub(super) line: &'static str,
+    pub(super) hosted: &'static str,
 }
 
 /// A step of the demo that belongs to one agent.
@@ -40,6 +49,10 @@ pub(super) const LANGUAGES: &[Language] = &[
             title: "C: SIGHUP brings a fresh token, one more capability and a session",
             play: changes::play,
         },
+        switch: Switch {
+            line: r#"check(svantic_create(JSON({"name": "order-desk", "description": "Knows every order"}), &mesh));"#,
+            hosted: r#"check(svantic_create(JSON({"name": "order-desk", "description": "Knows every order", "listen": "127.0.0.1:0"}), &mesh));"#,
+        },
     },
     Language {
         name: "Python",
@@ -50,6 +63,10 @@ pub(super) const LANGUAGES: &[Language] = &[
         shows: Part {
             title: "Python: the gateway cuts the connection and calls 1,000 times",
             play: comeback::play,
+        },
+        switch: Switch {
+            line: "agent.run()",
+            hosted: r#"agent.run(listen="127.0.0.1:0")"#,
         },
     },
     Language {
@@ -62,6 +79,10 @@ pub(super) const LANGUAGES: &[Language] = &[
             title: "Node: 5,000 calls, a thousand of them at any time",
             play: crowd::play,
         },
+        switch: Switch {
+            line: "await agent.start();",
+            hosted: "await agent.start({ listen: '127.0.0.1:0' });",
+        },
     },
 ];
 
@@ -71,5 +92,42 @@ pub(super) fn names() -> String {
     match names.split_last() {
         Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
         _ => names.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    fn text_of(file: &str) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+
+    #[test]
+    fn one_line_of_each_example_switches_it_and_the_pages_show_that_line() {
+        let pages = ["README.md", "docs/hosted.md"].map(|page| (page, text_of(page)));
+        for Language {
+            name,
+            example,
+            switch,
+            ..
+        } in LANGUAGES
+        {
+            let times = text_of(example)
+                .lines()
+                .filter(|line| line.trim_start().starts_with(switch.line))
+                .count();
+            assert_eq!(times, 1, "{example} has not this line: {}", switch.line);
+            // People have a port in mind, and the demo takes a free one.
+            let shown = switch.hosted.replace("127.0.0.1:0", "127.0.0.1:8080");
+            assert_ne!(shown, switch.hosted, "{name}");
+            for (page, text) in &pages {
+                let is_shown = text.contains(&format!("{shown}\n"));
+                assert!(is_shown, "{page} does not show {shown}");
+            }
+        }
     }
 }

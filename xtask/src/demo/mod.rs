@@ -7,6 +7,7 @@ mod comeback;
 mod compile;
 mod conversation;
 mod crowd;
+pub(crate) mod hosted;
 mod interpret;
 mod joined;
 mod languages;
@@ -25,7 +26,6 @@ use crate::{
 };
 use joined::Joined;
 use languages::LANGUAGES;
-use request_log::RequestLog;
 use stage::Stage;
 
 /// Those that all agents share, and one for each.
@@ -35,12 +35,7 @@ pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     let screen = Terminal::for_stdout();
     let agents = format!("the agents in {}", languages::names());
     screen.step(1, STEPS, &format!("Looking for what {agents} need"));
-    let needed: Vec<_> = LANGUAGES.iter().map(|language| language.needs).collect();
-    let programs = prerequisites::check(&needed)?;
-    for (language, program) in LANGUAGES.iter().zip(&programs) {
-        (language.fits)(program)?;
-    }
-    say(&format!("  found {}", programs.join(", ")));
+    let programs = find_programs()?;
 
     screen.step(
         2,
@@ -54,18 +49,13 @@ pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     let gateway = Gateway::start(Options::default())
         .map_err(|error| Failure::new(format!("the gateway did not start: {error}")))?;
     say(&format!("  listening on {}", gateway.url()));
-    let mut stage = Stage {
-        here,
-        library: &library,
-        gateway: &gateway,
-        screen,
-        log: RequestLog::default(),
-    };
+    let mut stage = Stage::new(here, &library, &gateway, screen, "demo")?;
 
     screen.step(4, STEPS, &format!("Starting {agents}"));
     let mut joined = Vec::new();
     for (language, program) in LANGUAGES.iter().zip(programs) {
-        let agent = Joined::start(&mut stage, language, &program, &joined)?;
+        say(&screen.paint(Colour::Agent, &format!("  {}", language.name)));
+        let agent = Joined::start(&mut stage, language, language.example, &program, &joined)?;
         joined.push(agent);
     }
 
@@ -86,15 +76,31 @@ pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     for agent in joined {
         agent.leave(&mut stage)?;
     }
-    let violations = gateway.violations();
-    if !violations.is_empty() {
-        let violations = violations.join("\n  ");
-        return Err(Failure::new(format!(
-            "an agent broke the protocol:\n  {violations}"
-        )));
-    }
+    nothing_was_broken(&gateway)?;
     sum_up(&gateway, screen, built.elapsed());
     Ok(())
+}
+
+/// The program of each language, if all are there and new enough.
+fn find_programs() -> Result<Vec<String>, Failure> {
+    let needed: Vec<_> = LANGUAGES.iter().map(|language| language.needs).collect();
+    let programs = prerequisites::check(&needed)?;
+    for (language, program) in LANGUAGES.iter().zip(&programs) {
+        (language.fits)(program)?;
+    }
+    say(&format!("  found {}", programs.join(", ")));
+    Ok(programs)
+}
+
+fn nothing_was_broken(gateway: &Gateway) -> Result<(), Failure> {
+    let violations = gateway.violations();
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let violations = violations.join("\n  ");
+    Err(Failure::new(format!(
+        "an agent broke the protocol:\n  {violations}"
+    )))
 }
 
 fn sum_up(gateway: &Gateway, screen: Terminal, took: Duration) {

@@ -99,7 +99,7 @@ fn meaning(request: &RequestRecord) -> String {
         "/auth/get_token" => "exchanged the credentials for a token".to_owned(),
         "/agents/register" => format!("registered with {}", skills(&request.body)),
         "/agents/connect" => "opened the WebSocket".to_owned(),
-        "/agents/heartbeat" => "said how it is".to_owned(),
+        "/agents/heartbeat" => format!("said how it is: {}", status_in(&request.body)),
         "/sessions/init" => "opened a session".to_owned(),
         "/sessions/close" => {
             let id = request.body["session_id"].as_str().unwrap_or("?");
@@ -108,6 +108,12 @@ fn meaning(request: &RequestRecord) -> String {
         "/agents/deregister" => "took its registration back".to_owned(),
         _ => String::new(),
     }
+}
+
+/// Raw, or in an envelope.
+fn status_in(heartbeat: &Value) -> &str {
+    let inside = heartbeat.get("payload").unwrap_or(heartbeat);
+    inside["status"].as_str().unwrap_or("?")
 }
 
 fn skills(registration: &Value) -> String {
@@ -127,6 +133,14 @@ fn skills(registration: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    #[test]
+    fn a_heartbeat_is_told_by_its_status() {
+        let raw = json!({"instance_id": "i", "status": "draining"});
+        assert_eq!(super::status_in(&raw), "draining");
+        assert_eq!(super::status_in(&json!({"payload": raw})), "draining");
+        assert_eq!(super::status_in(&json!({})), "?");
+    }
 
     #[test]
     fn a_registration_is_told_by_its_capabilities() {

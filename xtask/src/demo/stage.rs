@@ -1,6 +1,6 @@
 //! What every step of the demo works with.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use svantic_gateway::{AgentRecord, Gateway};
 
@@ -14,9 +14,37 @@ pub(super) struct Stage<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) screen: Terminal,
     pub(super) log: RequestLog,
+    /// Where what the demo makes lies.
+    pub(super) folder: PathBuf,
+    /// What every agent has in its environment beside the gateway's URL and credentials.
+    pub(super) variables: Vec<(&'static str, String)>,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    /// With nothing played yet; `folder` is below that of the build results.
+    pub(super) fn new(
+        here: &'a Checkout,
+        library: &'a Built,
+        gateway: &'a Gateway,
+        screen: Terminal,
+        folder: &str,
+    ) -> Result<Self, Failure> {
+        let folder = here.target.join(folder);
+        fs::create_dir_all(&folder).map_err(|error| {
+            let folder = here.shown(&folder);
+            Failure::new(format!("cannot make the folder {folder}: {error}"))
+        })?;
+        Ok(Self {
+            here,
+            library,
+            gateway,
+            screen,
+            log: RequestLog::default(),
+            folder,
+            variables: Vec::new(),
+        })
+    }
+
     pub(super) fn record_of(&self, instance: &str) -> Result<AgentRecord, Failure> {
         let record = self.gateway.agent(instance);
         record.ok_or_else(|| Failure::new(format!("the gateway no longer knows {instance}")))
