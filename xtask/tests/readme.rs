@@ -92,3 +92,21 @@ fn every_state_and_event_of_the_header_is_in_a_table() {
         "only {seen} states and events were found in include/svantic.h"
     );
 }
+
+#[test]
+fn the_page_about_urls_links_only_to_what_is_there() {
+    let page = text_of("docs/hosted.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let links = page.split("](").skip(1).filter_map(|rest| {
+        let (link, _) = rest.split_once(')')?;
+        (!link.contains("://")).then_some(link)
+    });
+    let links: Vec<&str> = links.collect();
+    assert!(links.len() > 4, "{links:?}");
+    for link in links {
+        assert!(
+            root.join(link).is_file(),
+            "docs/hosted.md links to {link}, which is not there"
+        );
+    }
+}
