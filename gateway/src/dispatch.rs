@@ -33,8 +33,8 @@ pub struct DispatchRequest {
     /// `svantic_auth` of the frame or the call (protocol.md 8) instead of the one that the gateway makes when it has
     /// a secret for the instance.
     pub svantic_auth: Option<Value>,
-    /// What is wrong with that proof. The outcome is what the forged dispatch gets; it has an id of its own in the
-    /// ledger, and `id` is the one that it bears. A replay repeats the dispatch `id`; without one, a good dispatch is
+    /// What is wrong with that proof. The outcome is what the forged dispatch gets; its id in the
+    /// ledger is `FORGERY-id` (`forged-…` without an `id`), and `id` is the one that it bears. A replay repeats the dispatch `id`; without one, a good dispatch is
     /// made first. Replays go to hosted agents; for a connected one they are ordinary dispatches.
     pub forge: Option<Forgery>,
     /// How a hosted agent is called.

@@ -163,7 +163,7 @@ impl State {
     }
 }
 
-fn answer_of(frame: &Envelope) -> Answer {
+pub(crate) fn answer_of(frame: &Envelope) -> Answer {
     let text = |key| {
         let value = frame.payload.get(key).and_then(Value::as_str);
         value.unwrap_or_default().to_owned()

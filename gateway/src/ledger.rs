@@ -8,6 +8,10 @@ use std::{collections::HashMap, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    dispatch::Answer,
+    envelope,
+    hosted::reply,
+    inbound,
     recent::{self, Recent},
     records::{as_seconds, as_seconds_if_any},
 };
@@ -99,6 +103,19 @@ pub struct ReceivedAnswer {
     /// The exact text of the frame or the body; empty once newer answers needed the room
     /// ([`text_limit_bytes`](crate::Options::text_limit_bytes)).
     pub text: String,
+}
+
+impl ReceivedAnswer {
+    /// What it says; `None` once its text has gone.
+    pub fn answer(&self) -> Option<Answer> {
+        if self.text.is_empty() {
+            return None;
+        }
+        match self.http_status {
+            Some(status) => Some(reply::reread(status, &self.text)),
+            None => Some(inbound::answer_of(&envelope::read(&self.text).ok()?)),
+        }
+    }
 }
 
 /// What two answers are compared by when their texts are gone.

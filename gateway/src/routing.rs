@@ -44,7 +44,8 @@ impl State {
         let unused = |kind: &str| format!("{kind}-{}", uuid::Uuid::new_v4().simple());
         let id = match (&request.id, request.forge) {
             // What a forged dispatch gets is no answer to the dispatch whose id it bears.
-            (_, Some(_)) => unused("forged"),
+            (Some(id), Some(forgery)) => format!("{}-{id}", forgery.name()),
+            (None, Some(_)) => unused("forged"),
             (Some(id), None) => id.clone(),
             (None, None) => unused("d"),
         };

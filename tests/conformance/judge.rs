@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use svantic_gateway::LedgerEntry;
+use svantic_gateway::{Answer, LedgerEntry, ReceivedAnswer};
 
 use crate::expectation::Expectation;
 use crate::pattern::{differences, matches};
@@ -149,12 +149,10 @@ fn unexpected_dispatches(expected: &Expectation, seen: &Outcome) -> Vec<String> 
 
 /// A dispatch as the patterns of `ledger` see it.
 fn summary(entry: &LedgerEntry, seen: &Outcome) -> Value {
-    let answer = entry.answers.first().map(|answer| {
-        let frame: Value = serde_json::from_str(&answer.text).unwrap_or_default();
-        match frame["type"].as_str() {
-            Some("error") => json!({"error": frame["payload"]}),
-            _ => json!({"result": frame["payload"]["result"]}),
-        }
+    let answer = entry.answers.first().and_then(ReceivedAnswer::answer);
+    let answer = answer.map(|answer| match answer {
+        Answer::Result(result) => json!({"result": result}),
+        Answer::Error { code, message } => json!({"error": {"code": code, "message": message}}),
     });
     json!({
         "id": entry.id,
@@ -163,6 +161,7 @@ fn summary(entry: &LedgerEntry, seen: &Outcome) -> Value {
         "answers": entry.copies,
         "answered_on": entry.answers.iter().map(|answer| answer.connection).collect::<Vec<_>>(),
         "answer": answer,
+        "http_status": entry.answers.first().and_then(|answer| answer.http_status),
         "timed_out": entry.timed_out,
         "starts": starts(seen).get(entry.id.as_str()).copied().unwrap_or_default(),
         "ends": ends(&entry.id, seen),

@@ -67,6 +67,7 @@ struct GatewayOptions {
     server_ping: Option<f64>,
     resumed_window: Option<f64>,
     faults: Option<Value>,
+    dispatch_secret: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -145,6 +146,7 @@ impl Scenario {
         }
         options.server_ping = wanted.server_ping.map(seconds).transpose()?;
         options.resumed_window = wanted.resumed_window.map(seconds).transpose()?;
+        options.dispatch_secret.clone_from(&wanted.dispatch_secret);
         if let Some(faults) = &wanted.faults {
             options.faults =
                 Faults::from_json(&faults.to_string()).map_err(|error| error.to_string())?;

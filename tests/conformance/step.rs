@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use svantic_gateway::{DispatchRequest, Faults, Gateway};
+use svantic_gateway::{A2aMethod, DispatchRequest, Faults, Forgery, Gateway};
 
 use crate::pattern;
 use crate::scenario::INSTANCE;
@@ -71,6 +71,12 @@ enum Action {
         traceparent: Option<String>,
         #[serde(default)]
         session_context: Option<Value>,
+        #[serde(default)]
+        forge: Option<Forgery>,
+        #[serde(default)]
+        method: A2aMethod,
+        #[serde(default)]
+        loses_first_reply: bool,
     },
     Raw {
         text: String,
@@ -135,6 +141,9 @@ impl Action {
                 id,
                 traceparent,
                 session_context,
+                forge,
+                method,
+                loses_first_reply,
             } => {
                 // Whoever waits for it is the ledger.
                 let _pending = gateway.begin_dispatch(DispatchRequest {
@@ -144,6 +153,9 @@ impl Action {
                     id: Some(id.clone()),
                     traceparent: traceparent.clone(),
                     session_context: session_context.clone(),
+                    forge: *forge,
+                    method: *method,
+                    loses_first_reply: *loses_first_reply,
                     ..DispatchRequest::default()
                 });
                 true

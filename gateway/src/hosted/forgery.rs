@@ -61,6 +61,12 @@ forgeries! {
 }
 
 impl Forgery {
+    /// As JSON and the command line write it.
+    pub fn name(self) -> String {
+        let json = serde_json::to_value(self).unwrap_or_default();
+        json.as_str().unwrap_or_default().to_owned()
+    }
+
     /// Whether it takes a good dispatch to begin with.
     pub fn is_replay(self) -> bool {
         matches!(self, Self::Replayed | Self::ReplayedOtherBody)

@@ -13,6 +13,6 @@ pub(crate) mod forgery;
 pub(crate) mod posting;
 pub(crate) mod probe;
 pub(crate) mod replay;
-mod reply;
+pub(crate) mod reply;
 pub(crate) mod routing;
 pub(crate) mod secrets;

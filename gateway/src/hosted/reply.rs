@@ -72,6 +72,22 @@ pub(crate) fn read(reply: &HttpReply, call_id: &str, streaming: bool) -> Read {
     }
 }
 
+/// What a reply said that has been read before.
+pub(crate) fn reread(status: u16, text: &str) -> Answer {
+    let is_json = serde_json::from_str::<Value>(text).is_ok();
+    let content_type = match status {
+        200 if !is_json => "text/event-stream",
+        _ => "application/json",
+    };
+    let reply = HttpReply {
+        status,
+        content_type: content_type.to_owned(),
+        body: text.to_owned().into(),
+    };
+    // Whose reply it is has been looked at then.
+    read(&reply, "", true).answer
+}
+
 const INVALID: &str = "INVALID_REPLY";
 
 /// The events of a stream; what is not JSON is `null`.
