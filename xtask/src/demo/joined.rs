@@ -41,7 +41,8 @@ impl Joined {
             let mut agents = seen.agents();
             let ready = agents.find(|agent| agent.ready && is_new(&agent.instance_id));
             instance = ready.map(|agent| agent.instance_id.clone());
-            instance.is_some()
+            // The reply to a hosted one leaves after that.
+            instance.is_some() && stage.log.is_answered(seen.requests(), "/agents/register")
         })?;
         let instance = instance.unwrap_or_default();
         stage.log.show_new(gateway, screen)?;

@@ -22,6 +22,14 @@ const FORGERIES: [(&str, Forgery); 5] = [
     ("a proof used before", Forgery::ReplayedOtherBody),
 ];
 
+/// What came back, from the gateway's side.
+struct Seen {
+    status: u16,
+    /// The body.
+    text: String,
+    answer: Answer,
+}
+
 /// Sends each of them to each of the agents, and last a good one twice.
 pub(super) fn play(stage: &Stage<'_>, agents: &[Joined]) -> Result<(), Failure> {
     let table = stage.screen.table([
@@ -42,61 +50,84 @@ pub(super) fn play(stage: &Stage<'_>, agents: &[Joined]) -> Result<(), Failure> 
             width: 77,
         },
     ]);
-    let same = ("the same call, byte for byte", Forgery::Replayed);
-    for (what, forgery) in FORGERIES.into_iter().chain([same]) {
-        let mut title = what.to_owned();
-        let expected = if forgery == Forgery::Replayed {
-            200
+    let row = |what: String, agent: &Joined, status: u16, reply: String| {
+        let colour = if status == 200 {
+            Colour::Good
         } else {
-            401
+            Colour::Refused
         };
+        table.row([
+            (what, Colour::Quiet),
+            (agent.language.name.to_owned(), Colour::Agent),
+            (status.to_string(), colour),
+            (reply, Colour::Plain),
+        ]);
+    };
+    for (what, forgery) in FORGERIES {
+        let mut title = what.to_owned();
         for agent in agents {
-            let (status, reply) = send(stage, agent, forgery)?;
-            let colour = if status == 200 {
-                Colour::Good
-            } else {
-                Colour::Refused
-            };
-            table.row([
-                (std::mem::take(&mut title), Colour::Quiet),
-                (agent.language.name.to_owned(), Colour::Agent),
-                (status.to_string(), colour),
-                (reply, Colour::Plain),
-            ]);
-            if status != expected {
+            let seen = send(stage, call(agent).forged(forgery))?;
+            let status = seen.status;
+            row(std::mem::take(&mut title), agent, status, seen.told());
+            if status != 401 {
                 let name = agent.language.name;
                 return Err(Failure::new(format!(
-                    "the agent in {name} answered {what} with {status} instead of {expected}"
+                    "the agent in {name} answered {what} with {status} instead of 401"
                 )));
             }
+        }
+    }
+    let mut title = "the same call, byte for byte".to_owned();
+    for agent in agents {
+        let id = format!("twice-{}", agent.instance);
+        let again = || DispatchRequest {
+            id: Some(id.clone()),
+            ..call(agent)
+        };
+        let first = send(stage, again())?;
+        let second = send(stage, again().forged(Forgery::Replayed))?;
+        let told = format!("{}, the same reply", second.told());
+        row(std::mem::take(&mut title), agent, second.status, told);
+        // It holds the id and the time of the first one: a second run would have others.
+        if first.status != 200 || first.text != second.text {
+            let name = agent.language.name;
+            return Err(Failure::new(format!(
+                "the agent in {name} answered a call that came twice with two replies"
+            )));
         }
     }
     Ok(())
 }
 
-/// The status and what was said with it.
-fn send(stage: &Stage<'_>, agent: &Joined, forgery: Forgery) -> Result<(u16, String), Failure> {
-    let request = DispatchRequest::new("find_order", json!({"order_id": "A17"}))
+fn call(agent: &Joined) -> DispatchRequest {
+    DispatchRequest::new("find_order", json!({"order_id": "A17"}))
         .to(&agent.instance)
         .within(ANSWERED_WITHIN)
-        .forged(forgery);
+}
+
+fn send(stage: &Stage<'_>, request: DispatchRequest) -> Result<Seen, Failure> {
     let call = stage.gateway.begin_dispatch(request);
     let answer = call
         .wait(ANSWERED_WITHIN)
-        .map_err(|error| Failure::new(format!("a forged call got no reply: {error}")))?;
+        .map_err(|error| Failure::new(format!("a call got no reply: {error}")))?;
     let entry = stage.gateway.ledger_entry(call.id());
     let reply = entry.and_then(|entry| entry.answers.into_iter().next());
-    let status = reply
-        .as_ref()
-        .and_then(|reply| reply.http_status)
-        .unwrap_or_default();
-    let text = match answer {
-        Answer::Result(result) => format!("{result}, without a second run"),
-        Answer::Error { message, .. } => {
-            let body = reply.map(|reply| reply.text).unwrap_or_default();
-            let body: Value = serde_json::from_str(&body).unwrap_or_default();
-            format!("JSON-RPC error {}: {message}", body["error"]["code"])
+    let reply = reply.ok_or_else(|| Failure::new("an answer is not in the gateway's ledger"))?;
+    Ok(Seen {
+        status: reply.http_status.unwrap_or_default(),
+        text: reply.text,
+        answer,
+    })
+}
+
+impl Seen {
+    fn told(&self) -> String {
+        match &self.answer {
+            Answer::Result(result) => result.to_string(),
+            Answer::Error { message, .. } => {
+                let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
+                format!("JSON-RPC error {}: {message}", body["error"]["code"])
+            }
         }
-    };
-    Ok((status, text))
+    }
 }

@@ -40,7 +40,7 @@ pub(super) fn play(stage: &Stage<'_>, agents: &[Joined], next: &str) -> Result<(
     let (calls, at_once) = (CALLS * agents.len(), AT_ONCE * agents.len());
     say(&format!(
         "  each of {calls} calls was answered once, the first half signed with the old secret, the others with the new one;\n  \
-         {at_once} were under way when it changed, and no agent was started anew"
+         up to {at_once} were under way when it changed, and no agent was started anew"
     ));
     Ok(())
 }
