@@ -128,19 +128,37 @@ impl Machine {
     /// The close handshake is over, or has been waited for long enough.
     pub(super) fn say_farewell(&mut self, now: Now) {
         let timeout = self.settings.timing.deregister;
-        self.timers.set(Timer::Farewell, now.mono + timeout);
+        let patience = if self.waits_for_heartbeat() {
+            timeout / 2
+        } else {
+            timeout
+        };
+        self.timers.set(Timer::Farewell, now.mono + patience);
         self.farewell_step(now);
     }
 
+    /// A heartbeat that arrived behind the farewell would tell the mesh of an instance that it no longer knows.
+    fn waits_for_heartbeat(&self) -> bool {
+        self.registration != Registration::Absent
+            && self.requests.values().any(Purpose::is_heartbeat)
+    }
+
+    /// A heartbeat has ended that was on its way when the farewell began.
+    pub(super) fn beaten_on_the_way_out(&mut self, now: Now) {
+        if self.farewell_begun() && self.registration != Registration::Absent {
+            self.say_farewell(now);
+        }
+    }
+
     /// Deregisters as soon as that can be done: when no registration is on its way that the mesh might take after
-    /// all, and with a token that it accepts. All of it has to fit into the farewell's time.
+    /// all, no heartbeat either, and with a token that it accepts. All of it has to fit into the farewell's time.
     pub(super) fn farewell_step(&mut self, now: Now) {
         let under_way = |wanted: fn(&Purpose) -> bool| self.requests.values().any(wanted);
         let begun = self.farewell_begun();
         if !begun || under_way(|purpose| *purpose == Purpose::Deregister) {
             return;
         }
-        if under_way(Purpose::is_registration) {
+        if under_way(Purpose::is_registration) || self.waits_for_heartbeat() {
             return;
         }
         if self.registration == Registration::Absent {
@@ -198,6 +216,9 @@ impl Machine {
             self.abort_connection();
             self.counters.disconnects.closed_by_us += 1;
             self.disconnected_by_us(conn);
+            self.say_farewell(now);
+        } else if self.waits_for_heartbeat() {
+            self.requests.retain(|_, purpose| !purpose.is_heartbeat());
             self.say_farewell(now);
         } else {
             self.closed();

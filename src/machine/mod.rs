@@ -169,6 +169,10 @@ impl Purpose {
     fn is_registration(&self) -> bool {
         matches!(self, Self::Register(_) | Self::ReRegister(_))
     }
+
+    fn is_heartbeat(&self) -> bool {
+        matches!(self, Self::Heartbeat(_))
+    }
 }
 
 /// See the [module documentation](self).

@@ -22,6 +22,9 @@ impl Machine {
             Purpose::Register(_) | Purpose::ReRegister(_) if self.link == LinkState::Closing => {
                 self.registered_too_late(now, reply);
             }
+            Purpose::Heartbeat(_) if self.link == LinkState::Closing => {
+                self.beaten_on_the_way_out(now);
+            }
             Purpose::Token => self.token_reply(now, reply),
             Purpose::Register(revision) => self.register_reply(now, revision, reply),
             Purpose::ReRegister(revision) => self.re_register_reply(now, revision, reply),

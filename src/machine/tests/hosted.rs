@@ -43,6 +43,34 @@ pub(super) fn it_is_connected_by_its_registration_and_beats_over_http() {
     assert_eq!(rig.result(disconnect), Ok(Output::Nothing));
 }
 
+/// Otherwise the mesh hears of an instance that it has just let go.
+#[test]
+fn the_last_heartbeat_is_answered_before_the_registration_is_taken_back() {
+    let mut rig = hosted();
+    let disconnect = rig.disconnect(seconds(5));
+    assert_eq!(rig.next_path(), Some(HEARTBEAT));
+    assert_eq!(rig.requests.len(), 1, "only the heartbeat is on its way");
+    let request = rig.reply(HEARTBEAT, 200, &json!({}));
+    assert_eq!(Rig::body(&request)["status"], "draining");
+    rig.reply("/agents/deregister", 200, &json!({}));
+    assert_eq!(rig.result(disconnect), Ok(Output::Nothing));
+}
+
+#[test]
+fn a_last_heartbeat_that_nobody_answers_costs_the_farewell_half_of_its_time() {
+    let mut rig = hosted();
+    let disconnect = rig.disconnect(seconds(60));
+    let started = rig.now;
+    assert_eq!(rig.next_path(), Some(HEARTBEAT));
+    rig.next_timeout();
+    assert!(rig.now - started < seconds(5));
+    assert_eq!(rig.requests.len(), 2, "deregistered all the same");
+    rig.reply(HEARTBEAT, 404, &json!({}));
+    rig.reply("/agents/deregister", 200, &json!({}));
+    assert_eq!(rig.result(disconnect), Ok(Output::Nothing));
+    assert_eq!(rig.machine.state(), State::Closed);
+}
+
 #[test]
 pub(super) fn a_probe_that_failed_is_named_with_its_url() {
     let mut rig = Rig::with(&changes());
