@@ -30,6 +30,9 @@ impl RequestLog {
     ) -> Result<Vec<RequestRecord>, Failure> {
         let new: Vec<_> = gateway.requests().into_iter().skip(self.shown).collect();
         self.shown += new.len();
+        if new.is_empty() {
+            return Ok(new);
+        }
         let table = screen.table([
             Column {
                 title: "REQUEST",
