@@ -6,7 +6,7 @@ use std::time::Duration;
 use ring::digest;
 
 use super::fingerprint::{of_data, of_text};
-use super::response::json_part;
+use super::response::refusal_part;
 use super::{Head, ResponsePart, Site};
 use crate::machine::hosted::{Call, Fingerprint, tenant_of};
 use crate::protocol::a2a::{self, Fault, ReplyTo, VERSION_HEADER, code};
@@ -46,7 +46,8 @@ impl<'a> Asked<'a> {
         unix_time: Duration,
     ) -> Result<Self, Trouble> {
         let version = head.header(VERSION_HEADER);
-        let faulty = |fault: Fault| Trouble::Response(json_part(200, fault.reply()));
+        let faulty =
+            |fault: Fault| Trouble::Response(refusal_part(fault.by_event(), fault.reply()));
         let body = std::str::from_utf8(body).map_err(|_| faulty(Fault::not_utf8(version)))?;
         let call = a2a::read(body, version).map_err(faulty)?;
         let verified = verification.map(|verification| {
@@ -61,7 +62,10 @@ impl<'a> Asked<'a> {
         if call.dispatch.is_none() {
             made = match (&site.default_capability, &call.text) {
                 (Some(name), Some(text)) => dispatch_of_text(name, text),
-                _ => return Err(Trouble::Response(json_part(200, no_data(&to)))),
+                _ => {
+                    let part = refusal_part(to.refuses_by_event(), no_data(&to));
+                    return Err(Trouble::Response(part));
+                }
             };
         }
         let fingerprint = match (call.data_json, &call.text) {

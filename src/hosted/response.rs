@@ -87,12 +87,25 @@ fn later(mut part: ResponsePart) -> ResponsePart {
     part
 }
 
-pub(super) fn json_part(status: u16, body: String) -> ResponsePart {
+fn json_part(status: u16, body: String) -> ResponsePart {
     let headers = vec![
         ("content-type", "application/json".to_owned()),
         ("cache-control", "no-store".to_owned()),
     ];
     ResponsePart::whole(status, headers, body)
+}
+
+/// An error with status 200, plain or as the only event of a stream.
+pub(super) fn refusal_part(by_event: bool, body: String) -> ResponsePart {
+    if by_event {
+        event_part(&body)
+    } else {
+        json_part(200, body)
+    }
+}
+
+fn event_part(json: &str) -> ResponsePart {
+    ResponsePart::whole(200, stream_headers(), a2a::event(json))
 }
 
 fn stream_headers() -> Vec<(&'static str, String)> {
@@ -184,13 +197,19 @@ fn answered(answer: &CallAnswer) -> ResponsePart {
             (200, a2a::reply(to, outcome, dispatch_id, stamp))
         }
     };
-    let is_refusal = !matches!(refusal, Refused::No);
-    if *begun || (to.streaming && !is_refusal) {
+    let by_event = match refusal {
+        Refused::No => to.streaming,
+        Refused::Wrong | Refused::Gone => to.refuses_by_event(),
+        Refused::Later => false,
+    };
+    if *begun {
         return ResponsePart {
-            head: (!begun).then(|| (200, stream_headers())),
             body: a2a::event(&text),
             ..ResponsePart::default()
         };
+    }
+    if by_event {
+        return event_part(&text);
     }
     let part = json_part(status, text);
     match refusal {

@@ -75,6 +75,18 @@ static void whole(void) {
            JSON({"jsonrpc":"2.0","id":"x","method":"message/send","params":{"message":{"messageId":"m4",
 "parts":[{"kind":"text","text":"hello"}]}}}),
            "\"status\":200", "\\\"result\\\":\\\"ok\\\"");
+    /* The clients of A2A 0.3 take nothing but events for the answer to a stream, also of what is refused; those of 1.0 do. */
+    serves(mesh, POST,
+           JSON({"jsonrpc":"2.0","id":"x","method":"message/stream","params":{"message":{"messageId":"m5",
+"parts":[{"kind":"data","data":{"skill_id":"none"}}]}}}),
+           "text/event-stream", "UNKNOWN_SKILL");
+    serves(mesh, POST,
+           JSON({"jsonrpc":"2.0","id":"x","method":"message/stream","params":{"message":{"messageId":"m6","parts":[]}}}),
+           "text/event-stream", "INVALID_DISPATCH");
+    serves(mesh, POST,
+           JSON({"jsonrpc":"2.0","id":"x","method":"SendStreamingMessage","params":{"message":{"messageId":"m7",
+"parts":[{"data":{"skill_id":"none"}}]}}}),
+           "application/json", "UNKNOWN_SKILL");
     serves(mesh, POST, "{", "\"status\":200", "-32700");
     serves(mesh, POST, "\xff", "\"status\":200", "-32700");
     serves(mesh, POST, "", "\"status\":200", "-32700");
