@@ -62,10 +62,7 @@ impl<'a> Asked<'a> {
         if call.dispatch.is_none() {
             made = match (&site.default_capability, &call.text) {
                 (Some(name), Some(text)) => dispatch_of_text(name, text),
-                _ => {
-                    let part = refusal_part(to.refuses_by_event(), no_data(&to));
-                    return Err(Trouble::Response(part));
-                }
+                _ => return Err(Trouble::Response(no_data(&to))),
             };
         }
         let fingerprint = match (call.data_json, &call.text) {
@@ -74,6 +71,7 @@ impl<'a> Asked<'a> {
         };
         let claimed = verified.as_ref().and_then(|v| v.dispatch_id.clone());
         let dispatch_id = claimed
+            .filter(|id| !id.is_empty())
             .map(Cow::from)
             .or(call.dispatch_id)
             .or(call.message_id)
@@ -111,7 +109,11 @@ impl<'a> Asked<'a> {
         let dispatch =
             dispatch.unwrap_or_else(|| serde_json::from_str(made.as_str()).unwrap_or_default());
         let claimed = verified.as_ref().and_then(|v| v.tenant_id.clone());
-        let tenant = claimed.map(Cow::from).or_else(|| tenant_of(&dispatch));
+        // Kept for as long as the dispatch is remembered, and a stranger may write what it likes.
+        let tenant = claimed
+            .map(Cow::from)
+            .or_else(|| tenant_of(&dispatch))
+            .map(usable);
         Call {
             to,
             dispatch,
@@ -134,14 +136,15 @@ fn dispatch_of_text(capability: &str, text: &str) -> String {
     made
 }
 
-fn no_data(to: &ReplyTo) -> String {
+fn no_data(to: &ReplyTo) -> ResponsePart {
     let text = "the message is text only, and this agent has no capability for that: send a data part with \
                 `skill_id` and `args`";
     let code = code::INVALID_PARAMS;
-    a2a::error(&to.id, to.version, code, text, Some("INVALID_DISPATCH"))
+    let json = a2a::error(&to.id, to.version, code, text, Some("INVALID_DISPATCH"));
+    refusal_part(to.refuses_by_event(), json)
 }
 
-/// An id that can be handed to the application, the same for the same.
+/// An id that can be kept and handed to the application, the same for the same.
 fn usable(id: Cow<'_, str>) -> Cow<'_, str> {
     if id.len() <= MAX_ID_BYTES && !id.contains('\0') {
         return id;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -95,17 +95,18 @@ fn json_part(status: u16, body: String) -> ResponsePart {
     ResponsePart::whole(status, headers, body)
 }
 
-/// An error with status 200, plain or as the only event of a stream.
-pub(super) fn refusal_part(by_event: bool, body: String) -> ResponsePart {
-    if by_event {
-        event_part(&body)
-    } else {
-        json_part(200, body)
-    }
-}
-
+/// A response that is a single event.
 fn event_part(json: &str) -> ResponsePart {
     ResponsePart::whole(200, stream_headers(), a2a::event(json))
+}
+
+/// The response to a call that is none.
+pub(super) fn refusal_part(by_event: bool, json: String) -> ResponsePart {
+    if by_event {
+        event_part(&json)
+    } else {
+        json_part(200, json)
+    }
 }
 
 fn stream_headers() -> Vec<(&'static str, String)> {
@@ -127,12 +128,17 @@ struct Frame<'a> {
 
 #[derive(Deserialize)]
 struct Payload<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "null_too")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default)]
     code: Cow<'a, str>,
     #[serde(borrow, default)]
     message: Cow<'a, str>,
+}
+
+/// A result of `null` is one.
+fn null_too<'a, 'de: 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
 }
 
 /// How the code of an `error` frame is answered over HTTP.
@@ -199,8 +205,8 @@ fn answered(answer: &CallAnswer) -> ResponsePart {
     };
     let by_event = match refusal {
         Refused::No => to.streaming,
-        Refused::Wrong | Refused::Gone => to.refuses_by_event(),
         Refused::Later => false,
+        Refused::Wrong | Refused::Gone => to.refuses_by_event(),
     };
     if *begun {
         return ResponsePart {
@@ -222,3 +228,6 @@ fn answered(answer: &CallAnswer) -> ResponsePart {
 fn unix_ms(id: Uuid) -> u64 {
     id.as_u64_pair().0 >> 16
 }
+
+#[cfg(test)]
+mod tests;
