@@ -6,6 +6,7 @@ pub(crate) mod http;
 mod options;
 pub(crate) mod proxy;
 mod resolver;
+pub(crate) mod server;
 pub(crate) mod socket;
 mod stamp;
 pub(crate) mod stream;

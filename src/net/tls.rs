@@ -162,7 +162,7 @@ pub(crate) fn trusting_nobody() -> Result<Arc<ClientConfig>, Error> {
     with_roots(RootCertStore::empty(), None)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -186,26 +186,43 @@ fn with_roots(
 
 /// The client's certificate chain with its key.
 fn client(certificate_file: &str, key_file: &str) -> Result<CertifiedKey, Error> {
-    let chain = certificates(certificate_file)
-        .map_err(|why| refused_client("client_cert_file", certificate_file, &why))?;
-    let refused = |why: &str| refused_client("client_key_file", key_file, why);
+    certified(certificate_file, key_file).map_err(|fault| match fault {
+        PemFault::Certificate(why) => refused_client("client_cert_file", certificate_file, &why),
+        PemFault::Key(why) => refused_client("client_key_file", key_file, &why),
+        PemFault::Mismatch => {
+            let why = format!(
+                "it is not the key of the certificate in `client_cert_file` {certificate_file}"
+            );
+            refused_client("client_key_file", key_file, &why)
+        }
+    })
+}
+
+/// What is wrong with a certificate and its key.
+pub(super) enum PemFault {
+    /// The certificates cannot be used: why.
+    Certificate(String),
+    /// The key cannot be used: why.
+    Key(String),
+    /// One is not the other's.
+    Mismatch,
+}
+
+/// A certificate chain with its key, each from a PEM file.
+pub(super) fn certified(certificate_file: &str, key_file: &str) -> Result<CertifiedKey, PemFault> {
+    let chain = certificates(certificate_file).map_err(PemFault::Certificate)?;
     let content: SecretSlice<u8> = std::fs::read(key_file)
-        .map_err(|error| refused(&error.to_string()))?
+        .map_err(|error| PemFault::Key(error.to_string()))?
         .into();
     let key = PrivateKeyDer::from_pem_slice(content.expose_secret())
-        .map_err(|error| refused(&flaw(&error, "unencrypted private key")))?;
-    let certified = CertifiedKey::from_der(chain, key, &provider());
-    certified.map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => refused(&format!(
-            "it is not the key of the certificate in `client_cert_file` {certificate_file}"
-        )),
-        rustls::Error::InvalidCertificate(_) => refused_client(
-            "client_cert_file",
-            certificate_file,
-            "its first certificate cannot be used",
-        ),
+        .map_err(|error| PemFault::Key(flaw(&error, "unencrypted private key")))?;
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => PemFault::Mismatch,
+        rustls::Error::InvalidCertificate(_) => {
+            PemFault::Certificate("its first certificate cannot be used".to_owned())
+        }
         // What rustls says of a key may describe it.
-        _ => refused("the private key in it cannot be used"),
+        _ => PemFault::Key("the private key in it cannot be used".to_owned()),
     })
 }
 

@@ -1,0 +1,166 @@
+//! One request and its response.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use super::Shared;
+use super::answer::{Answer, Turn};
+use super::seats::{Phase, Seat};
+use crate::hosted::{Head, ResponsePart};
+
+/// Takes the body in, hands the request over and waits for the beginning of its response.
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    // One that was sent together with the one before.
+    seat.heard();
+    let (head, body) = request.into_parts();
+    let head = Head {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        peer: Some(peer.to_string()),
+    };
+    let received = receive(&shared, &seat, body).await;
+    seat.enter(Phase::Response);
+    let mut turn = Turn::new(Arc::clone(&shared.service), seat);
+    let body = match received {
+        Ok(body) => body,
+        Err(flaw) => return Ok(refused(flaw, shared.limits.body_bytes, turn)),
+    };
+    let (sender, mut parts) = mpsc::unbounded_channel();
+    // Whoever has gone needs no answer.
+    let respond = Box::new(move |part| drop(sender.send(part)));
+    let tag = turn.begin();
+    shared.service.serve(&head, &body, tag, respond);
+    let first = parts.recv().await.unwrap_or_default();
+    Ok(response(first, parts, turn))
+}
+
+/// Why there is no body.
+#[derive(Clone, Copy)]
+enum Flaw {
+    TooLarge,
+    TooSlow,
+    /// It ends before its end, or is no body at all.
+    Cut,
+}
+
+async fn receive(shared: &Shared, seat: &Seat, mut body: Incoming) -> Result<Bytes, Flaw> {
+    let limits = &shared.limits;
+    let limit = limits.body_bytes;
+    // Before a client that waits for "100 Continue" is told to go on.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Flaw::TooLarge);
+    }
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let _place = place(shared).await;
+    seat.enter(Phase::Body);
+    let reading = async {
+        let (mut only, mut whole) = (Bytes::new(), BytesMut::new());
+        while let Some(frame) = body.frame().await {
+            // Trailers mean nothing here.
+            let Ok(data) = frame.map_err(|_| Flaw::Cut)?.into_data() else {
+                continue;
+            };
+            if only.len() + whole.len() + data.len() > limit {
+                return Err(Flaw::TooLarge);
+            }
+            if only.is_empty() && whole.is_empty() {
+                only = data;
+            } else {
+                whole.extend_from_slice(&std::mem::take(&mut only));
+                whole.extend_from_slice(&data);
+            }
+        }
+        Ok(if whole.is_empty() {
+            only
+        } else {
+            whole.freeze()
+        })
+    };
+    let read = timeout_at(seat.since() + limits.body, reading).await;
+    read.unwrap_or(Err(Flaw::TooSlow))
+}
+
+/// A place for a body. While there is none, the slowest loses its own when it had its time; so those who wait are
+/// not at the mercy of those who never end.
+async fn place(shared: &Shared) -> Option<SemaphorePermit<'_>> {
+    if let Ok(place) = shared.bodies.try_acquire() {
+        return Some(place);
+    }
+    loop {
+        let began = shared.seats.slowest_body().unwrap_or_else(Instant::now);
+        let patience = began + shared.limits.patience;
+        match timeout_at(patience, shared.bodies.acquire()).await {
+            Ok(place) => return place.ok(),
+            Err(_) => shared.seats.end_slowest_body(),
+        }
+    }
+}
+
+fn refused(flaw: Flaw, limit: usize, turn: Turn) -> Response<Answer> {
+    let (status, text) = match flaw {
+        Flaw::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is longer than {limit} bytes\n"),
+        ),
+        Flaw::TooSlow => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the body took too long\n".to_owned(),
+        ),
+        Flaw::Cut => (
+            StatusCode::BAD_REQUEST,
+            "the body cannot be read to its end\n".to_owned(),
+        ),
+    };
+    let mut response = Response::new(Answer::whole(text, turn));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    // What follows of the body is no request.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn response(
+    first: ResponsePart,
+    rest: mpsc::UnboundedReceiver<ResponsePart>,
+    turn: Turn,
+) -> Response<Answer> {
+    let Some((status, named)) = first.head else {
+        // Whoever was to answer has ended.
+        let mut response = Response::new(Answer::whole(String::new(), turn));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        return response;
+    };
+    let mut response = Response::new(if first.more {
+        Answer::in_parts(first.body, rest, turn)
+    } else {
+        Answer::whole(first.body, turn)
+    });
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in named {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,55 @@
+//! How much a client may ask of the server, and for how long (`security.md` S-17).
+
+use std::time::Duration;
+
+/// Everything that a client could hold on to has a limit.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// Bodies that are being received at once. Nothing is known of their senders yet: what proves who they are is in
+    /// the body.
+    pub(crate) bodies: usize,
+    /// From the connection, or the first byte of a later request, to the end of the request's head. A TLS handshake
+    /// is within it.
+    pub(crate) header: Duration,
+    /// The request line and all headers.
+    pub(crate) header_bytes: usize,
+    /// How many headers.
+    pub(crate) headers: usize,
+    /// From the end of the head to the end of the body.
+    pub(crate) body: Duration,
+    /// The body.
+    pub(crate) body_bytes: usize,
+    /// How long a body may take while others wait for its place.
+    pub(crate) patience: Duration,
+    /// How long a connection is kept without a request. Longer than the minute of most load balancers: they take it
+    /// for a fault when the other side ends a connection first.
+    pub(crate) idle: Duration,
+    /// How long a client may take nothing of what is written to it.
+    pub(crate) stall: Duration,
+    /// How long is read on after the last response: with unread bytes the kernel would reset the connection, and the
+    /// response could be lost with it.
+    pub(crate) linger: Duration,
+    /// How long the last responses have to leave at the end.
+    pub(crate) farewell: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            bodies: 64,
+            header: Duration::from_secs(10),
+            header_bytes: 16 << 10,
+            headers: 64,
+            body: Duration::from_secs(30),
+            body_bytes: 4 << 20,
+            patience: Duration::from_secs(2),
+            idle: Duration::from_secs(75),
+            stall: Duration::from_secs(30),
+            linger: Duration::from_secs(5),
+            farewell: Duration::from_secs(1),
+        }
+    }
+}
