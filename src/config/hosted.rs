@@ -1,7 +1,6 @@
 //! What a hosted agent is configured with: where calls are POSTed, what proves that they are the mesh's, and where the
 //! library itself listens (`protocol.md` 8).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -9,6 +8,7 @@ use serde_json::Value;
 
 use super::environment::Environment;
 use super::fields::Fields;
+use super::listen::Listen;
 use super::{DeploymentMode, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::dispatch_auth::DEFAULT_CLOCK_SKEW;
@@ -55,15 +55,6 @@ impl DispatchSecrets {
     }
 }
 
-/// Where the library itself listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
-    /// The address; port 0 is any.
-    pub address: SocketAddr,
-    /// The files of the certificate chain and of its key.
-    pub tls: Option<(String, String)>,
-}
-
 impl Hosted {
     /// Of a connector that serves nothing.
     pub(super) fn none() -> Self {
@@ -81,6 +72,7 @@ impl Hosted {
         environment: Environment<'_>,
         local: bool,
         dispatch_auth: Option<&Value>,
+        listen: Option<Listen>,
     ) -> Result<Self, Error> {
         let scheme = dispatch_auth.and_then(|auth| auth["scheme"].as_str());
         let required = dispatch_auth.and_then(|auth| auth["required"].as_bool());
@@ -89,7 +81,7 @@ impl Hosted {
             default_capability: fields.identifier("default_capability")?,
             secrets: secrets(fields, environment, scheme)?,
             auth_required: required.unwrap_or(false),
-            listen: listen(fields)?,
+            listen,
         })
     }
 }
@@ -130,45 +122,6 @@ fn secrets(
         }
     }
     Ok(secrets)
-}
-
-/// `"127.0.0.1:8080"` or `{"address", "certificate_file", "key_file"}`.
-fn listen(fields: &mut Fields) -> Result<Option<Listen>, Error> {
-    let (address, tls) = match fields.value("listen") {
-        None => return Ok(None),
-        Some(Value::String(address)) => (address, None),
-        Some(value @ Value::Object(_)) => {
-            let known = ["address", "certificate_file", "key_file"];
-            let mut inner = Fields::parse(&value.to_string(), "`listen`", &known)?;
-            let address = inner
-                .text("address")?
-                .ok_or_else(|| inner.missing("address", "such as \"127.0.0.1:8080\""))?;
-            let files = (inner.text("certificate_file")?, inner.text("key_file")?);
-            let tls = match files {
-                (Some(certificate), Some(key)) => Some((certificate, key)),
-                (None, None) => None,
-                (Some(_), None) => {
-                    return Err(inner.missing("key_file", "the key of `certificate_file`"));
-                }
-                (None, Some(_)) => {
-                    return Err(inner.missing("certificate_file", "the certificate of `key_file`"));
-                }
-            };
-            (address, tls)
-        }
-        Some(_) => return Err(no_address()),
-    };
-    let address = address.parse().map_err(|_| no_address())?;
-    Ok(Some(Listen { address, tls }))
-}
-
-fn no_address() -> Error {
-    Error::new(
-        ErrorKind::InvalidArgument,
-        "INVALID_CONFIG",
-        "`listen` in the configuration must be an IP address and a port, or an object with such an `address`",
-    )
-    .hint("\"127.0.0.1:8080\", \"[::1]:8080\", or \"0.0.0.0:8080\" to be reached from other machines; port 0 is any free one")
 }
 
 /// `endpoint_path`, below the path of `public_url`.

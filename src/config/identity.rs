@@ -14,6 +14,7 @@ pub(super) fn identity(
     fields: &mut Fields,
     environment: Environment<'_>,
     allow_insecure: bool,
+    own_url: impl FnOnce() -> Result<Option<String>, Error>,
 ) -> Result<Identity, Error> {
     let name = fields
         .identifier("name")?
@@ -23,7 +24,7 @@ pub(super) fn identity(
         .ok_or_else(|| fields.missing("description", "what the agent does, in a sentence"))?;
     let public_url = fields.text("public_url")?;
     let public_url = match public_url {
-        None => None,
+        None => own_url()?,
         Some(text) => match BaseUrl::parse(&text, allow_insecure) {
             Ok(url) => Some(url.as_str().to_owned()),
             Err(error) => {

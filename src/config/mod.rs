@@ -6,6 +6,7 @@ mod environment;
 mod fields;
 mod hosted;
 mod identity;
+mod listen;
 mod place;
 mod proxy;
 mod transport;
@@ -18,7 +19,8 @@ use serde_json::Value;
 pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
 pub(crate) use hosted::MAX_CLOCK_SKEW_S;
-pub use hosted::{DISPATCH_SECRET_VARIABLES, DispatchSecrets, Hosted, Listen};
+pub use hosted::{DISPATCH_SECRET_VARIABLES, DispatchSecrets, Hosted};
+pub use listen::Listen;
 pub use place::Place;
 pub use proxy::{ProxySetting, Variable};
 pub use transport::{FirstHello, Transport};
@@ -93,7 +95,7 @@ pub struct Identity {
     pub place: Option<Place>,
     /// `public_url`, without a trailing slash; its presence means hosted.
     pub public_url: Option<String>,
-    /// `endpoint_path`, below that: where calls are POSTed.
+    /// `endpoint_path`, below that: where calls are sent.
     pub endpoint_path: String,
     /// `context`: live metadata on the card.
     pub context: Option<Value>,
@@ -265,9 +267,15 @@ impl Config {
         let svantic_url = credentials::svantic_url(&mut fields, environment, allow_insecure)?;
         let local = fields.flag("local")?.unwrap_or(false);
         let credentials = credentials::credentials(&mut fields, environment, local)?;
-        let identity = identity::identity(&mut fields, environment, allow_insecure)?;
+        let listen = listen::listen(&mut fields)?;
+        let identity = identity::identity(&mut fields, environment, allow_insecure, || {
+            let listen = listen.as_ref().filter(|_| !local);
+            listen
+                .map(|listen| listen.public_url(allow_insecure))
+                .transpose()
+        })?;
         let dispatch_auth = identity.dispatch_auth.as_ref();
-        let hosted = Hosted::read(&mut fields, environment, local, dispatch_auth)?;
+        let hosted = Hosted::read(&mut fields, environment, local, dispatch_auth, listen)?;
         let mode = hosted::mode(&mut fields, &identity, &hosted)?;
         let delivery = delivery(&mut fields)?;
         let timing = timing(&mut fields)?;

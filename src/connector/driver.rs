@@ -39,6 +39,10 @@ pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Err
     let runtime = runtime::get()?;
     let transport = Transport::new(Arc::clone(shared), Arc::clone(&runtime))?;
     let handle = runtime.handle().clone();
+    let server = match &shared.listening {
+        Some(listening) => listening.start(shared, &handle)?,
+        None => None,
+    };
     // Made here: the runtime may end without having polled the driver once.
     let ending = Ending(Arc::clone(shared));
     Ok(move || {
@@ -51,6 +55,10 @@ pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Err
                 let event = Event::new(EventKind::Failed, error.to_json());
                 ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
                 ending.0.abandon(&error);
+            }
+            // What was answered last has still to leave.
+            if let Some(server) = server {
+                server.end().await;
             }
         });
     })

@@ -9,6 +9,7 @@ mod completion;
 mod driver;
 mod external;
 mod link;
+mod listening;
 mod observed;
 mod outgoing;
 mod raw;
@@ -46,6 +47,7 @@ use crate::verification::Verification;
 use clock::Clock;
 pub use completion::Completion;
 pub use external::{SocketEvent, SocketRequest};
+use listening::Listening;
 pub use serve::Respond;
 use serve::Serving;
 use shared::{Core, DriverState, Shared};
@@ -118,7 +120,7 @@ impl MeshConnector {
     /// A connector at rest: no socket, no thread. `request_lead` is put into every request object behind its
     /// opening brace.
     pub fn new(
-        config: Config,
+        mut config: Config,
         sink: Arc<dyn Sink>,
         request_lead: &'static str,
     ) -> Result<Self, Error> {
@@ -137,6 +139,8 @@ impl MeshConnector {
             transport.is_some(),
             transport.is_some_and(|transport| transport.external_socket),
         );
+        let listening = config.hosted.listen.take().map(Listening::new);
+        let listening = listening.transpose()?;
         let trust = Trust::new(config.ca_file, config.client_certificate)?;
         let proxies = Proxies::new(config.proxy, config.allow_insecure);
         let base_proxy = proxies.route(config.svantic_url.url())?;
@@ -167,6 +171,7 @@ impl MeshConnector {
                 trust,
                 proxies,
                 base_proxy,
+                listening,
                 base: config.svantic_url,
                 mode: config.mode,
                 raw,
@@ -430,7 +435,11 @@ impl MeshConnector {
         // An end in good order is none of the thread's; one that the machine knows nothing of is.
         let ended = matches!(core.driver, DriverState::Ending | DriverState::Ended);
         let driven = !ended || core.machine.link().is_final();
-        core.observed.snapshot(&core.machine, now, driven)
+        let mut snapshot = core.observed.snapshot(&core.machine, now, driven);
+        if let Some(listening) = &self.shared.listening {
+            snapshot["listening"] = listening.address.to_string().into();
+        }
+        snapshot
     }
 
     /// Stops without waiting for running dispatches. [`MeshConnector::wait_ended`] tells when all is over.

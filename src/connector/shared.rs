@@ -10,6 +10,7 @@ use futures_util::task::AtomicWaker;
 
 use super::clock::Clock;
 use super::external;
+use super::listening::Listening;
 use super::observed::Observed;
 use super::serve::{Responder, Serving};
 use super::{Completion, Delivery, Sink};
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) proxies: Proxies,
     /// The way of the HTTP calls.
     pub(super) base_proxy: Option<Proxy>,
+    /// Where the library itself serves.
+    pub(super) listening: Option<Listening>,
     pub(super) base: BaseUrl,
     pub(super) mode: DeploymentMode,
     /// Whether this is a link without an agent above it.

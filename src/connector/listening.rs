@@ -1,0 +1,87 @@
+//! The library's own server in front of a connector, for agents that have none.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::runtime::Handle;
+
+use super::shared::Shared;
+use super::{Delivery, MeshConnector};
+use crate::config::Listen;
+use crate::error::Error;
+use crate::hosted::Head;
+use crate::machine::event::Event;
+use crate::net::server::{Certificate, Limits, Respond, Server, Service};
+
+/// Where the library listens.
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
+    /// Until it is served.
+    bound: Mutex<Option<Bound>>,
+}
+
+struct Bound {
+    listener: TcpListener,
+    certificate: Option<Certificate>,
+}
+
+impl Listening {
+    /// Reads the certificate, if there is to be one.
+    pub(super) fn new(listen: Listen) -> Result<Self, Error> {
+        let files = listen.tls;
+        let certificate = files.map(|(certificate, key)| Certificate::new(certificate, key));
+        let bound = Bound {
+            listener: listen.listener,
+            certificate: certificate.transpose()?,
+        };
+        Ok(Self {
+            address: listen.address,
+            bound: Mutex::new(Some(bound)),
+        })
+    }
+
+    /// Serves from now on.
+    pub(super) fn start(
+        &self,
+        shared: &Arc<Shared>,
+        runtime: &Handle,
+    ) -> Result<Option<Server>, Error> {
+        let bound = self.bound.lock();
+        let Some(bound) = bound.unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(None);
+        };
+        let service = Arc::new(Agent(Arc::downgrade(shared)));
+        if bound.certificate.is_none() && !self.address.ip().is_loopback() {
+            service.warn(format!(
+                "`listen` {}: without a certificate whoever is on the way can read and change every dispatch; it is meant for a proxy on this machine or network that speaks TLS for the agent",
+                self.address
+            ));
+        }
+        let (listener, certificate) = (bound.listener, bound.certificate);
+        Server::start(listener, certificate, Limits::default(), service, runtime).map(Some)
+    }
+}
+
+/// The agent, as the server sees it.
+struct Agent(Weak<Shared>);
+
+impl Service for Agent {
+    fn serve(&self, head: &Head, body: &[u8], tag: usize, respond: Respond) {
+        if let Some(shared) = self.0.upgrade() {
+            MeshConnector { shared }.serve(head, body, Some(tag), respond);
+        }
+    }
+
+    fn abandon(&self, tag: usize) {
+        if let Some(shared) = self.0.upgrade() {
+            MeshConnector { shared }.cancel(tag);
+        }
+    }
+
+    fn warn(&self, text: String) {
+        if let Some(shared) = self.0.upgrade() {
+            let event = Event::log("warn", "svantic", text);
+            shared.sink.deliver(&mut vec![Delivery::Event(event)]);
+        }
+    }
+}
