@@ -16,6 +16,7 @@
 //! SVANTIC_RIG_OFFSETS=2000 cargo test -p svantic-rig --test cuts         # R-04 in full
 //! SVANTIC_RIG_FRAMES=1000000 cargo test -p svantic-rig --test frames     # R-30, all of it over the socket
 //! SVANTIC_RIG_RECONNECTS=10000 SVANTIC_RIG_DISPATCHES=1000000 cargo test -p svantic-rig --test memory
+//! SVANTIC_RIG_FORGERIES=100000 cargo test -p svantic-rig --test hosted_abuse          # S-17 in full
 //! SVANTIC_RIG_SEED=7 cargo test -p svantic-rig                 # the same dice again
 //! cargo xtask soak --minutes 10                                # mixed faults, then a table
 //! ```
