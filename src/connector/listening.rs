@@ -16,6 +16,7 @@ use crate::net::server::{Certificate, Limits, Respond, Server, Service};
 /// Where the library listens.
 pub(super) struct Listening {
     pub(super) address: SocketAddr,
+    secure: bool,
     /// Until it is served.
     bound: Mutex<Option<Bound>>,
 }
@@ -36,8 +37,14 @@ impl Listening {
         };
         Ok(Self {
             address: listen.address,
+            secure: bound.certificate.is_some(),
             bound: Mutex::new(Some(bound)),
         })
+    }
+
+    /// What is spoken there.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     /// Serves from now on.
@@ -51,7 +58,7 @@ impl Listening {
             return Ok(None);
         };
         let service = Arc::new(Agent(Arc::downgrade(shared)));
-        if bound.certificate.is_none() && !self.address.ip().is_loopback() {
+        if !self.secure && !self.address.ip().is_loopback() {
             service.warn(format!(
                 "`listen` {}: without a certificate whoever is on the way can read and change every dispatch; it is meant for a proxy on this machine or network that speaks TLS for the agent",
                 self.address

@@ -117,7 +117,8 @@ impl WeakConnector {
 }
 
 impl MeshConnector {
-    /// A connector at rest: no socket, no thread. `request_lead` is put into every request object behind its
+    /// A connector at rest: no thread, and no socket but that of `listen`, which is served from the start where there is
+    /// no mesh to connect to. `request_lead` is put into every request object behind its
     /// opening brace.
     pub fn new(
         mut config: Config,
@@ -141,6 +142,7 @@ impl MeshConnector {
         );
         let listening = config.hosted.listen.take().map(Listening::new);
         let listening = listening.transpose()?;
+        let serves_at_once = config.hosted.local && listening.is_some();
         let trust = Trust::new(config.ca_file, config.client_certificate)?;
         let proxies = Proxies::new(config.proxy, config.allow_insecure);
         let base_proxy = proxies.route(config.svantic_url.url())?;
@@ -150,7 +152,7 @@ impl MeshConnector {
             agent.show_card(card);
         }
         let machine = Machine::new(settings, agent, config.credentials, fastrand::u64(..));
-        Ok(Self {
+        let connector = Self {
             shared: Arc::new(Shared {
                 core: Mutex::new(Core {
                     machine,
@@ -186,7 +188,11 @@ impl MeshConnector {
                 clock: Clock::new(kernel::boot_time),
                 woken_up: AtomicBool::new(false),
             }),
-        })
+        };
+        if serves_at_once {
+            connector.command(|_, _| ())?;
+        }
+        Ok(connector)
     }
 
     /// Adds a capability and returns its index. The mesh learns of it with the next registration.

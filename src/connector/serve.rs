@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::MeshConnector;
+use super::listening::Listening;
 use super::shared::{Core, Shared};
 use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
@@ -54,7 +55,8 @@ impl MeshConnector {
         match self.shared.serving.site.route(head, body.len()) {
             Route::Refused(part) => respond(part),
             Route::Card => {
-                let reached_at = head.reached_at();
+                let listening = self.shared.listening.as_ref();
+                let reached_at = head.reached_at(listening.map_or("http", Listening::scheme));
                 let card = self
                     .shared
                     .lock()

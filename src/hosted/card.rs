@@ -7,11 +7,11 @@ use super::{Head, ResponsePart};
 
 impl Head {
     /// Where the request says that it reached us. Only an agent that knows no URL of its own looks at it.
-    pub(crate) fn reached_at(&self) -> Option<String> {
+    pub(crate) fn reached_at(&self, scheme: &str) -> Option<String> {
         let host = self.header("host")?;
         let authority: http::uri::Authority = host.parse().ok()?;
         let plain = !host.contains('@');
-        plain.then(|| format!("http://{authority}"))
+        plain.then(|| format!("{scheme}://{authority}"))
     }
 
     /// The response to a request for this card.
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn only_a_host_and_a_port_are_believed_to_be_where_we_are() {
-        let at = |host| head(Method::GET, "host", host).reached_at();
+        let at = |host| head(Method::GET, "host", host).reached_at("http");
         assert_eq!(at("127.0.0.1:80").as_deref(), Some("http://127.0.0.1:80"));
         assert_eq!(at("[::1]:80").as_deref(), Some("http://[::1]:80"));
         for odd in ["a@b", "a/b", "a b", ""] {

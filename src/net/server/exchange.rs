@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{SemaphorePermit, mpsc};
@@ -28,7 +28,11 @@ pub(super) async fn answer(
     seat.heard();
     let (head, body) = request.into_parts();
     let head = Head {
-        method: head.method,
+        // Of a response to HEAD everything but the body is that of GET, and hyper leaves the body out.
+        method: match head.method {
+            Method::HEAD => Method::GET,
+            other => other,
+        },
         path: head.uri.path().to_owned(),
         headers: head.headers,
         peer: Some(peer.to_string()),

@@ -23,6 +23,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, ErrorKind};
@@ -50,7 +51,11 @@ pub(crate) trait Service: Send + Sync {
 }
 
 /// The running server. Dropped it takes no more connections; those that are there go on.
-pub(crate) struct Server(Arc<Shared>);
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+    /// Takes connections, and holds the listener.
+    accepting: JoinHandle<()>,
+}
 
 /// What all its connections share.
 struct Shared {
@@ -87,14 +92,15 @@ impl Server {
             limits,
             stop: Notify::new(),
         });
-        runtime.spawn(accept(Arc::clone(&shared), listener));
-        Ok(Self(shared))
+        let accepting = runtime.spawn(accept(Arc::clone(&shared), listener));
+        Ok(Self { shared, accepting })
     }
 
     /// Takes no more requests and lets the responses that are on their way leave, for a moment.
-    pub(crate) async fn end(&self) {
-        let shared = &self.0;
+    pub(crate) async fn end(mut self) {
+        let shared = Arc::clone(&self.shared);
         shared.stop.notify_one();
+        let _ = (&mut self.accepting).await;
         shared.seats.close();
         let _ = timeout(shared.limits.farewell, shared.seats.emptied()).await;
         shared.seats.end();
@@ -104,17 +110,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.0.stop.notify_one();
+        self.shared.stop.notify_one();
     }
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     loop {
         let accepted = {
-            let (accepting, stopped) = (pin!(listener.accept()), pin!(shared.stop.notified()));
-            match select(accepting, stopped).await {
-                Either::Left((accepted, _)) => accepted,
-                Either::Right(_) => break,
+            // Looked at first: connections may come without end.
+            let (stopped, accepting) = (pin!(shared.stop.notified()), pin!(listener.accept()));
+            match select(stopped, accepting).await {
+                Either::Left(_) => break,
+                Either::Right((accepted, _)) => accepted,
             }
         };
         match accepted {

@@ -41,7 +41,7 @@ fn a_thousand_clients_that_never_end_their_heads_keep_nobody_out() {
         (503, Some("1"))
     );
     assert!(slow[0].is_ended());
-    assert!(rig.server.0.seats.phases().len() <= 256);
+    assert!(rig.shared.seats.phases().len() <= 256);
 }
 
 #[test]

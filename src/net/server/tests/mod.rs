@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::seats::Phase;
-use super::{Certificate, Limits, Respond, Server, Service};
+use super::{Certificate, Limits, Respond, Server, Service, Shared};
 use crate::hosted::{Head, ResponsePart};
 use client::Client;
 
@@ -65,7 +65,8 @@ impl Service for Told {
 /// A running server on a thread like the library's.
 struct Rig {
     address: SocketAddr,
-    server: Arc<Server>,
+    server: Mutex<Option<Server>>,
+    shared: Arc<Shared>,
     handle: Handle,
     abandoned: Receiver<usize>,
     warnings: Receiver<String>,
@@ -104,7 +105,8 @@ impl Rig {
         let server = Server::start(listener, certificate, limits, service, &handle).unwrap();
         Self {
             address,
-            server: Arc::new(server),
+            shared: Arc::clone(&server.shared),
+            server: Mutex::new(Some(server)),
             handle,
             abandoned: abandoned.1,
             warnings: warnings.1,
@@ -119,7 +121,7 @@ impl Rig {
     /// Ends the server; what is received tells that it has come to its end.
     fn end(&self) -> Receiver<()> {
         let (sender, ended) = mpsc::channel();
-        let server = Arc::clone(&self.server);
+        let server = self.server.lock().unwrap().take().unwrap();
         self.handle.spawn(async move {
             server.end().await;
             let _ = sender.send(());
@@ -131,7 +133,7 @@ impl Rig {
     fn until(&self, wanted: &[Phase]) {
         let until = Instant::now() + GUARD;
         loop {
-            let phases = self.server.0.seats.phases();
+            let phases = self.shared.seats.phases();
             if phases == wanted {
                 return;
             }

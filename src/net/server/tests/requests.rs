@@ -85,7 +85,7 @@ fn head_gets_the_headers_of_a_body_and_no_body() {
     let rig = Rig::echo(patient());
     let mut client = rig.client();
     client.send("HEAD /card HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_eq!(client.head().header("content-length"), Some("11"));
+    assert_eq!(client.head().header("content-length"), Some("10"));
     client.ask("GET", "/", "");
     assert_eq!(client.response().body, "GET / ");
 }
