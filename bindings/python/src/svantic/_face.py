@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _json
 from ._options import Options
-from ._session import CLOSED, FAILED, Session
+from ._session import CLOSED, FAILED, Session, TakePart
 from .errors import SvanticError
 
 if TYPE_CHECKING:
@@ -120,6 +120,22 @@ class Face:
         # At exit svantic_shutdown() ends everything at once. Type checkers know the property as a slot only.
         self._finalizer.atexit = False  # type: ignore[misc]
 
+    def _can_serve(self) -> bool:
+        """Whether HTTP requests for the agent may be handed to this connector."""
+        session = self._session
+        here = session.mesh.handle is not None and not session.ended and session.process == os.getpid()
+        return here and self._options.serves
+
+    def _serve(self, request: Mapping[str, Any], body: bytes, take: TakePart) -> int:
+        """Has an HTTP request answered; for :meth:`Session.hang_up` it has the number that this returns."""
+        self._session.check_open()
+        self._start()
+        return self._session.serve(request, body, take)
+
+    def _start(self) -> None:
+        """Takes items from now on, if it does not yet."""
+        raise NotImplementedError
+
     def _define(self, capability: Capability) -> None:
         self._session.define(capability)
 
@@ -168,6 +184,12 @@ class Face:
     def instance_id(self) -> str:
         """The id of this instance, given or generated."""
         return self._text("instance_id")
+
+    @property
+    def listening(self) -> str | None:
+        """The address where the library itself serves, with the option ``listen``; ``None`` without."""
+        address: str | None = self.snapshot().get("listening")
+        return address
 
     @property
     def agent_card(self) -> dict[str, Any]:

@@ -77,6 +77,10 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
         [_handle, ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_uint32)],
     ),
     "svantic_cancel": (_status, [_handle, _tag]),
+    "svantic_serve_async": (
+        _status,
+        [_handle, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, _tag],
+    ),
     "svantic_last_error_json": (ctypes.c_char_p, []),
     "svantic_verify_dispatch_auth": (_status, [ctypes.c_char_p, ctypes.c_char_p, _out_string]),
     "svantic_parse_traceparent": (_status, [ctypes.c_char_p, _out_string]),

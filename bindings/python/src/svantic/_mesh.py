@@ -123,8 +123,13 @@ class Mesh:
         text = c_text(session_id, "the session id")
         check(self._library.svantic_close_session_async(self.handle, text, timeout_ms, None, tag))
 
+    def serve(self, request: Mapping[str, Any], body: bytes, tag: int) -> None:
+        """Starts to answer an HTTP request; the parts of the response come as items with this tag."""
+        head = _json.dumps(request)
+        check(self._library.svantic_serve_async(self.handle, head, body, len(body), None, tag))
+
     def cancel(self, tag: int) -> None:
-        """Ends the operation that was started with this tag, if it is still pending."""
+        """Ends the operation that was started with this tag, if it is still pending, or the wait for a response."""
         cancel = getattr(self._library, "svantic_cancel", None)
         if cancel is not None:
             cancel(self.handle, tag)

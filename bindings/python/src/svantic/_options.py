@@ -36,6 +36,26 @@ class ConnectorOptions(TypedDict, total=False):
     """``"connected"`` or ``"hosted"``."""
     dispatch_auth: Mapping[str, Any]
     """``{"scheme": "svantic_jwt" | "shared_secret", "required": bool}``, sent at registration."""
+    listen: Union[str, Mapping[str, str]]
+    """Where the library itself serves a hosted agent: ``"127.0.0.1:8080"`` (port 0 is any free one), or ``{"address":
+    …, "certificate_file": …, "key_file": …}`` for TLS."""
+    endpoint_path: str
+    """Where calls are POSTed, below ``public_url``. Default ``"/send"``."""
+    signing_secret: str
+    """What the mesh signs calls by HTTP with; with a secret every one is verified. Default:
+    ``SVANTIC_DISPATCH_SECRET``."""
+    signing_secret_next: str
+    """Accepted too: a secret is rotated without a refused call."""
+    shared_secret: str
+    """What calls by HTTP show under the scheme ``shared_secret``. Default: ``SVANTIC_DISPATCH_SECRET``."""
+    shared_secret_next: str
+    """Accepted too."""
+    clock_skew_s: int
+    """How wrong the clocks may be when a call is verified: seconds, 0 to 300. Default 30."""
+    default_capability: str
+    """What answers an A2A message of text alone: it is called with ``{"text": …}``."""
+    local: bool
+    """Serves without a mesh and without credentials, for development. Default false."""
     max_in_flight: int
     """Calls that run at once; 0 is no limit. Default: the agent's ``max_concurrent_sessions``."""
     max_pending_dispatches: int
@@ -119,11 +139,14 @@ class Options:
         if not isinstance(redact, bool):
             raise TypeError(f"redact_handler_errors is {redact!r}, and must be True or False")
         self.redact = redact
+        self.local = given.get("local") is True
         self.max_workers: int | None = given.pop("max_workers", None)
         workers = self.max_workers
         if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
             raise ValueError(f"max_workers is {workers!r}, and must be a whole number of at least 1")
         self.config = {**_identity_of(agent), **given, "delivery": "pull"}
+        self.serves = any(self.config.get(key) for key in ("public_url", "listen", "local"))
+        """Whether requests may come by HTTP."""
         for key, value in self.config.items():
             try:
                 _json.dumps(value)

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from ._session import CLOSED, FAILED
-from .errors import InvalidStateError
+from .errors import InvalidArgumentError, InvalidStateError
 
 if TYPE_CHECKING:
     from ._face import Face
     from .agent import Agent
+    from .aio import MeshConnector as AsyncConnector
 
 _log = logging.getLogger("svantic")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -25,6 +26,11 @@ def run(agent: Agent, options: Mapping[str, Any]) -> None:
     """See ``Agent.run``."""
     if not logging.getLogger().handlers and not _log.handlers:
         logging.basicConfig(level=logging.INFO)
+    if options.get("local") and not options.get("listen"):
+        raise InvalidArgumentError(
+            "agent.run(local=True) would serve nobody",
+            hint='say where with listen="127.0.0.1:8080", or give agent.asgi(local=True) to a server',
+        )
     coroutines = [capability.signature.is_coroutine for capability in agent.capabilities.values()]
     if any(coroutines) or inspect.iscoroutinefunction(options.get("token_provider")):
         import asyncio
@@ -55,11 +61,15 @@ def _serve(agent: Agent, options: Mapping[str, Any]) -> None:
 
     restore = _catch_signals(stop)
     try:
-        connecting = mesh._begin_connect(lambda: release(gate))
-        gate.acquire()
+        if mesh._options.local:
+            mesh._start()
+        else:
+            connecting = mesh._begin_connect(lambda: release(gate))
+            gate.acquire()
+            if not asked:
+                connecting()  # raises what it failed with
         if not asked:
-            connecting()  # raises what it failed with
-            _say_connected(mesh)
+            _say_there(mesh)
             mesh._receiver.release_at_end(gate)
             gate.acquire()
         if asked and mesh.state not in (CLOSED, FAILED):
@@ -86,11 +96,11 @@ async def _serve_async(agent: Agent, options: Mapping[str, Any]) -> None:
     restore = _catch_signals(lambda: loop.call_soon_threadsafe(stopping.set))
     stop = asyncio.ensure_future(stopping.wait())
     try:
-        connecting = asyncio.ensure_future(mesh.connect())
+        connecting = asyncio.ensure_future(_connect_async(mesh))
         await asyncio.wait({connecting, stop}, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done():
             connecting.result()
-            _say_connected(mesh)
+            _say_there(mesh)
             closed = asyncio.ensure_future(mesh.wait_closed())
             await asyncio.wait({closed, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not closed.done():
@@ -107,6 +117,13 @@ async def _serve_async(agent: Agent, options: Mapping[str, Any]) -> None:
         restore()
         stop.cancel()
     await mesh.close()
+
+
+async def _connect_async(mesh: AsyncConnector) -> None:
+    if mesh._options.local:
+        mesh._start()
+    else:
+        await mesh.connect()
 
 
 def _catch_signals(stop: Callable[[], object]) -> Callable[[], None]:
@@ -128,11 +145,15 @@ def _catch_signals(stop: Callable[[], object]) -> Callable[[], None]:
     return restore
 
 
-def _say_connected(mesh: Face) -> None:
+def _say_there(mesh: Face) -> None:
     names = ", ".join(mesh.agent.capabilities) or "no capabilities"
-    _log.info(
-        "agent %s is connected to %s as %s: %s", mesh.agent.name, mesh.svantic_url, mesh.instance_id, names
-    )
+    if mesh._options.local:
+        place = "serves without a mesh"
+    else:
+        place = f"is connected to {mesh.svantic_url} as {mesh.instance_id}"
+    if mesh.listening is not None:
+        place = f"{place}, listening at {mesh.listening}"
+    _log.info("agent %s %s: %s", mesh.agent.name, place, names)
 
 
 def _say_leaving() -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Settle = Callable[[Any, "SvanticError | None"], None]
 """Takes the outcome of an operation: its result, or its error."""
+TakePart = Callable[["dict[str, Any] | None"], object]
+"""Takes the parts of a response, and ``None`` when there will be no more of them. Any thread; does not raise."""
 
 CLOSED, FAILED = 4, 7
 
@@ -57,6 +59,7 @@ class Session:
         """Takes dispatches whose handlers may block or are coroutines."""
         self._tags = itertools.count(1)
         self._pending: dict[int, Settle] = {}
+        self._responses: dict[int, TakePart] = {}
         self.simple = True
         """No capability needs more than to be put on the queue."""
 
@@ -106,6 +109,28 @@ class Session:
         if self._pending.pop(tag, None) is not None and self.mesh.handle is not None:
             self.mesh.cancel(tag)
 
+    # ---- requests ----
+
+    def serve(self, request: Mapping[str, Any], body: bytes, take: TakePart) -> int:
+        """Has an HTTP request answered. ``take`` gets the parts of the response, on the thread that takes items, unless
+        this raises."""
+        self.used = True
+        tag = next(self._tags)
+        self._responses[tag] = take
+        try:
+            if self.ended:  # asked after it was noted, as in begin()
+                raise InvalidStateError("the connector has ended", code="CLOSED")
+            self.mesh.serve(request, body, tag)
+        except BaseException:
+            self.hang_up(tag)
+            raise
+        return tag
+
+    def hang_up(self, tag: int) -> None:
+        """Nobody waits for this response any more. What was called runs on."""
+        if self._responses.pop(tag, None) is not None and self.mesh.handle is not None:
+            self.mesh.cancel(tag)
+
     # ---- items ----
 
     def take(self, text: bytes) -> None:
@@ -134,6 +159,8 @@ class Session:
                     self._done(item)
                 elif kind == "event":
                     self._event(item)
+                elif kind == "response":
+                    self._response(item)
                 elif kind == "closed":
                     self.end()
             except BaseException as error:  # SystemExit and its like: what came with it goes first
@@ -153,6 +180,12 @@ class Session:
             error = item.get("error")
             settle(item.get("result"), None if error is None else from_fields(error))
 
+    def _response(self, item: dict[str, Any]) -> None:
+        tag = item["tag"]
+        take = self._responses.get(tag) if item["more"] else self._responses.pop(tag, None)
+        if take is not None:
+            take(item)
+
     def _event(self, item: dict[str, Any]) -> None:
         event = Event(item["name"], item["event"], item["data"])
         if event.name == EventName.DISPATCH_CANCELLED:
@@ -170,7 +203,10 @@ class Session:
             return
         self.ended = True
         pending, self._pending = self._pending, {}
+        responses, self._responses = self._responses, {}
         try:
+            for take in list(responses.values()):
+                take(None)
             for settle in list(
                 pending.values()
             ):  # another thread may still add one, which it then takes back

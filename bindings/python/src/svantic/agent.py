@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ._face import Face
     from ._options import ConnectorOptions
     from ._signature import Signature
+    from .asgi import AsgiApp
+    from .wsgi import WsgiApp
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -264,6 +266,34 @@ class Agent:
         from ._run import run
 
         run(self, options)
+
+    def asgi(self, **options: Unpack[ConnectorOptions]) -> AsgiApp:
+        """The agent as an ASGI application, for uvicorn, hypercorn, FastAPI, Starlette and Quart. It answers what the
+        mesh, or any A2A client, asks of a hosted agent.
+
+        As an application of its own it connects and disconnects with its server, by an asyncio connector with these
+        options. Mounted in another application, that one has to run its ``lifespan``. Opens nothing by itself.
+        """
+        from .asgi import AsgiApp
+
+        return AsgiApp(self, options)
+
+    def wsgi(self, **options: Unpack[ConnectorOptions]) -> WsgiApp:
+        """The agent as a WSGI application, for Flask, Django and their servers; :meth:`asgi` says what it answers.
+
+        WSGI knows no beginning and no end, so a program has to say them: by a ``with`` block around the server, or by
+        ``start()`` and ``stop()`` in the server's hooks. Opens nothing by itself.
+        """
+        from .wsgi import WsgiApp
+
+        return WsgiApp(self, options)
+
+    def _server(self) -> Face | None:
+        """A connector that HTTP requests can be handed to."""
+        for connector in list(self._connectors):
+            if connector._can_serve():
+                return connector
+        return None
 
     def _attach(self, connector: Face) -> None:
         """Gives a new connector what is defined by now, and later what will be."""

@@ -331,6 +331,14 @@ class MeshConnector(Face):
                 raise SvanticTimeoutError(f"the connector has not ended within {timeout} s", retryable=True)
         session.raise_failure()
 
+    def _start(self) -> None:
+        if self._receiver.loop is None:
+            self._receiver.start()
+
+    def _can_serve(self) -> bool:
+        loop = self._receiver.loop
+        return (loop is None or not loop.is_closed()) and super()._can_serve()
+
     async def _run(self, start: Callable[[int], None]) -> Any:
         session = self._session
         session.check_open()
@@ -380,7 +388,10 @@ class MeshConnector(Face):
 
     async def __aenter__(self) -> Self:
         try:
-            await self.connect()
+            if self._options.local:
+                self._start()
+            else:
+                await self.connect()
         except BaseException:
             self._leave_unentered()
             raise

@@ -316,6 +316,9 @@ class MeshConnector(Face):
             session.give_up(tag)  # Ctrl-C; nothing is pending after an error
             raise
 
+    def _start(self) -> None:
+        self._receiver.start()
+
     def _begin_connect(self, done: Callable[[], None]) -> Callable[[], Any]:
         """Starts to connect and calls ``done`` when that is over; then the function returned has the
         outcome."""
@@ -354,7 +357,10 @@ class MeshConnector(Face):
         return self._receiver.events.stream(self._session.check_open)
 
     def __enter__(self) -> Self:
-        self.connect()
+        if self._options.local:
+            self._start()
+        else:
+            self.connect()
         return self
 
     def __exit__(
