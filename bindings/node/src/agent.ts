@@ -2,15 +2,21 @@
 import type { Capability, CapabilityArgs, CapabilityConfig } from './capability';
 import { MeshConnector, heard_failing } from './connector';
 import { SvanticError } from './errors';
+import { check_app, mount, type AgentApp } from './hosted/express';
+import { answer_fetch, type FetchSurroundings } from './hosted/fetch';
+import { listener, type AgentRequestListener } from './hosted/node_http';
 import { Identity, check_identity_keys, identify, type AgentIdentity } from './identity';
 import { CONNECTOR_KEYS, type MeshConnectorConfig } from './options';
-import { catch_signals } from './signals';
+import { catch_signals, has_left } from './signals';
 
 /** Who an agent is, and how `start()` connects it. */
 export interface AgentConfig extends AgentIdentity {
     /** Options of the connector that `start()` makes. */
     readonly mesh?: MeshConnectorConfig | undefined;
-    /** Ignored: a connected agent listens on no port. Refused for a hosted one, which would. */
+    /**
+     * Where a hosted agent listens after `start()`, unless it is exposed on a server of the application. A
+     * connected agent listens on no port.
+     */
     readonly port?: number | undefined;
 }
 
@@ -22,6 +28,14 @@ export interface StartOptions extends MeshConnectorConfig {
     readonly handle_signals?: boolean | undefined;
 }
 
+/** Answers a request of a server in the style of `fetch()`. */
+export type AgentFetch = (request: Request, surroundings?: FetchSurroundings) => Promise<Response>;
+
+interface Running {
+    readonly connector: MeshConnector;
+    readonly let_go: () => void;
+}
+
 const NO_MODEL = 'is an option of agents that run a language model, which this package does not do';
 const ELSEWHERE = 'is an option of the connector: give it in "mesh"';
 const REFUSED: Record<string, string> = {
@@ -29,7 +43,9 @@ const REFUSED: Record<string, string> = {
     instructions: NO_MODEL,
     llm: NO_MODEL,
 };
-const NOT_SERVED = 'is for an agent that is called by HTTP, which this package does not serve yet; leave it out';
+
+/** Whether an agent was given options of a connector. */
+export let has_mesh: (agent: Agent) => boolean;
 
 /**
  * Who an agent is and what it can do. It holds no connection but the one that `start()` makes: several
@@ -38,14 +54,18 @@ const NOT_SERVED = 'is for an agent that is called by HTTP, which this package d
 export class Agent {
     readonly #identity: Identity;
     readonly #mesh: MeshConnectorConfig | undefined;
-    #running: { readonly connector: MeshConnector; readonly let_go: () => void } | undefined;
+    readonly #port: number | undefined;
+    #fetch: AgentFetch | undefined;
+    #running: Running | undefined;
+
+    static {
+        has_mesh = (agent) => agent.#mesh !== undefined && agent.#mesh !== null;
+    }
 
     /** Throws a `TypeError` for what cannot work. */
     constructor(config: AgentConfig) {
         check_identity_keys(config, ['mesh', 'port'], REFUSED);
-        if (config.port !== undefined && config.port !== null && is_hosted(config)) {
-            throw new TypeError(`"port" ${NOT_SERVED}`);
-        }
+        this.#port = checked_port(config.port);
         this.#identity = new Identity(config as unknown as Record<string, unknown>);
         this.#mesh = config.mesh;
         identify(this, this.#identity);
@@ -112,21 +132,23 @@ export class Agent {
             });
         }
         const { signal, handle_signals, ...own } = options;
-        const connector = new MeshConnector(this, { ...own, ...this.#mesh, ...given(own) });
+        const wanted: MeshConnectorConfig = { ...own, ...this.#mesh, ...given(own) };
+        const connector = new MeshConnector(this, this.#listening(wanted));
         let started = false;
-        const leave = () => {
-            if (started) this.#leave(connector);
+        const leave = (alone: boolean) => {
+            if (started) void this.#leave(running, alone);
             return started; // until then nothing runs that could be finished
         };
         const restore = handle_signals === false ? () => {} : catch_signals(leave);
-        const running = { connector, let_go: restore };
+        const running: Running = { connector, let_go: restore };
         this.#running = running;
         const ended = () => {
             restore();
             if (this.#running === running) this.#running = undefined;
         };
         try {
-            await connector.connect({ signal });
+            if (wanted.local === true) signal?.throwIfAborted();
+            else await connector.connect({ signal });
         } catch (error) {
             ended();
             await connector.close().catch(() => {});
@@ -157,17 +179,77 @@ export class Agent {
         }
     }
 
-    #leave(connector: MeshConnector): void {
-        connector.close().catch(() => {
+    async #leave(running: Running, alone: boolean): Promise<void> {
+        try {
+            await running.connector.close();
+            // Its last answers are with the application's server.
+            await this.#identity.responses.none();
+        } catch {
             process.exitCode = 1; // the log has said why
-        });
+        }
+        running.let_go();
+        has_left(alone && this.#identity.exposed);
+    }
+
+    /** With the address for `port`, where that says anything. */
+    #listening(wanted: MeshConnectorConfig): MeshConnectorConfig {
+        if (this.#port === undefined || this.#identity.exposed || given(wanted).listen !== undefined) {
+            return wanted;
+        }
+        const public_url = wanted.public_url ?? this.#identity.fields['public_url'];
+        const mode = wanted.deployment_mode ?? (public_url || wanted.local ? 'hosted' : 'connected');
+        if (mode !== 'hosted') return wanted;
+        return { ...wanted, listen: `${interface_for(public_url)}:${this.#port}` };
+    }
+
+    // Requests by HTTP
+
+    /**
+     * Mounts the agent's card and its endpoint on an app or a router of Express: GET
+     * `/.well-known/agent-card.json` and POST `endpoint_path` (default `/send`). Behind `express.json()` or
+     * before it, which is better: the body is then verified as it came.
+     *
+     * Requests are answered by the latest connector that is not closed; before there is one they get 503. It
+     * has to be made afterwards if `endpoint_path` is given. Throws a `TypeError` for what cannot work.
+     */
+    expose(app: AgentApp, endpoint_path?: string): void {
+        const checked = check_app(app);
+        const path = this.#identity.mount(endpoint_path ?? this.#mesh?.endpoint_path);
+        mount(checked, path, this.#identity, this.#identity.responses);
+    }
+
+    /**
+     * A handler `(request, response)` for `node:http` and for frameworks that hand out its objects: it
+     * answers what {@link expose} would, below the path of `public_url` or without that, and everything else
+     * with 404. With a third argument, `next`, it hands that on instead.
+     */
+    request_listener(): AgentRequestListener {
+        this.#identity.expose();
+        return listener(this.#identity, this.#identity.responses);
+    }
+
+    /**
+     * The same for servers in the style of `fetch()`, such as Hono's: `(request) => Promise<Response>`. It
+     * needs no `this`, and its promise never rejects.
+     */
+    get fetch(): AgentFetch {
+        this.#identity.expose();
+        return (this.#fetch ??= (request, surroundings) =>
+            answer_fetch(this.#identity, this.#identity.responses, request, surroundings));
     }
 }
 
-function is_hosted({ public_url, mesh }: AgentConfig): boolean {
-    const mode = mesh?.deployment_mode;
-    if (mode !== undefined && mode !== null) return mode === 'hosted';
-    return Boolean(public_url ?? mesh?.public_url);
+function checked_port(port: unknown): number | undefined {
+    if (port === undefined || port === null) return undefined;
+    if (typeof port === 'number' && Number.isInteger(port) && port >= 0 && port <= 0xffff) return port;
+    throw new TypeError(`port is ${String(port)}, and must be a number from 0 to 65535`);
+}
+
+/** Others reach it from other machines, unless its URL is of this one, or it has none. */
+function interface_for(public_url: unknown): string {
+    const host = typeof public_url === 'string' && URL.canParse(public_url) ? new URL(public_url).hostname : '';
+    if (host === '[::1]') return host;
+    return host === '' || host === 'localhost' || host.startsWith('127.') ? '127.0.0.1' : '0.0.0.0';
 }
 
 /** Without what says nothing, and would hide what the option `mesh` says. */

@@ -6,7 +6,8 @@ import type { Capability } from './capability';
 import { SvanticError } from './errors';
 import { line_of } from './event_lines';
 import { EventStream, type MeshEvent, type MeshEventName, type MeshEvents } from './events';
-import { identity_of } from './identity';
+import { DEFAULT_ENDPOINT_PATH, type HostedRequest, type Respond } from './hosted/exchange';
+import { identity_of, path_of } from './identity';
 import type { Log } from './logger';
 import { NativeMesh, type ConnectorState } from './native_mesh';
 import { Options, type MeshConnectorConfig } from './options';
@@ -49,7 +50,7 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
     constructor(agent: Agent, config?: MeshConnectorConfig) {
         super();
         const identity = identity_of(agent);
-        const options = new Options(identity.fields, config);
+        const options = new Options(identity.configuration, config);
         const native = NativeMesh.create(options.config);
         const serving = new Serving(native, options.log, options.redact);
         this.#agent = agent;
@@ -60,9 +61,12 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
             on_event: (event) => this.#on_event(event),
             on_end: () => this.#on_end(),
         };
+        const { endpoint_path, public_url, local, listen } = options.config;
         try {
             const session = this.#session;
             identity.attach(this, {
+                prefix: path_of(public_url),
+                endpoint_path: String(endpoint_path ?? DEFAULT_ENDPOINT_PATH),
                 get open() {
                     return !session.ended && !['closed', 'failed'].includes(native.state());
                 },
@@ -75,7 +79,20 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
                         throw error;
                     }
                 },
+                serve: (request: HostedRequest, respond: Respond) => {
+                    try {
+                        return session.serve(request, respond);
+                    } catch (error) {
+                        const is_known = error instanceof SvanticError && error.status === 'INVALID_STATE';
+                        if (!is_known) {
+                            options.log.say('error', `agent ${agent.name}: a request is not served`, error);
+                        }
+                        throw error;
+                    }
+                },
             });
+            // There will be no connect() that it could begin with.
+            if (local === true) session.stand(listen !== undefined);
         } catch (error) {
             native.free();
             throw error;

@@ -1,6 +1,8 @@
 // The root names of the package `svantic`.
 export { Agent } from './agent';
-export type { AgentConfig, StartOptions } from './agent';
+export type { AgentConfig, AgentFetch, StartOptions } from './agent';
+export { attach } from './attach';
+export type { AgentHandle, AttachConfig } from './attach';
 export type {
     Capability,
     CapabilityArgs,
@@ -18,6 +20,9 @@ export type {
 } from './dispatch_auth';
 export { CapabilityError, SvanticError } from './errors';
 export type { CapabilityErrorOptions, SvanticErrorOptions, SvanticStatus } from './errors';
+export type { AgentApp } from './hosted/express';
+export type { FetchSurroundings } from './hosted/fetch';
+export type { AgentRequestListener } from './hosted/node_http';
 export type { Logger } from './logger';
 export { extract_trace_context, parse_baggage, parse_traceparent } from './trace';
 export type { ExtractedTraceContext, ParsedTraceparent, TraceHeaders } from './trace';

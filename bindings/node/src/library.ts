@@ -80,6 +80,14 @@ export interface Library {
         length: null,
     ) => number;
     readonly answer_batch: (mesh: Handle, answers: Uint8Array, length: number, refused: null) => number;
+    readonly serve_async: (
+        mesh: Handle,
+        request: string,
+        body: Uint8Array | null,
+        length: number,
+        respond: null,
+        tag: number,
+    ) => number;
     readonly lifeline_fd: (mesh: Handle, out: Out<number>) => number;
     readonly get_state: (mesh: Handle, out: Out<number>) => number;
     readonly get_connected: (mesh: Handle, out: Out<boolean>) => number;
@@ -214,6 +222,7 @@ function declare(object: LibraryHandle, file: string): Library {
         socket_event: ['int32_t', [mesh, 'str', 'size_t']],
         next_batch: ['int32_t', [mesh, 'uint32_t', ms, out(owned), 'void *']],
         answer_batch: ['int32_t', [mesh, 'void *', 'size_t', 'void *']],
+        serve_async: ['int32_t', [mesh, 'str', 'void *', 'size_t', ...done]],
         lifeline_fd: ['int32_t', [mesh, out('int')]],
         get_state: ['int32_t', [mesh, out('int32_t')]],
         get_connected: ['int32_t', [mesh, out('bool')]],

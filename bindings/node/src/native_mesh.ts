@@ -1,5 +1,6 @@
 // One native handle: JSON in and out, a status becomes an exception. Knows no event loop and no waiting.
 import { SvanticError, ended, from_fields, type ErrorFields } from './errors';
+import type { HostedRequest } from './hosted/exchange';
 import { library, type Handle, type Library, type Out, type Property } from './library';
 
 const OK = 0;
@@ -230,6 +231,13 @@ export class NativeMesh {
         const status = this.#library.answer_batch(this.#handle, buffer, length, null);
         // A handle that was freed meanwhile: whoever asked no longer wants the answers.
         return status === OK || status === INVALID_HANDLE || status === CANCELLED;
+    }
+
+    /** Begins to answer an HTTP request; the parts of the response come as items with this tag. */
+    serve({ body, ...head }: HostedRequest, tag: number): void {
+        const text = JSON.stringify(head);
+        const bytes = body === undefined || body.length === 0 ? null : body;
+        check(this.#library.serve_async(this.#handle, text, bytes, bytes?.length ?? 0, null, tag));
     }
 
     /**

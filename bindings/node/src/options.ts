@@ -28,6 +28,31 @@ export interface MeshConnectorConfig {
     /** How calls by HTTP prove where they come from; sent at registration. */
     readonly dispatch_auth?:
         { readonly scheme: 'svantic_jwt' | 'shared_secret'; readonly required?: boolean } | undefined;
+    /** Where calls are POSTed, below `public_url`. Default: `/send`, or what `expose()` was given. */
+    readonly endpoint_path?: string | undefined;
+    /** The key of the mesh's dispatch tokens. Default: `SVANTIC_DISPATCH_SECRET`. */
+    readonly signing_secret?: string | undefined;
+    /** The one that follows it: either is good, so that a secret is rotated without a gap. */
+    readonly signing_secret_next?: string | undefined;
+    /** The token of the scheme `shared_secret`. */
+    readonly shared_secret?: string | undefined;
+    /** The one that follows it. */
+    readonly shared_secret_next?: string | undefined;
+    /** How far the mesh's clock may be off, in seconds. Default 30. */
+    readonly clock_skew_s?: number | undefined;
+    /** The capability that answers a message of text alone; it is called with `{text}`. */
+    readonly default_capability?: string | undefined;
+    /** Where the library itself serves: `"127.0.0.1:8080"`, or with the files (PEM) for https. */
+    readonly listen?:
+        | string
+        | {
+              readonly address: string;
+              readonly certificate_file?: string | undefined;
+              readonly key_file?: string | undefined;
+          }
+        | undefined;
+    /** Without a mesh: requests are served from the start, and nothing is connected. Default false. */
+    readonly local?: boolean | undefined;
     /** Calls that run at once; 0 is no limit. Default: the agent's `max_concurrent_sessions`. */
     readonly max_in_flight?: number | undefined;
     /** Calls that may be with the application, started or not. Default 1024. */
@@ -86,7 +111,9 @@ export interface MeshConnectorConfig {
 const KEYS: Record<keyof MeshConnectorConfig, true> = {
     svantic_url: true, client_id: true, client_secret: true, client_secret_next: true, token: true,
     token_provider: true, token_provider_timeout_ms: true, agent_type: true, instance_id: true,
-    public_url: true, deployment_mode: true, dispatch_auth: true, max_in_flight: true,
+    public_url: true, deployment_mode: true, dispatch_auth: true, endpoint_path: true,
+    signing_secret: true, signing_secret_next: true, shared_secret: true, shared_secret_next: true,
+    clock_skew_s: true, default_capability: true, listen: true, local: true, max_in_flight: true,
     max_pending_dispatches: true, max_queued_dispatches: true, max_frame_bytes: true,
     redact_handler_errors: true, auto_reconnect: true, reconnect_delays_ms: true, fail_fast: true,
     allow_insecure: true, allowed_connect_hosts: true, ca_file: true, client_cert_file: true,

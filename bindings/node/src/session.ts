@@ -3,6 +3,7 @@ import { isMainThread } from 'node:worker_threads';
 import type { Dispatch } from './context';
 import { SvanticError, ended, from_fields, overtaken, type ErrorFields } from './errors';
 import type { MeshEvent } from './events';
+import { unavailable, type HostedRequest, type Respond, type ResponsePart } from './hosted/exchange';
 import type { NativeMesh } from './native_mesh';
 import { nearest } from './options';
 import type { Serving } from './serving';
@@ -42,6 +43,7 @@ type Item =
     | Dispatch
     | { readonly type: 'event'; readonly name: string; readonly event: number; readonly data: object }
     | { readonly type: 'done'; readonly tag: number; readonly result?: unknown; readonly error?: ErrorFields }
+    | ({ readonly type: 'response'; readonly tag: number } & ResponsePart)
     | { readonly type: 'frame'; readonly frame: Record<string, unknown> }
     | ({ readonly type: 'socket' } & SocketRequest)
     | { readonly type: 'closed' };
@@ -84,8 +86,11 @@ export class Session implements Sleeper {
     failure: SvanticError | undefined;
     #ended = false;
     #keep_alive = true;
+    #stands: 'held' | 'alive' | undefined;
     #last_tag = 0;
     readonly #pending = new Map<number, Pending>();
+    /** Of requests that are being answered; `true` once a part has come. */
+    readonly #responses = new Map<number, { readonly respond: Respond; begun: boolean }>();
     #items: Item[] = [];
     #at = 0;
     #take = MOST_ITEMS;
@@ -165,6 +170,38 @@ export class Session implements Sleeper {
         if (this.#ended) throw ended(this.failure);
         const state = this.native.state();
         if (state === 'closed' || state === 'failed') throw ended(this.failure);
+    }
+
+    /**
+     * Begins to answer an HTTP request; `respond` gets every part, and always a last one. Returns what says
+     * that the client has gone, after which nothing comes. Throws when the connector cannot serve.
+     */
+    serve(request: HostedRequest, respond: Respond): () => void {
+        this.open();
+        const tag = (this.#last_tag += 1);
+        this.#responses.set(tag, { respond, begun: false });
+        try {
+            this.native.serve(request, tag);
+        } catch (error) {
+            this.#responses.delete(tag);
+            throw error;
+        }
+        this.#look_alive();
+        return () => {
+            if (!this.#responses.delete(tag)) return;
+            if (!this.#ended) this.native.cancel(tag);
+            this.#look_alive();
+        };
+    }
+
+    /**
+     * Takes items from now on although nothing was asked for: the agent is served without a mesh. `alive`:
+     * keeps the process, too, as what listens by itself does.
+     */
+    stand(alive: boolean): void {
+        this.open();
+        this.#stands = alive ? 'alive' : 'held';
+        this.#look_alive();
     }
 
     /** Whether it keeps the process alive while something is under way. */
@@ -275,6 +312,14 @@ export class Session implements Sleeper {
                 else pending?.reject(from_fields(item.error));
                 break;
             }
+            case 'response': {
+                const waiting = this.#responses.get(item.tag);
+                if (!item.more) this.#responses.delete(item.tag);
+                if (waiting === undefined) break; // the client has gone
+                waiting.begun = true;
+                waiting.respond(item);
+                break;
+            }
             case 'event': {
                 const event = { name: item.name, code: item.event, data: item.data } as MeshEvent;
                 if (event.name === 'dispatch_cancelled') {
@@ -318,6 +363,10 @@ export class Session implements Sleeper {
             const pending = [...this.#pending.values()];
             this.#pending.clear();
             for (const { reject } of pending) reject(overtaken(this.failure));
+            const responses = [...this.#responses.values()];
+            this.#responses.clear();
+            for (const { respond, begun } of responses)
+                respond(begun ? { more: false } : unavailable('the agent has ended'));
             this.native.free(); // does not wait: what was to be said to the mesh has been said
             this.resources.wakeup?.close();
         }
@@ -327,8 +376,10 @@ export class Session implements Sleeper {
     #look_alive(): void {
         const { wakeup } = this.resources;
         if (wakeup === undefined || this.#ended) return;
-        const active = this.#pending.size > 0 || this.native.state() !== 'idle';
-        wakeup.hold(active ? this : undefined, this.#keep_alive);
+        const active =
+            this.#pending.size > 0 || this.#responses.size > 0 || this.native.state() !== 'idle';
+        const held = active || this.#stands !== undefined;
+        wakeup.hold(held ? this : undefined, this.#keep_alive && (active || this.#stands === 'alive'));
     }
 }
 
