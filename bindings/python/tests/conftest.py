@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from typing import Any, Callable
 import pytest
 from gateway import Gateway, binary, library
 from interpreters import SOURCE, Program, environment_of
+from listeners import SECRET, listener
 
 os.environ["SVANTIC_LIBRARY"] = str(library())
 if str(SOURCE) not in sys.path:
@@ -69,6 +71,20 @@ def start_gateway() -> Iterator[StartGateway]:
 def gateway(start_gateway: StartGateway) -> Gateway:
     """A gateway without faults, of this test's own."""
     return start_gateway()
+
+
+@pytest.fixture
+def signing_gateway(start_gateway: StartGateway) -> Gateway:
+    """One that signs what it dispatches."""
+    return start_gateway("--dispatch-secret", SECRET)
+
+
+@pytest.fixture
+def at() -> Iterator[tuple[socket.socket, str]]:
+    """Where a server will be: its socket and its URL."""
+    listening, url = listener()
+    yield listening, url
+    listening.close()
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from gateway import GUARD_S, Gateway, wait_for
 from waitress.server import create_server
 from werkzeug.serving import make_server
 
-SECRET = "the secret of the dispatches, long enough"
 CARD = "/.well-known/agent-card.json"
 
 _numbers = itertools.count(1)
@@ -57,12 +56,6 @@ class Reply(NamedTuple):
         return dict(data["error"])
 
 
-def listener() -> tuple[socket.socket, str]:
-    """A socket that listens, and the URL that leads to it."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-    return listening, f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
 def call(
     skill: str | None,
     args: Any = None,
@@ -85,9 +78,7 @@ def connection_to(url: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(address.hostname or "", address.port, timeout=GUARD_S)
 
 
-def ask(
-    url: str, method: str = "GET", body: Any = None, headers: Mapping[str, str] | None = None
-) -> Reply:
+def ask(url: str, method: str = "GET", body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
     """One request on a connection of its own; a body that is no bytes goes as JSON."""
     connection = connection_to(url)
     try:
@@ -131,6 +122,12 @@ class Stream:
     def hang_up(self) -> None:
         self._connection.close()
         self._response.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hang_up()
 
 
 @contextlib.contextmanager

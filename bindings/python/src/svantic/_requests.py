@@ -43,7 +43,9 @@ class Desk:
     """Where requests for one agent go: to the connector of its own, or else to one that the agent has anyway."""
 
     def __init__(self, agent: Agent, options: Mapping[str, Any], *, has_loop: bool) -> None:
-        chosen = Options(agent, options, has_loop=has_loop)  # a wrong one fails here, and not at the first request
+        chosen = Options(
+            agent, options, has_loop=has_loop
+        )  # a wrong one fails here, and not at the first request
         self.agent = agent
         self.options = options
         self.local = chosen.local

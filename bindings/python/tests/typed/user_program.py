@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional
 
+from fastapi import FastAPI
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
 import svantic.aio
 from svantic import (
     Agent,
@@ -35,6 +41,7 @@ from svantic import (
 )
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
     from typing_extensions import Unpack, assert_type
 
 agent = Agent("desk", "A desk", version="2", context={"region": "eu"})
@@ -145,6 +152,36 @@ async def serve_async(options: ConnectorOptions) -> None:
         waiting: Coroutine[Any, Any, None] = mesh.wait_closed()
         await waiting
     with svantic.aio.MeshConnector(agent):  # type: ignore[attr-defined]
+        pass
+
+
+# ---- hosted ----
+
+hosted = Agent("hosted", "Has a URL", public_url="https://agents.example.com/hosted")
+desk = hosted.asgi(signing_secret="s", signing_secret_next="t", clock_skew_s=10)
+app = FastAPI(lifespan=desk.lifespan)
+app.mount("/hosted", desk)
+also = Starlette(routes=[Mount("/hosted", desk)], lifespan=desk.lifespan)
+page = Flask("page")
+flask_desk = hosted.wsgi(shared_secret="s", endpoint_path="/call")
+hosted.asgi(signing_secret=7)  # type: ignore[arg-type]
+hosted.wsgi(listens="x")  # type: ignore[call-arg]
+
+
+def serve_hosted() -> WSGIApplication:
+    assert_type(desk.mesh, Optional[svantic.aio.MeshConnector])
+    assert_type(flask_desk.mesh, Optional[MeshConnector])
+    hosted.run(listen="127.0.0.1:8080", local=True, default_capability="ask")
+    hosted.run(listen={"address": "0.0.0.0:443", "certificate_file": "c.pem", "key_file": "k.pem"})
+    with flask_desk as same:
+        assert_type(same.mesh, Optional[MeshConnector])
+        if same.mesh is not None:
+            assert_type(same.mesh.listening, Optional[str])
+    return DispatcherMiddleware(page, {"/hosted": flask_desk})
+
+
+async def serve_hosted_together() -> None:
+    async with desk.lifespan(), hosted.asgi(local=True).lifespan(app):
         pass
 
 
