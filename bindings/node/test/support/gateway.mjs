@@ -329,6 +329,11 @@ export class Gateway {
         await this.#control('POST', 'forget', { instance_id });
     }
 
+    /** Signs the calls to hosted agents with this secret from now on. */
+    async rotate(secret) {
+        await this.#control('POST', 'rotate', { secret });
+    }
+
     #control(method, what, body, guard_ms) {
         return this.#request(method, `/_gateway/${what}`, body, guard_ms);
     }
