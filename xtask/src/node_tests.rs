@@ -67,6 +67,11 @@ impl<'a> NodeTests<'a> {
             .hint("Their own messages above say why."))
     }
 
+    /// What runs them.
+    pub(crate) fn node(&self) -> &Node {
+        &self.package.node
+    }
+
     fn heading(&self, name: &str) {
         say(&self
             .screen

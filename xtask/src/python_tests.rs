@@ -11,7 +11,12 @@ use crate::{
 };
 
 /// Where Python stands in the repository; those that are not there yet are passed over.
-const SOURCES: [&str; 3] = [PROJECT, "examples/python", "conformance/python"];
+const SOURCES: [&str; 4] = [
+    PROJECT,
+    "examples/python",
+    "conformance/python",
+    "tests/a2a",
+];
 /// Of these, what users read or import, and a program such as theirs: with every type checked.
 const TYPED: [&str; 3] = [
     "bindings/python/src",
@@ -26,13 +31,18 @@ pub(crate) struct PythonTests<'a> {
     screen: Terminal,
 }
 
+/// The environment of the tools, with the servers that the package is tested with.
+pub(crate) fn tools(here: &Checkout, python: &Interpreter) -> Result<VirtualEnv, Failure> {
+    let requirements = format!("{PROJECT}/requirements-test.txt");
+    let name = format!("tests-{}", python.version());
+    VirtualEnv::with_requirements(here, python, &name, &requirements)
+}
+
 impl<'a> PythonTests<'a> {
     /// Makes the environment of the tools, once.
     pub(crate) fn prepare(here: &'a Checkout, screen: Terminal) -> Result<Self, Failure> {
         let python = Interpreter::find()?;
-        let requirements = format!("{PROJECT}/requirements-test.txt");
-        let name = format!("tests-{}", python.version());
-        let tools = VirtualEnv::with_requirements(here, &python, &name, &requirements)?;
+        let tools = tools(here, &python)?;
         say(&format!("found {python}"));
         Ok(Self {
             here,

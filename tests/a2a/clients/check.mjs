@@ -5,6 +5,11 @@ import { readFileSync } from 'node:fs';
 const ALL = JSON.parse(readFileSync(new URL('../cases.json', import.meta.url), 'utf8'));
 export const SECRET = process.env.A2A_SHARED_SECRET;
 
+/** So many calls at the same time, and what they are answered with. */
+const NUMBERS = [...Array(50).keys()];
+export const AT_ONCE = NUMBERS.map((n) => [{ data: { skill_id: 'count', args: { n } } }]);
+export const AT_ONCE_ANSWERS = NUMBERS.map((n) => ({ result: { next: n + 1 } }));
+
 /** Name, parts and what is expected; with the secret, if the agent wants one. */
 export function cases() {
     if (SECRET === undefined) return ALL;

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 CASES = json.loads((Path(__file__).parent.parent / "cases.json").read_text(encoding="utf-8"))
+AT_ONCE = 50
 SECRET = os.environ.get("A2A_SHARED_SECRET")
 
 Outcome = dict[str, Any]
@@ -34,7 +35,7 @@ def message_id() -> str:
 
 def outcome_of_data(data: Any) -> Outcome:
     """The data part of an answer, whose members are the names of outcomes."""
-    (name, value), = data.items()
+    ((name, value),) = data.items()
     return {"failed" if name == "error" else name: value}
 
 

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { ClientFactory } from 'a2a-0.3/client';
-import { check, cases, code_in, outcome_of_data, Run, SECRET } from './check.mjs';
+import { AT_ONCE, AT_ONCE_ANSWERS, cases, check, code_in, outcome_of_data, Run, SECRET } from './check.mjs';
 
 const [url] = process.argv.slice(2);
 const package_file = new URL('../node_modules/a2a-0.3/package.json', import.meta.url);
@@ -55,7 +55,14 @@ const run = new Run(`Node @a2a-js/sdk ${version} in A2A 0.3`);
 const find = { data: { skill_id: 'find_order', args: { order_id: 'A17' } } };
 for (const [how, play] of Object.entries(ways)) {
     const answer = (parts) => () => play(request(parts)).catch(refusal);
-    for (const { name, parts, expect } of cases()) await run.expect(`${name} (${how})`, answer(parts), expect);
-    if (SECRET !== undefined) await run.expect(`no secret (${how})`, answer([find]), { error: -32001 });
+    for (const { name, parts, expect } of cases()) {
+        await run.expect(`${name} (${how})`, answer(parts), expect);
+    }
+    if (SECRET !== undefined) {
+        await run.expect(`no secret (${how})`, answer([find]), { error: -32001 });
+    } else {
+        const at_once = () => Promise.all(AT_ONCE.map((parts) => answer(parts)()));
+        await run.expect(`each has its own answer (${how})`, at_once, AT_ONCE_ANSWERS);
+    }
 }
 run.end();

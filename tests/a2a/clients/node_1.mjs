@@ -1,8 +1,14 @@
-// The official client, @a2a-js/sdk 1.x: `node_1.mjs URL 1.0`, or with 0.3 as it talks to agents of that version.
+// The official client, @a2a-js/sdk 1.x: `node_1.mjs URL 1.0`, or with 0.3 as it talks to agents of that
+// version.
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { ClientFactory, ClientFactoryOptions, DefaultAgentCardResolver, JsonRpcTransportFactory } from 'a2a-1/client';
-import { check, cases, code_in, outcome_of_data, Run, SECRET } from './check.mjs';
+import {
+    ClientFactory,
+    ClientFactoryOptions,
+    DefaultAgentCardResolver,
+    JsonRpcTransportFactory,
+} from 'a2a-1/client';
+import { AT_ONCE, AT_ONCE_ANSWERS, cases, check, code_in, outcome_of_data, Run, SECRET } from './check.mjs';
 
 const [url, wire] = process.argv.slice(2);
 const package_file = new URL('../node_modules/a2a-1/package.json', import.meta.url);
@@ -59,7 +65,8 @@ const card = await cardResolver.resolve(url);
 check(card.capabilities.streaming && card.supportedInterfaces.length === 2, card);
 check(card.skills.some(({ id }) => id === 'find_order'), card);
 if (wire === '0.3') {
-    card.supportedInterfaces = card.supportedInterfaces.filter(({ protocolVersion }) => protocolVersion === wire);
+    const is_wanted = ({ protocolVersion }) => protocolVersion === wire;
+    card.supportedInterfaces = card.supportedInterfaces.filter(is_wanted);
 }
 const client = await factory.createFromAgentCard(card);
 check(client.protocolVersion === wire, client.protocolVersion);
@@ -78,12 +85,16 @@ const run = new Run(`Node @a2a-js/sdk ${version} in A2A ${wire}`);
 const find = { data: { skill_id: 'find_order', args: { order_id: 'A17' } } };
 for (const [how, play] of Object.entries(ways)) {
     const answer = (...wanted) => () => play(request(...wanted)).catch(refusal);
-    for (const { name, parts, expect } of cases()) await run.expect(`${name} (${how})`, answer(parts), expect);
+    for (const { name, parts, expect } of cases()) {
+        await run.expect(`${name} (${how})`, answer(parts), expect);
+    }
     if (SECRET !== undefined) {
         await run.expect(`no secret (${how})`, answer([find]), { error: -32001 });
     } else {
         const push = { acceptedOutputModes: [], taskPushNotificationConfig: { url: 'http://127.0.0.1:9/' } };
         await run.expect(`nobody is called back (${how})`, answer([find], push), { error: -32003 });
+        const at_once = () => Promise.all(AT_ONCE.map((parts) => answer(parts)()));
+        await run.expect(`each has its own answer (${how})`, at_once, AT_ONCE_ANSWERS);
     }
 }
 if (SECRET === undefined) {

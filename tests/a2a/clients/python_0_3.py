@@ -9,7 +9,7 @@ import httpx
 from a2a.client import A2ACardResolver, A2AClientHTTPError, Client, ClientConfig, ClientFactory
 from a2a.client.errors import A2AClientJSONRPCError
 from a2a.types import Message, Task, TaskQueryParams, TaskState
-from check import SECRET, Outcome, Run, cases, message_id, outcome_of_data
+from check import AT_ONCE, SECRET, Outcome, Run, cases, message_id, outcome_of_data
 
 URL = sys.argv[1]
 
@@ -18,10 +18,12 @@ def message(parts: list[dict[str, Any]]) -> Message:
     kinds = {"data": "data", "text": "text", "url": "file"}
     old = []
     for part in parts:
-        (member, value), = part.items()
+        ((member, value),) = part.items()
         content = {"file": {"uri": value}} if member == "url" else {member: value}
         old.append({"kind": kinds[member], **content})
-    return Message.model_validate({"messageId": message_id(), "role": "user", "contextId": "c-1", "parts": old})
+    return Message.model_validate(
+        {"messageId": message_id(), "role": "user", "contextId": "c-1", "parts": old}
+    )
 
 
 async def outcome(client: Client, wanted: Message) -> Outcome:
@@ -62,10 +64,22 @@ async def main() -> None:
             client = ClientFactory(ClientConfig(streaming=streaming, httpx_client=http)).create(card)
             how = "streamed" if streaming else "sent"
             for name, parts, expected in cases():
-                await run.expect(f"{name} ({how})", lambda c=client, p=parts: outcome(c, message(p)), expected)
+                await run.expect(
+                    f"{name} ({how})", lambda c=client, p=parts: outcome(c, message(p)), expected
+                )
             if SECRET is not None:
                 find = message([{"data": {"skill_id": "find_order", "args": {"order_id": "A17"}}}])
                 await run.expect(f"no secret ({how})", lambda c=client, m=find: outcome(c, m), {"http": 401})
+                continue
+
+            async def at_once(client: Client = client) -> list[Outcome]:
+                wanted = [
+                    message([{"data": {"skill_id": "count", "args": {"n": n}}}]) for n in range(AT_ONCE)
+                ]
+                return await asyncio.gather(*[outcome(client, each) for each in wanted])
+
+            answers = [{"result": {"next": n + 1}} for n in range(AT_ONCE)]
+            await run.expect(f"each has its own answer ({how})", at_once, answers)
 
         async def get_task() -> Outcome:
             try:

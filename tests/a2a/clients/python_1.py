@@ -9,7 +9,7 @@ import httpx
 from a2a.client import A2ACardResolver, A2AClientError, Client, ClientConfig, ClientFactory
 from a2a.types import AgentCard, GetTaskRequest, SendMessageRequest
 from a2a.utils.errors import JSON_RPC_ERROR_CODE_MAP, A2AError
-from check import SECRET, Outcome, Run, cases, message_id, outcome_of_data
+from check import AT_ONCE, SECRET, Outcome, Run, cases, message_id, outcome_of_data
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 URL, WIRE = sys.argv[1:]
@@ -86,6 +86,14 @@ async def play(run: Run, client: Client, card: AgentCard, how: str) -> None:
         await run.expect(f"no secret ({how})", lambda: outcome(client, without), {"http": 401})
         return
     await run.expect(f"no tasks are kept ({how})", get_task, {"error": -32001})
+
+    async def at_once() -> list[Outcome]:
+        wanted = [request([{"data": {"skill_id": "count", "args": {"n": n}}}]) for n in range(AT_ONCE)]
+        return await asyncio.gather(*[outcome(client, each) for each in wanted])
+
+    await run.expect(
+        f"each has its own answer ({how})", at_once, [{"result": {"next": n + 1}} for n in range(AT_ONCE)]
+    )
     push = {"taskPushNotificationConfig": {"url": "http://127.0.0.1:9/"}}
     wanted = request([{"data": find}], configuration=push)
     await run.expect(f"nobody is called back ({how})", lambda: outcome(client, wanted), {"error": -32003})

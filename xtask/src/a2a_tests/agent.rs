@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -12,7 +13,7 @@ use std::{
 use serde_json::json;
 
 use super::{A2aTests, FOLDER};
-use crate::{failure::Failure, node_tests::NodeTests, python};
+use crate::{failure::Failure, library, node_tests::NodeTests, python};
 
 const SERVES_WITHIN: Duration = Duration::from_mins(1);
 const ENDS_WITHIN: Duration = Duration::from_mins(1);
@@ -25,10 +26,65 @@ pub(super) struct Agent {
     pub(super) prepare: fn(&A2aTests<'_>, &NodeTests<'_>) -> Result<Command, Failure>,
 }
 
-pub(super) const AGENTS: &[Agent] = &[Agent {
-    name: "C, with the library's own server",
-    prepare: c,
-}];
+pub(super) const AGENTS: &[Agent] = &[
+    Agent {
+        name: "C, with the library's own server",
+        prepare: c,
+    },
+    Agent {
+        name: "Python, with the library's own server",
+        prepare: |tests, _| Ok(tests.python_desk("listen")),
+    },
+    Agent {
+        name: "Python, as an ASGI application",
+        prepare: |tests, _| Ok(tests.python_desk("asgi")),
+    },
+    Agent {
+        name: "Python, as a WSGI application",
+        prepare: |tests, _| Ok(tests.python_desk("wsgi")),
+    },
+    Agent {
+        name: "Node, with the library's own server",
+        prepare: |tests, node| Ok(tests.node_desk(node, "listen")),
+    },
+    Agent {
+        name: "Node, on a server of node:http",
+        prepare: |tests, node| Ok(tests.node_desk(node, "http")),
+    },
+    Agent {
+        name: "Node, on an app of Express",
+        prepare: |tests, node| Ok(tests.node_desk(node, "express")),
+    },
+];
+
+impl A2aTests<'_> {
+    fn python_desk(&self, how: &str) -> Command {
+        let mut command = self.servers.command("python");
+        command
+            .arg(self.here.root.join(FOLDER).join("agents/desk.py"))
+            .arg(how)
+            .env(
+                "PYTHONPATH",
+                self.here.root.join(python::PROJECT).join("src"),
+            )
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("SVANTIC_LIBRARY", self.library());
+        command
+    }
+
+    fn node_desk(&self, node: &NodeTests<'_>, how: &str) -> Command {
+        let mut command = node.node().command();
+        command
+            .arg(self.here.root.join(FOLDER).join("agents/desk.mjs"))
+            .arg(how)
+            .env("SVANTIC_LIBRARY", self.library());
+        command
+    }
+
+    fn library(&self) -> PathBuf {
+        self.here.target.join("debug").join(library::file_name())
+    }
+}
 
 fn c(tests: &A2aTests<'_>, _: &NodeTests<'_>) -> Result<Command, Failure> {
     let folder = tests.here.target.join("a2a");
@@ -73,7 +129,7 @@ impl Running {
     ) -> Result<Self, Failure> {
         let mut config = json!({
             "name": "desk", "description": "What the official A2A clients call", "local": true,
-            "listen": "127.0.0.1:0", "default_capability": "hear",
+            "default_capability": "hear", "listen": "127.0.0.1:0",
         });
         if let Some(secret) = secret {
             config["dispatch_auth"] = json!({"scheme": "shared_secret", "required": true});

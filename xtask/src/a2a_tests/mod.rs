@@ -8,7 +8,8 @@ use crate::{
     failure::Failure,
     node_tests::NodeTests,
     prerequisites::{self, C_COMPILER},
-    python::Interpreter,
+    python::{Interpreter, VirtualEnv},
+    python_tests,
     terminal::{Colour, Terminal, say},
 };
 use agent::{AGENTS, Agent, Running};
@@ -25,6 +26,8 @@ pub(crate) struct A2aTests<'a> {
     here: &'a Checkout,
     compiler: String,
     clients: Clients<'a>,
+    /// What the package of Python is tested with, servers among it.
+    servers: VirtualEnv,
     screen: Terminal,
 }
 
@@ -34,10 +37,12 @@ impl<'a> A2aTests<'a> {
         let compiler = prerequisites::check(&[C_COMPILER])?.swap_remove(0);
         let python = Interpreter::find()?;
         let clients = Clients::prepare(here, &python)?;
+        let servers = python_tests::tools(here, &python)?;
         Ok(Self {
             here,
             compiler,
             clients,
+            servers,
             screen,
         })
     }
