@@ -221,3 +221,6 @@ impl Serving {
         config.mode == DeploymentMode::Hosted || config.identity.public_url.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,10 @@
 #![allow(clippy::unchecked_time_subtraction)]
 
 mod auth_loop;
+mod call_auth;
+mod call_limits;
+mod calls;
+mod calls_simulated;
 mod cancel;
 mod connecting;
 mod coverage;
@@ -38,6 +42,7 @@ mod refusals;
 mod restarts;
 mod rig;
 mod rig_application;
+mod rig_calls;
 mod rig_mesh;
 mod secrets;
 mod sessions;

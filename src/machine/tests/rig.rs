@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,6 +22,7 @@ use crate::machine::time::{Now, Timer};
 use crate::machine::watch::Progress;
 use crate::machine::{LinkState, Machine, Settings, Transition};
 use crate::protocol::frame::FrameText;
+use crate::verification::Verification;
 
 pub(super) const CLIENT_SECRET: &str = "s3cret/of-the-client";
 pub(super) const CONNECT_URL: &str = "wss://mesh.test/agents/connect";
@@ -82,6 +84,17 @@ pub(super) fn machine(config: Config, specs: &[&str], seed: u64) -> Machine {
         agent.define(Capability::parse(spec).unwrap()).unwrap();
     }
     Machine::new(settings, agent, config.credentials, seed)
+}
+
+/// The machine of a [`Rig`] that verifies what it is called with.
+pub(super) fn machine_of(
+    config: Config,
+    verification: Option<Arc<Verification>>,
+    seed: u64,
+) -> Machine {
+    let mut machine = machine(config, &[ECHO, ADD], seed);
+    machine.settings.verification = verification;
+    machine
 }
 
 const ECHO: &str = r#"{"name":"echo","description":"says it again"}"#;

@@ -316,9 +316,9 @@ fn forged_texts() -> Vec<(String, Code)> {
     forged
 }
 
-#[test]
-fn a_hundred_forged_tokens_are_refused_each_by_its_code() {
-    let forged: Vec<(String, Code)> = forged_claims()
+/// All of them, with the codes by which they are refused.
+pub(crate) fn forged_tokens() -> Vec<(String, Code)> {
+    forged_claims()
         .into_iter()
         .map(|(claims, code)| (signed(HEADER, claims), code))
         .chain(
@@ -327,7 +327,12 @@ fn a_hundred_forged_tokens_are_refused_each_by_its_code() {
                 .map(|(header, code)| (signed(header, good_claims()), *code)),
         )
         .chain(forged_texts())
-        .collect();
+        .collect()
+}
+
+#[test]
+fn a_hundred_forged_tokens_are_refused_each_by_its_code() {
+    let forged = forged_tokens();
     assert!(forged.len() >= 100, "{}", forged.len());
     for (token, expected) in &forged {
         let shown = token.split('.').map(|part| {

@@ -1,6 +1,6 @@
 //! Dispatches that are good, and how they are made here: by hand, after RFC 7515, with nothing of what is tested.
 
-mod forged;
+pub(crate) mod forged;
 mod rules;
 
 use std::fmt::Write as _;
