@@ -1,4 +1,4 @@
-//! What a hosted agent is configured with: where calls are POSTed, what proves that they are the mesh's, and where the
+//! What a hosted agent is configured with: where calls are sent, what proves that they are the mesh's, and where the
 //! library itself listens (`protocol.md` 8).
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
 //! the lock held.
 
 mod clock;
+mod command;
 mod completion;
 mod driver;
 mod external;
@@ -15,6 +16,7 @@ mod outgoing;
 mod raw;
 mod serve;
 mod shared;
+mod sink;
 mod transport;
 
 use std::collections::HashMap;
@@ -33,14 +35,11 @@ use crate::config::{Config, DeploymentMode, is_secret};
 use crate::error::{Error, ErrorKind};
 use crate::hosted::Site;
 use crate::kernel;
-use crate::machine::action::{Answer, Dispatch, OperationId};
-use crate::machine::event::Event;
-use crate::machine::time::Now;
+use crate::machine::action::Answer;
 use crate::machine::{Machine, Settings, State};
 use crate::net::proxy::Proxies;
 use crate::net::tls::Trust;
 use crate::own_request::OwnRequest;
-use crate::protocol::frame::FrameText;
 use crate::protocol::json_shape::{self, ShapeError};
 use crate::protocol::limits::MAX_JSON_DEPTH;
 use crate::verification::Verification;
@@ -51,44 +50,7 @@ use listening::Listening;
 pub use serve::Respond;
 use serve::Serving;
 use shared::{Core, DriverState, Shared};
-
-/// What reaches the application.
-pub enum Delivery {
-    /// A capability call.
-    Dispatch(Dispatch),
-    /// Something that happened.
-    Event(Event),
-    /// A frame of a transport, a JSON object, as it came.
-    Frame(FrameText),
-    /// Something that is to be done with a socket that the application carries.
-    Socket(SocketRequest),
-}
-
-/// The application's side. Called on the I/O thread (and, for what needs no I/O, on the caller's), so it
-/// must hand over and return.
-pub trait Sink: Send + Sync {
-    /// Takes everything out of `batch`, in order.
-    fn deliver(&self, batch: &mut Vec<Delivery>);
-
-    /// How long the dispatch that is next has waited to be picked up; `None` when none waits. Asked with the machine locked, so
-    /// it must not wait for a lock.
-    fn oldest_waiting(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Whether more frames of a transport may come in. Asked as the above is.
-    fn has_room(&self) -> bool {
-        true
-    }
-
-    /// Whether more may be sent over a socket that the application carries. Asked likewise.
-    fn may_send(&self) -> bool {
-        true
-    }
-
-    /// Nothing more will be delivered.
-    fn closed(&self);
-}
+pub use sink::{Delivery, Sink};
 
 /// How soon an answer leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -475,48 +437,5 @@ impl MeshConnector {
             })
             .unwrap_or_else(PoisonError::into_inner);
         matches!(core.driver, DriverState::NotStarted | DriverState::Ended)
-    }
-
-    /// Gives the machine a command whose outcome goes to `done`.
-    fn operate(&self, done: Completion, command: impl FnOnce(&mut Machine, Now, OperationId)) {
-        let mut done = Some(done);
-        let told = self.command(|core, now| {
-            let id = core.next_operation;
-            core.next_operation += 1;
-            core.completions.extend(done.take().map(|done| (id, done)));
-            command(&mut core.machine, now, id);
-        });
-        if let (Err(error), Some(done)) = (told, done) {
-            done.call(Err(error));
-        }
-    }
-
-    /// Gives the machine a command, with somebody to carry out what comes of it. If there is nobody the machine never
-    /// hears of it.
-    fn command(&self, command: impl FnOnce(&mut Core, Now)) -> Result<(), Error> {
-        let now = self.shared.now();
-        // Outlives the lock, whatever happens.
-        let mut start = None;
-        let mut core = self.shared.lock();
-        let driver_gone = matches!(core.driver, DriverState::Ending | DriverState::Ended);
-        if driver_gone && !core.machine.link().is_final() {
-            let text = "the library was shut down, or a bug has ended this connector";
-            return Err(Error::new(ErrorKind::Cancelled, "CANCELLED", text));
-        }
-        if core.driver == DriverState::NotStarted {
-            start = Some(driver::prepare(&self.shared)?);
-            core.driver = DriverState::Running;
-        }
-        command(&mut core, now);
-        drop(core);
-        if let Some(start) = start {
-            start();
-        }
-        if driver_gone {
-            self.shared.pump();
-        } else {
-            self.shared.settle();
-        }
-        Ok(())
     }
 }

@@ -9,7 +9,6 @@ use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
 use crate::hosted::gate::{Gate, Peer, Turned};
 use crate::hosted::{self, Asked, Head, ResponsePart, Route, Site, Trouble};
-use crate::machine::Machine;
 use crate::machine::action::{CallId, Response};
 use crate::machine::hosted::refusals::{RATE_LIMITED, TOO_MANY, UNCONFIGURED};
 use crate::machine::time::Now;
@@ -187,9 +186,11 @@ pub(super) fn cancel_tagged(core: &mut Core, tag: usize) -> bool {
         .map(|(id, _)| *id)
         .collect();
     ids.sort_unstable();
-    let machine: &mut Machine = &mut core.machine;
-    ids.iter()
-        .fold(false, |any, id| machine.cancel_call(*id) || any)
+    let mut any = false;
+    for id in ids {
+        any |= core.machine.cancel_call(id);
+    }
+    any
 }
 
 impl Shared {

@@ -40,6 +40,18 @@ const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 /// "heartbeat_interval_ms" (30000), "ping_interval_ms" (10000), "dead_after_ms" (20000),
 /// "dispatch_timeout_ms" (60000), "drain_timeout_ms" (30000). An unknown key is an error that names it.
 ///
+/// An agent with "public_url" is hosted: the mesh POSTs dispatches to that URL and "endpoint_path" ("/send"), and the
+/// application's server hands them to svantic_serve(), unless the library serves by itself ("listen"). "deployment_mode"
+/// "connected" with a "public_url" does both. Further keys of such agents: "signing_secret" verifies dispatches of the scheme
+/// "svantic_jwt" and "shared_secret" those of "shared_secret"; SVANTIC_DISPATCH_SECRET fills in the one that "dispatch_auth"
+/// names, or "signing_secret". "signing_secret_next" and "shared_secret_next" are good as well, so that a secret can be
+/// replaced. "clock_skew_s" (30, at most 300) is the difference that two clocks may have. With a secret every call is verified,
+/// and over the WebSocket each dispatch that carries "svantic_auth". Without one nobody's are, which the log says once; if
+/// "dispatch_auth" is "required" all are refused then. "default_capability" names the capability that answers a message that
+/// is text only, called with {"text":"..."}. "listen" is "127.0.0.1:8080", or {"address","certificate_file","key_file"}.
+/// "local" (true) is for development without a mesh: no credentials are needed, requests are served from here on, and
+/// svantic_connect() is INVALID_STATE.
+///
 /// "proxy" is "http://user:password@host:port" or "none"; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
 /// NO_PROXY decide, except for what stays on this machine. HTTP calls and the WebSocket go through the same one.
 /// The password is a secret like "client_secret": it goes to that proxy and into no log, error or snapshot. TLS is

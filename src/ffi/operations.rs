@@ -128,6 +128,7 @@ pub extern "C" fn svantic_connect_async(
 /// disconnect: is not taken back, but running dispatches are no longer waited for: they are answered with
 /// AGENT_SHUTDOWN, and the rest of the farewell takes place in the background until the agent is CLOSED.
 /// create_session: a session that the mesh opens all the same is closed again in the background.
+/// svantic_serve_async: only the wait for the response ends, see there.
 /// close_session: the session is closed in the background. re_register and refresh_token: only the wait ends; what the
 /// mesh was told stands, and a token that comes is used. request: it is dropped and not tried again; whether the mesh has
 /// taken it, only the mesh knows.

@@ -117,10 +117,12 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn peer(n: u32) -> Option<Peer> {
-        Some(Peer::Address(IpAddr::V4((0x0a00_0000 + n).into())))
+        Peer::read(&Ipv4Addr::from(0x0a00_0000 + n).to_string())
     }
 
     fn fail(gate: &mut Gate, now: Duration, peer: Option<Peer>) -> Result<(), Turned> {

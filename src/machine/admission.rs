@@ -135,8 +135,9 @@ impl Machine {
             EventKind::DispatchRefused,
             json!({"dispatch_id": &*id, "code": code}),
         );
-        self.send_error(now, Arc::clone(&id), code, message);
-        if may_do_better(code) {
+        let unseen = may_do_better(code).then(|| Arc::clone(&id));
+        self.send_error(now, id, code, message);
+        if let Some(id) = unseen {
             self.release(&id);
         }
     }

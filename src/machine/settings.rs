@@ -9,6 +9,10 @@ use crate::protocol::origin::ConnectPolicy;
 use crate::verification::Verification;
 
 /// What the machine is born with besides the agent and the credentials.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own in the configuration"
+)]
 pub struct Settings {
     /// Its time spans.
     pub timing: Timing,

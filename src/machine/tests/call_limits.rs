@@ -146,7 +146,8 @@ fn an_agent_that_is_given_up_leaves_nobody_waiting() {
     while desk.rig.now < seconds(35) {
         desk.rig.advance(seconds(1));
         if desk.rig.next_path().is_some() {
-            desk.rig.reply("/agents/heartbeat", 200, &json!({"ok": true}));
+            desk.rig
+                .reply("/agents/heartbeat", 200, &json!({"ok": true}));
         }
     }
     while desk.rig.next_path().is_none() {

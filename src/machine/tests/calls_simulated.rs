@@ -80,11 +80,11 @@ impl World {
                 self.desk.rig.advance(millis(span));
             }
             95..98 => self.mesh(),
-            _ if self.rng.u8(0..8) == 0 => match self.rng.bool() {
-                true => self.desk.rig.stop(),
-                false => drop(self.desk.rig.disconnect(seconds(10))),
+            _ => match self.rng.u8(0..16) {
+                0 => self.desk.rig.stop(),
+                1 => drop(self.desk.rig.disconnect(seconds(10))),
+                _ => {}
             },
-            _ => {}
         }
         self.pick_up();
     }
