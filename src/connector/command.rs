@@ -30,10 +30,11 @@ impl MeshConnector {
     /// Gives the machine a command, with somebody to carry out what comes of it. If there is nobody the machine never
     /// hears of it.
     pub(super) fn command(&self, command: impl FnOnce(&mut Core, Now)) -> Result<(), Error> {
-        let now = self.shared.now();
         // Outlives the lock, whatever happens.
         let mut start = None;
         let mut core = self.shared.lock();
+        // Not before: for the machine time never goes back, whichever thread had to wait for it.
+        let now = self.shared.now();
         let driver_gone = matches!(core.driver, DriverState::Ending | DriverState::Ended);
         if driver_gone && !core.machine.link().is_final() {
             let text = "the library was shut down, or a bug has ended this connector";

@@ -184,8 +184,9 @@ impl Driver {
 
     /// Tells the machine and asks what to do. Returns the time of its next timer.
     fn consult(&mut self) -> Option<Duration> {
-        let now = self.shared.now();
         let mut core = self.shared.lock();
+        // Not before: threads that call meanwhile give the machine their time as well.
+        let now = self.shared.now();
         let Core {
             machine, observed, ..
         } = &mut *core;

@@ -261,4 +261,31 @@ static void guarded(void) {
     CHECK_OK(svantic_shutdown(5000));
 }
 
-CASES(CASE(whole), CASE(parts), CASE(freed), CASE(inside_a_handler), CASE(pulled), CASE(guarded))
+#define CALLERS 8
+#define CALLS 200
+
+static void *call_often(void *data) {
+    svantic_mesh *mesh = *(svantic_mesh **)data;
+    char room[1024], id[64];
+    for (int n = 0; n < CALLS; n++) {
+        snprintf(id, sizeof id, "%p-%d", data, n);
+        serves(mesh, POST, call(room, "message/send", id, ""), "\"status\":200", "\\\"result\\\":\\\"ok\\\"");
+    }
+    return NULL;
+}
+
+/* Servers call from as many threads as they like, and all of these want the same lock. */
+static void from_many_threads(void) {
+    svantic_mesh *mesh = local(""), *of_caller[CALLERS];
+    pthread_t callers[CALLERS];
+    define(mesh, "work", answer_ok, mesh);
+    for (int n = 0; n < CALLERS; n++) {
+        of_caller[n] = mesh;
+        CHECK(pthread_create(&callers[n], NULL, call_often, &of_caller[n]) == 0);
+    }
+    for (int n = 0; n < CALLERS; n++) CHECK(pthread_join(callers[n], NULL) == 0);
+    svantic_free(mesh);
+    CHECK_OK(svantic_shutdown(5000));
+}
+
+CASES(CASE(whole), CASE(parts), CASE(freed), CASE(inside_a_handler), CASE(pulled), CASE(guarded), CASE(from_many_threads))

@@ -22,4 +22,5 @@ cases!(
     inside_a_handler: inside_a_handler_under,
     pulled: pulled_under,
     guarded: guarded_under,
+    from_many_threads: from_many_threads_under,
 );
