@@ -1,5 +1,5 @@
-// The desk of the A2A tests in Node: `desk.mjs listen|http|express CONFIG` is served by the library itself, by
-// node:http or by Express, says where, and ends with its standard input.
+// The desk of the A2A tests in Node: `desk.mjs listen|http|express CONFIG` is served by the library itself,
+// by node:http or by Express, says where, and ends with its standard input.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';

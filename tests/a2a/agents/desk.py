@@ -79,7 +79,7 @@ def asgi(agent: Agent, options: dict[str, Any]) -> Iterator[str]:
 
 
 class ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
-    pass
+    request_queue_size = 128  # it has room for five clients who connect at once otherwise
 
 
 class QuietHandler(WSGIRequestHandler):
