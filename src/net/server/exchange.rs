@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
@@ -72,17 +73,23 @@ async fn receive(shared: &Shared, seat: &Seat, mut body: Incoming) -> Result<Byt
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let _place = place(shared).await;
+    let until = Instant::now() + limits.body;
     seat.enter(Phase::Body);
     let reading = async {
+        let mut place = None;
         let (mut only, mut whole) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {
             // Trailers mean nothing here.
             let Ok(data) = frame.map_err(|_| Flaw::Cut)?.into_data() else {
                 continue;
             };
-            if only.len() + whole.len() + data.len() > limit {
+            let length = only.len() + whole.len() + data.len();
+            if length > limit {
                 return Err(Flaw::TooLarge);
+            }
+            seat.received(data.len());
+            if length > limits.small && place.is_none() {
+                place = find_place(shared, seat).await;
             }
             if only.is_empty() && whole.is_empty() {
                 only = data;
@@ -97,24 +104,32 @@ async fn receive(shared: &Shared, seat: &Seat, mut body: Incoming) -> Result<Byt
             whole.freeze()
         })
     };
-    let read = timeout_at(seat.since() + limits.body, reading).await;
+    let read = timeout_at(until, reading).await;
     read.unwrap_or(Err(Flaw::TooSlow))
 }
 
-/// A place for a body. While there is none, the slowest loses its own when it had its time; so those who wait are
-/// not at the mercy of those who never end.
-async fn place(shared: &Shared) -> Option<SemaphorePermit<'_>> {
-    if let Ok(place) = shared.bodies.try_acquire() {
-        return Some(place);
-    }
-    loop {
-        let began = shared.seats.slowest_body().unwrap_or_else(Instant::now);
-        let patience = began + shared.limits.patience;
-        match timeout_at(patience, shared.bodies.acquire()).await {
-            Ok(place) => return place.ok(),
-            Err(_) => shared.seats.end_slowest_body(),
+/// A place for a large body. While there is none the slowest loses its own, when it had its time; so those who wait
+/// are not at the mercy of those who never end.
+async fn find_place<'a>(shared: &'a Shared, seat: &Seat) -> Option<SemaphorePermit<'a>> {
+    let place = match shared.bodies.try_acquire() {
+        Ok(place) => Some(place),
+        Err(_) => {
+            seat.enter(Phase::Queue);
+            loop {
+                let gives_way = shared.seats.slowest_body();
+                let gives_way =
+                    gives_way.unwrap_or_else(|| Instant::now() + shared.limits.patience);
+                if let Ok(place) = timeout_at(gives_way, shared.bodies.acquire()).await {
+                    break place.ok();
+                }
+                shared.seats.end_slowest_body();
+                // Its place is free when its task has run.
+                yield_now().await;
+            }
         }
-    }
+    };
+    seat.enter(Phase::Large);
+    place
 }
 
 fn refused(flaw: Flaw, limit: usize, turn: Turn) -> Response<Answer> {

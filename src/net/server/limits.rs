@@ -7,9 +7,11 @@ use std::time::Duration;
 pub(crate) struct Limits {
     /// Connections at once.
     pub(crate) connections: usize,
-    /// Bodies that are being received at once. Nothing is known of their senders yet: what proves who they are is in
-    /// the body.
+    /// Large bodies that are being received at once. Nothing is known of their senders yet: what proves who they are
+    /// is in the body.
     pub(crate) bodies: usize,
+    /// Up to here a body is not large: as many as there are connections may be that long.
+    pub(crate) small: usize,
     /// From the connection, or the first byte of a later request, to the end of the request's head. A TLS handshake
     /// is within it.
     pub(crate) header: Duration,
@@ -21,8 +23,10 @@ pub(crate) struct Limits {
     pub(crate) body: Duration,
     /// The body.
     pub(crate) body_bytes: usize,
-    /// How long a body may take while others wait for its place.
+    /// How long a body may take while others want its place, and how many bytes buy it another second.
     pub(crate) patience: Duration,
+    /// See there.
+    pub(crate) pace: u32,
     /// How long a connection is kept without a request. Longer than the minute of most load balancers: they take it
     /// for a fault when the other side ends a connection first.
     pub(crate) idle: Duration,
@@ -40,12 +44,14 @@ impl Default for Limits {
         Self {
             connections: 256,
             bodies: 64,
+            small: 64 << 10,
             header: Duration::from_secs(10),
             header_bytes: 16 << 10,
             headers: 64,
             body: Duration::from_secs(30),
             body_bytes: 4 << 20,
-            patience: Duration::from_secs(2),
+            patience: Duration::from_millis(250),
+            pace: 64 << 10,
             idle: Duration::from_secs(75),
             stall: Duration::from_secs(30),
             linger: Duration::from_secs(5),

@@ -63,7 +63,7 @@ struct Shared {
     certificate: Option<Certificate>,
     limits: Limits,
     seats: Arc<Seats>,
-    /// Places for bodies that are being received.
+    /// Places for large bodies that are being received.
     bodies: Semaphore,
     stop: Notify,
 }
@@ -87,7 +87,7 @@ impl Server {
         let shared = Arc::new(Shared {
             service,
             certificate,
-            seats: Seats::new(limits.connections),
+            seats: Seats::new(&limits),
             bodies: Semaphore::new(limits.bodies),
             limits,
             stop: Notify::new(),

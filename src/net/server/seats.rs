@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
@@ -19,6 +20,10 @@ pub(super) enum Phase {
     Head,
     /// The body of a request.
     Body,
+    /// Ourselves: a place for a large body.
+    Queue,
+    /// The rest of a large body.
+    Large,
     /// Ourselves: the response, or the client's taking it.
     Response,
     /// Another request, perhaps.
@@ -46,6 +51,8 @@ pub(super) struct Seat {
 struct State {
     phase: Phase,
     since: Instant,
+    /// What has come of a body since then.
+    bytes: usize,
     /// Since when the client takes nothing of what is written.
     stalled: Option<Instant>,
     ended: bool,
@@ -59,6 +66,7 @@ impl Seat {
             state: Mutex::new(State {
                 phase: Phase::Head,
                 since: Instant::now(),
+                bytes: 0,
                 stalled: None,
                 ended: false,
                 closing,
@@ -75,14 +83,11 @@ impl Seat {
         let mut state = self.lock();
         state.phase = phase;
         state.since = Instant::now();
+        state.bytes = 0;
     }
 
     pub(super) fn phase(&self) -> Phase {
         self.lock().phase
-    }
-
-    pub(super) fn since(&self) -> Instant {
-        self.lock().since
     }
 
     /// Bytes have come: of an idle client the first of its next request.
@@ -90,6 +95,22 @@ impl Seat {
         if self.phase() == Phase::Idle {
             self.enter(Phase::Head);
         }
+    }
+
+    /// So much of a body has come.
+    pub(super) fn received(&self, bytes: usize) {
+        self.lock().bytes += bytes;
+    }
+
+    /// When whoever sits there has to give way to others: what it sent of a body has bought it time.
+    fn gives_way(&self, patience: Duration, pace: u32) -> Instant {
+        let state = self.lock();
+        if !matches!(state.phase, Phase::Body | Phase::Large) {
+            return state.since;
+        }
+        let bytes = u32::try_from(state.bytes).unwrap_or(u32::MAX);
+        let bought = Duration::from_secs(1) * bytes / pace;
+        state.since + patience + bought
     }
 
     /// Bytes were taken, or could not be written.
@@ -109,7 +130,7 @@ impl Seat {
             Phase::Head => Some(limits.header),
             Phase::Idle => Some(limits.idle),
             Phase::Linger => Some(limits.linger),
-            Phase::Body | Phase::Response => None,
+            Phase::Body | Phase::Queue | Phase::Large | Phase::Response => None,
         };
         let phase = limit.map(|limit| state.since + limit);
         let stall = state.stalled.map(|since| since + limits.stall);
@@ -138,6 +159,8 @@ impl Seat {
 pub(super) struct Seats {
     table: Mutex<Table>,
     limit: usize,
+    patience: Duration,
+    pace: u32,
     /// Told when the last seat is free.
     empty: Notify,
 }
@@ -150,21 +173,31 @@ struct Table {
 }
 
 impl Seats {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    pub(super) fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
-            limit,
+            limit: limits.connections,
+            patience: limits.patience,
+            pace: limits.pace,
             empty: Notify::new(),
         })
     }
 
-    /// A seat, if need be that of another, of whom nothing is in progress.
+    /// A seat, if need be that of another: of one that has not asked anything yet before that of one that has.
     pub(super) fn take(self: &Arc<Self>) -> Option<Taken> {
         let mut table = lock(&self.table);
         if table.taken.len() >= self.limit {
-            // Between requests a client has at least made one.
-            let ranks = [Phase::Linger, Phase::Head, Phase::Idle];
-            let victim = ranks.iter().find_map(|phase| table.oldest(*phase))?;
+            let ranks = [
+                Phase::Linger,
+                Phase::Head,
+                Phase::Body,
+                Phase::Large,
+                Phase::Queue,
+                Phase::Idle,
+            ];
+            let now = Instant::now();
+            let mut victims = ranks.iter().filter_map(|phase| self.first(&table, *phase));
+            let (victim, _) = victims.find(|(_, gives_way)| *gives_way <= now)?;
             table.taken.remove(&victim)?.end();
         }
         let (id, seat) = (table.next, Arc::new(Seat::new(table.closing)));
@@ -174,21 +207,30 @@ impl Seats {
         Some(Taken { seats, id, seat })
     }
 
-    /// Since when the slowest body is being received.
+    /// When the slowest large body has to give way; `None` while there is none.
     pub(super) fn slowest_body(&self) -> Option<Instant> {
-        let table = lock(&self.table);
-        let id = table.oldest(Phase::Body)?;
-        table.taken.get(&id).map(|seat| seat.since())
+        let first = self.first(&lock(&self.table), Phase::Large);
+        first.map(|(_, gives_way)| gives_way)
     }
 
-    /// Ends the connection whose body is the slowest.
+    /// Ends the connection with the slowest large body, if it has to give way.
     pub(super) fn end_slowest_body(&self) {
         let mut table = lock(&self.table);
-        if let Some(id) = table.oldest(Phase::Body)
+        if let Some((id, gives_way)) = self.first(&table, Phase::Large)
+            && gives_way <= Instant::now()
             && let Some(seat) = table.taken.remove(&id)
         {
             seat.end();
         }
+    }
+
+    /// Who in this phase has to give way first, and when.
+    fn first(&self, table: &Table, phase: Phase) -> Option<(u64, Instant)> {
+        let seats = table.taken.iter();
+        seats
+            .filter(|(_, seat)| seat.phase() == phase)
+            .map(|(id, seat)| (*id, seat.gives_way(self.patience, self.pace)))
+            .min_by_key(|(_, gives_way)| *gives_way)
     }
 
     /// Lets every connection end with the response that it waits for.
@@ -229,15 +271,6 @@ impl Seats {
             .values()
             .map(|seat| seat.phase())
             .collect()
-    }
-}
-
-impl Table {
-    fn oldest(&self, phase: Phase) -> Option<u64> {
-        let waiting = self.taken.iter().filter(|(_, seat)| seat.phase() == phase);
-        waiting
-            .min_by_key(|(_, seat)| seat.since())
-            .map(|(id, _)| *id)
     }
 }
 

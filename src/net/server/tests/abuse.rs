@@ -1,6 +1,6 @@
 //! Clients that are slow, large or many: what they get, and that others get their answers all the same (S-17).
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -114,25 +114,88 @@ fn a_body_that_takes_too_long_is_refused() {
     }
 }
 
+/// The head of a request with a body of so many bytes, and the first of them.
+fn begun(length: usize, sent: usize) -> String {
+    let sent = "x".repeat(sent);
+    format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{sent}")
+}
+
 #[test]
-fn bodies_that_never_end_give_way_to_others() {
+fn large_bodies_that_never_end_give_way_to_others() {
     let limits = Limits {
         bodies: 2,
+        small: 9,
         patience: SHORT,
         ..patient()
     };
     let rig = Rig::echo(limits);
     let mut slow = [(); 3].map(|()| rig.client());
     for client in &mut slow {
-        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx");
+        client.send(begun(99, 10));
     }
     assert!(
         slow.iter_mut().any(Client::is_ended),
         "there are two places for three"
     );
     let mut good = rig.client();
-    good.ask("POST", "/", "good");
-    assert_eq!(good.response().body, "POST / good");
+    good.ask("POST", "/", "a large body");
+    assert_eq!(good.response().body, "POST / a large body");
+}
+
+#[test]
+fn small_bodies_need_no_place_and_quick_ones_keep_theirs() {
+    let limits = Limits {
+        bodies: 1,
+        small: 9,
+        patience: SHORT,
+        // Each byte buys a second.
+        pace: 1,
+        ..patient()
+    };
+    let rig = Rig::echo(limits);
+    let mut large = [rig.client(), rig.client()];
+    large[0].send(begun(10_000, 9_999));
+    rig.until(&[Phase::Large, Phase::Head]);
+    large[1].send(begun(10, 10));
+    rig.until(&[Phase::Large, Phase::Queue]);
+    let mut small = rig.client();
+    small.ask("POST", "/", "small");
+    assert_eq!(small.response().body, "POST / small");
+    large[0].send("x");
+    for client in &mut large {
+        assert_eq!(client.response().status, 200);
+    }
+}
+
+#[test]
+fn a_thousand_clients_that_never_end_their_bodies_keep_nobody_out() {
+    let limits = Limits {
+        patience: SHORT,
+        ..patient()
+    };
+    let rig = Rig::echo(limits);
+    let slow: Vec<_> = (0..SLOW)
+        .map(|n| {
+            let mut client = rig.client();
+            let bytes = begun(1 << 20, 1 + 70_000 * (n % 2));
+            // It may have to go in the middle of it.
+            let _ = client.stream.get_mut().write_all(bytes.as_bytes());
+            client
+        })
+        .collect();
+    for _ in 0..10 {
+        // Refused until those that are there have had their time.
+        let answered = || {
+            let mut good = rig.client();
+            let mut line = String::new();
+            let sent = good.stream.get_mut().write_all(begun(4, 4).as_bytes());
+            sent.is_ok()
+                && good.stream.read_line(&mut line).is_ok()
+                && line.starts_with("HTTP/1.1 200")
+        };
+        while !answered() {}
+    }
+    drop(slow);
 }
 
 #[test]
@@ -240,7 +303,7 @@ fn one_connection_too_many_is_refused_at_once() {
             .get_ref()
             .set_read_timeout(Some(SHORT))
             .unwrap();
-        let read = std::io::BufRead::fill_buf(&mut client.stream);
+        let read = client.stream.fill_buf();
         read.is_ok_and(<[u8]>::is_empty)
     });
     assert!(ended.is_some());
