@@ -24,7 +24,7 @@ const LONGEST_FAREWELL: Duration = Duration::from_secs(7);
 /// In pull delivery every item is told apart by its type.
 const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 
-/// Creates an agent and its connector. Opens no socket and starts no thread.
+/// Creates an agent and its connector. Starts no thread, and opens no socket but that of "listen".
 ///
 /// `config_json`: an object. "name" and "description" are required; so are "client_id" and "client_secret",
 /// or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set; or "token_provider"
@@ -59,12 +59,20 @@ const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 /// refused then unless "allow_insecure" permits it. The certificate files are read again when they have changed, at
 /// the next dial or HTTP call; one that cannot be used then leaves what was read before, and an event LOG.
 ///
+/// "listen" makes the library serve a hosted agent by itself: "127.0.0.1:8080", "[::1]:8080" or "0.0.0.0:8080", port 0
+/// for any (svantic_get_snapshot() has it as "listening"); or {"address", "certificate_file", "key_file"} for TLS from
+/// PEM files, which are read again when they have changed. The address is bound here and served from svantic_connect()
+/// on, with "local" at once, until the agent has left the mesh. Without "public_url" it is the agent's URL as well. Each
+/// client has 10 s for the head of a request (16 KiB, 64 headers) and 30 s for its body (4 MiB); there are at most 256
+/// connections, and those that have asked nothing yet give way to others.
+///
 /// `out_mesh`: receives the handle, which the caller releases with svantic_free(). Written only on OK.
 ///
-/// Any thread; does not block (it reads "ca_file", "client_cert_file" and "client_key_file").
+/// Any thread; does not block (it reads the files that the configuration names).
 ///
 /// Returns OK; INVALID_ARGUMENT for a missing or wrong value, an unknown key or missing credentials;
-/// INVALID_JSON; FORKED.
+/// INVALID_JSON; NETWORK if "listen" cannot be bound, ADDRESS_IN_USE among the causes; FORKED. With "local" and
+/// "listen", INTERNAL if no thread can be started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_create(
     config_json: *const c_char,

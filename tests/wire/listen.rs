@@ -182,6 +182,26 @@ fn without_a_mesh_it_serves_from_the_start_with_tls_or_without() {
 }
 
 #[test]
+fn plain_http_for_other_machines_is_warned_of() {
+    let local = |listen: &str| {
+        let config = config("http://127.0.0.1:9");
+        Agent::with(
+            config,
+            &json!({"svantic_url": null, "local": true, "listen": listen}),
+        )
+    };
+    let agent = local("0.0.0.0:0");
+    let told = agent.event_with("log", |data| data["level"] == "warn");
+    let told = told["message"].as_str().unwrap();
+    assert!(
+        told.contains("`listen` 0.0.0.0:") && told.contains("TLS"),
+        "{told}"
+    );
+    let address = SocketAddr::from(([127, 0, 0, 1], listening(&agent).port()));
+    assert_eq!(get_card(dial(address)).0, 200);
+}
+
+#[test]
 fn a_client_that_hangs_up_loses_nothing_but_its_wait() {
     let gateway = gateway();
     let agent = Agent::connected(&gateway, &json!({"listen": "127.0.0.1:0"}));

@@ -111,23 +111,23 @@ async fn receive(shared: &Shared, seat: &Seat, mut body: Incoming) -> Result<Byt
 /// A place for a large body. While there is none the slowest loses its own, when it had its time; so those who wait
 /// are not at the mercy of those who never end.
 async fn find_place<'a>(shared: &'a Shared, seat: &Seat) -> Option<SemaphorePermit<'a>> {
-    let place = match shared.bodies.try_acquire() {
-        Ok(place) => Some(place),
-        Err(_) => {
-            seat.enter(Phase::Queue);
-            loop {
-                let gives_way = shared.seats.slowest_body();
-                let gives_way =
-                    gives_way.unwrap_or_else(|| Instant::now() + shared.limits.patience);
-                if let Ok(place) = timeout_at(gives_way, shared.bodies.acquire()).await {
-                    break place.ok();
-                }
-                shared.seats.end_slowest_body();
-                // Its place is free when its task has run.
-                yield_now().await;
-            }
+    let mut place = shared.bodies.try_acquire().ok();
+    if place.is_none() {
+        seat.enter(Phase::Queue);
+    }
+    while place.is_none() {
+        let gives_way = shared.seats.slowest_body();
+        let gives_way = gives_way.unwrap_or_else(|| Instant::now() + shared.limits.patience);
+        place = match timeout_at(gives_way, shared.bodies.acquire()).await {
+            Ok(place) => place.ok(),
+            Err(_) => None,
+        };
+        if place.is_none() {
+            shared.seats.end_slowest_body();
+            // Its place is free when its task has run.
+            yield_now().await;
         }
-    };
+    }
     seat.enter(Phase::Large);
     place
 }
