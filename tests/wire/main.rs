@@ -12,6 +12,7 @@ mod dispatch_rules;
 mod fragments;
 mod frames;
 mod heartbeats;
+mod hosted_dispatches;
 mod listen;
 mod mutual_tls;
 mod network_changed;
