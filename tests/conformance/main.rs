@@ -57,6 +57,7 @@ scenarios! {
     handler_errors_redacted
     handler_kinds
     heartbeats
+    hosted_calls
     http_call_with_a_dead_token
     living_peer
     mesh_falls_silent
