@@ -1,9 +1,12 @@
 //! The mesh comes to an agent that serves by itself: what it proves, what is forged, what is replayed.
 
+use std::fs;
+
 use serde_json::{Value, json};
 use svantic_gateway::{A2aMethod, Answer, DispatchRequest, Forgery, Gateway, Options};
 
 use crate::abi::{Agent, GUARD, answer, code, echo};
+use crate::tls::file;
 
 const SECRET: &str = "the dispatch secret of this test";
 /// Fewer than an agent lets one peer get wrong within a second.
@@ -244,4 +247,62 @@ fn who_leaves_gets_nothing_more() {
     assert!(!gateway.agent(agent.id()).unwrap().registered);
     assert_eq!(waits.poll(), None);
     assert_eq!(gateway.ledger_entry(waits.id()).unwrap().sends, 0);
+}
+
+#[test]
+fn an_https_agent_is_called_by_a_gateway_that_trusts_its_authority() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["127.0.0.1".to_owned()];
+    let parameters = rcgen::CertificateParams::new(names).unwrap();
+    let certificate = parameters.self_signed(&key).unwrap();
+    let certificate_file = file("hosted-certificate.pem", certificate.pem().as_bytes());
+    let key_file = file("hosted-key.pem", key.serialize_pem().as_bytes());
+    let config = json!({"signing_secret": SECRET, "listen": {
+        "address": "127.0.0.1:0", "certificate_file": certificate_file, "key_file": key_file,
+    }});
+    let trusting = |agent_ca: Option<String>| {
+        let options = Options {
+            dispatch_secret: Some(SECRET.to_owned()),
+            agent_ca,
+            ..Options::default()
+        };
+        Gateway::start(options).expect("a gateway")
+    };
+
+    let stranger = trusting(None);
+    let failure = Agent::of(&stranger, &config).connect().unwrap_err();
+    failure.says(&["PROBE_FAILED", "--agent-ca"]);
+
+    let gateway = trusting(Some(certificate.pem()));
+    let agent = Agent::connected(&gateway, &config);
+    let url = gateway.agent(agent.id()).unwrap().url.unwrap();
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+    agent.serves(&gateway);
+    fs::remove_file(certificate_file).unwrap();
+    fs::remove_file(key_file).unwrap();
+}
+
+#[test]
+fn a_connected_agent_with_a_secret_refuses_forgeries_too() {
+    let gateway = signing();
+    let agent = Agent::connected(&gateway, &json!({"signing_secret": SECRET}));
+    for forgery in Forgery::ALL {
+        // No envelope is none to be verified; a repeated id is no replay but the mesh's own doing.
+        if *forgery == Forgery::MissingEnvelope || forgery.is_replay() {
+            continue;
+        }
+        let pending = gateway.begin_dispatch(echo(json!({"n": 1})).forged(*forgery));
+        assert_eq!(
+            code(&answer(&pending)),
+            "DISPATCH_AUTH_FAILED",
+            "{forgery:?}"
+        );
+    }
+    assert_eq!(runs(&agent), 0);
+    agent.serves(&gateway);
+    assert!(
+        gateway.violations().is_empty(),
+        "{:?}",
+        gateway.violations()
+    );
 }
