@@ -165,13 +165,16 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
     }
 
     /**
-     * Disconnects if that is still to be done, and resolves when everything has ended. May be called again.
+     * Disconnects if that is still to be done, and resolves when everything has ended. May be called again:
+     * it then waits for what is under way, or ends it when it is given a `timeout_ms`.
      */
     async close(options?: OperationOptions): Promise<void> {
         const session = this.#session;
         if (session.ended) return;
         const state = session.native.state();
-        if (state !== 'closed' && state !== 'failed') {
+        // A second disconnect would wait for no call any more.
+        const is_leaving = state === 'draining' && options?.timeout_ms === undefined;
+        if (state !== 'closed' && state !== 'failed' && !is_leaving) {
             try {
                 await this.disconnect(options);
             } catch (error) {

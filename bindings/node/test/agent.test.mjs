@@ -69,10 +69,11 @@ test('each of two stops waits for the running call', async (t) => {
         running.resolve();
         await finish.promise;
         finished = true;
+        return 'done';
     };
     const agent = agent_with({ lasts }, { mesh: gateway.config() });
     await agent.start({ handle_signals: false });
-    await gateway.dispatch_many('lasts', {}, { count: 1 });
+    const [id] = await gateway.dispatch_many('lasts', {}, { count: 1 });
     await running.promise;
     const stopped = [agent.stop(), agent.stop()].map(async (stop) => {
         await stop;
@@ -81,6 +82,7 @@ test('each of two stops waits for the running call', async (t) => {
     await new Promise((resolve) => setImmediate(resolve));
     finish.resolve();
     assert.deepEqual(await Promise.all(stopped), [true, true]);
+    assert.equal((await gateway.answers([id]))[0].result, 'done');
     assert.equal(agent.connector, undefined);
     await agent.start({ handle_signals: false });
     await agent.stop();
