@@ -3,7 +3,7 @@ import type { Capability, CapabilityArgs, CapabilityConfig } from './capability'
 import { MeshConnector, heard_failing } from './connector';
 import { SvanticError } from './errors';
 import { check_app, mount, type AgentApp } from './hosted/express';
-import { answer_fetch, type FetchSurroundings } from './hosted/fetch';
+import { answer_fetch } from './hosted/fetch';
 import { listener, type AgentRequestListener } from './hosted/node_http';
 import { Identity, check_identity_keys, identify, type AgentIdentity } from './identity';
 import { CONNECTOR_KEYS, type MeshConnectorConfig } from './options';
@@ -28,8 +28,11 @@ export interface StartOptions extends MeshConnectorConfig {
     readonly handle_signals?: boolean | undefined;
 }
 
-/** Answers a request of a server in the style of `fetch()`. */
-export type AgentFetch = (request: Request, surroundings?: FetchSurroundings) => Promise<Response>;
+/**
+ * Answers a request of a server in the style of `fetch()`. `surroundings` is what the server gives beside it:
+ * `@hono/node-server` the objects of `node:http`, which say whom the request came from.
+ */
+export type AgentFetch = (request: Request, surroundings?: unknown) => Promise<Response>;
 
 interface Running {
     readonly connector: MeshConnector;
@@ -242,7 +245,8 @@ export class Agent {
 function checked_port(port: unknown): number | undefined {
     if (port === undefined || port === null) return undefined;
     if (typeof port === 'number' && Number.isInteger(port) && port >= 0 && port <= 0xffff) return port;
-    throw new TypeError(`port is ${String(port)}, and must be a number from 0 to 65535`);
+    const what = typeof port === 'number' ? `${port}` : `of type ${typeof port}`;
+    throw new TypeError(`port is ${what}, and must be a number from 0 to 65535`);
 }
 
 /** Others reach it from other machines, unless its URL is of this one, or it has none. */

@@ -21,7 +21,6 @@ export type {
 export { CapabilityError, SvanticError } from './errors';
 export type { CapabilityErrorOptions, SvanticErrorOptions, SvanticStatus } from './errors';
 export type { AgentApp } from './hosted/express';
-export type { FetchSurroundings } from './hosted/fetch';
 export type { AgentRequestListener } from './hosted/node_http';
 export type { Logger } from './logger';
 export { extract_trace_context, parse_baggage, parse_traceparent } from './trace';

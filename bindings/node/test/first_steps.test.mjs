@@ -47,12 +47,11 @@ const MISTAKES = {
     'a model, which only the platform has': [
         () => desk({ llm: { provider: 'x' } }), TypeError, /^"llm" .*language model/,
     ],
-    'a port, which only agents that are called by HTTP have': [
-        () => desk({ port: 3000, public_url: 'https://desk.example' }), TypeError,
-        /^"port" .*by HTTP.*leave it out$/,
+    'a port that is none': [
+        () => desk({ port: 70_000 }), TypeError, /^port is 70000, and must be a number from 0 to 65535$/,
     ],
-    'a port of an agent that is to be hosted': [
-        () => desk({ port: 3000, mesh: { deployment_mode: 'hosted' } }), TypeError, /^"port" .*by HTTP/,
+    'a port that is a text, as an environment has it': [
+        () => desk({ port: '3000' }), TypeError, /^port is of type string, and must be a number/,
     ],
     'a capability without a name': [
         () => define({ name: undefined }), TypeError, /^the capability name undefined is not snake_case/,

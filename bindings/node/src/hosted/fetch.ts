@@ -4,9 +4,9 @@ import { MOST_BODY_BYTES, body_is_gone, too_large, type Answering, type Response
 import type { OpenResponses } from './node_http';
 
 /** What `@hono/node-server` hands over beside the request: the objects of node:http. */
-export interface FetchSurroundings {
-    readonly incoming?: unknown;
-    readonly outgoing?: unknown;
+interface Surroundings {
+    readonly incoming?: Partial<IncomingMessage>;
+    readonly outgoing?: Partial<ServerResponse>;
 }
 
 /** Answers one request. The promise never rejects. */
@@ -14,10 +14,10 @@ export async function answer_fetch(
     answering: Answering,
     open: OpenResponses,
     request: Request,
-    surroundings: FetchSurroundings | undefined,
+    surroundings: unknown,
 ): Promise<Response> {
     const { method } = request;
-    const outgoing = surroundings?.outgoing as Partial<ServerResponse> | undefined;
+    const { incoming, outgoing } = (surroundings ?? {}) as Surroundings;
     if (typeof outgoing?.once === 'function') open.add(outgoing as ServerResponse);
     const url = new URL(request.url);
     let body: Uint8Array | undefined;
@@ -29,7 +29,7 @@ export async function answer_fetch(
         body = read;
     }
     const headers = { host: url.host, ...Object.fromEntries(request.headers) };
-    const peer = (surroundings?.incoming as Partial<IncomingMessage> | undefined)?.socket?.remoteAddress;
+    const peer = incoming?.socket?.remoteAddress;
     return new Promise((resolve) => {
         const response = new Parts(resolve);
         const gone = answering.serve({ method, path: url.pathname, headers, peer, body }, (part) =>
