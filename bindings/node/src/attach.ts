@@ -40,9 +40,10 @@ export interface AgentHandle {
 export async function attach(app: AgentApp, config: AttachConfig): Promise<AgentHandle> {
     const { agent, mesh, endpoint_path } = config;
     agent.expose(app, endpoint_path ?? mesh?.endpoint_path);
+    const is_running = agent.connector !== undefined; // then it cannot be started
     const started = agent.start(mesh ?? (has_mesh(agent) ? {} : { local: true }));
     const connector = agent.connector;
-    if (connector?.deployment_mode !== 'hosted') await started;
+    if (is_running || connector?.deployment_mode !== 'hosted') await started;
     const ready = started.then(() => {});
     ready.catch((error: unknown) => {
         new Log(mesh?.logger).say('error', `agent ${agent.name} is not on the mesh`, error);

@@ -12,6 +12,7 @@ import { promisify } from 'node:util';
 import { Program, folder_with_package } from './support/child.mjs';
 import { environment_of } from './support/environment.mjs';
 import { Gateway, wait_for } from './support/gateway.mjs';
+import { SECRET, call, result_of } from './support/hosted.mjs';
 
 const examples = fileURLToPath(new URL('../../../examples/node/', import.meta.url));
 const development = path.dirname(createRequire(import.meta.url).resolve('typescript/package.json'));
@@ -270,6 +271,70 @@ test('an Express process whose mesh is gone says so, and why, and can be ended',
     program.signal('SIGTERM');
     assert.equal(await program.wait(), 0, 'nobody is there to hear the goodbye, which holds nothing up');
 });
+
+for (const bound of [undefined, '127.0.0.1:0']) {
+    test(`the hosted desk serves the mesh's calls by itself${bound ? ', on any port' : ''}`, async (t) => {
+        const gateway = await Gateway.start({ test: t, args: ['--dispatch-secret', SECRET] });
+        const env = { SVANTIC_DISPATCH_SECRET: SECRET, LISTEN: bound ?? `127.0.0.1:${await free_port()}` };
+        if (bound === undefined) env.PUBLIC_URL = `http://${env.LISTEN}`;
+        const program = run_example(t, 'hosted.mjs', { gateway, env });
+        const address = await program.wait_line('listening on ');
+        if (bound === undefined) assert.equal(address, env.LISTEN);
+        const [status, card] = await ask(`http://${address}`, 'GET', '/.well-known/agent-card.json');
+        assert.deepEqual([status, card.name, card.url], [200, 'order-desk', `http://${address}/send`]);
+        const found = await gateway.dispatch('find_order', { order_id: 'A17' });
+        assert.deepEqual(found.result, { order_id: 'A17', state: 'shipped' });
+        assert.equal((await gateway.dispatch('find_order', { order_id: 'B2' })).error.code, 'HANDLER_ERROR');
+        const forged = await gateway.dispatch('find_order', { order_id: 'A17' }, { forge: 'bad_signature' });
+        assert.equal(forged.error.code, 'HTTP_401');
+        program.signal('SIGTERM');
+        await assert_ends_well(program, gateway);
+        assert.ok(!(program.stdout + program.stderr).includes(SECRET));
+    });
+}
+
+test('the hosted desk is not more than twenty lines either', () => {
+    const lines = readFileSync(path.join(examples, 'hosted.mjs'), 'utf8').split('\n');
+    const code = lines.filter((line) => line.trim() !== '' && !line.startsWith('//'));
+    assert.ok(code.length <= 20, `${code.length} lines`);
+});
+
+test('two hosted agents in an Express app are called under their own paths', async (t) => {
+    const gateway = await Gateway.start({ test: t, args: ['--dispatch-secret', SECRET] });
+    const env = { PORT: '0', SVANTIC_DISPATCH_SECRET: SECRET };
+    const program = run_example(t, 'express_hosted.mjs', { gateway, env });
+    const url = `http://127.0.0.1:${await program.wait_line('listening on ')}`;
+    const agents = Object.fromEntries((await gateway.agents()).map((agent) => [agent.agent_type, agent]));
+    const at_desk = { instance_id: agents['order-desk'].instance_id };
+    const at_shelf = { instance_id: agents['stock-desk'].instance_id };
+    assert.equal((await gateway.dispatch('find_order', { order_id: 'B2' }, at_desk)).error.code, 'NOT_FOUND');
+    assert.equal((await ask(url, 'PUT', '/orders/B2', { state: 'packed' }))[0], 200);
+    const found = await gateway.dispatch('find_order', { order_id: 'B2' }, at_desk);
+    assert.deepEqual(found.result, { order_id: 'B2', state: 'packed' });
+    assert.equal((await gateway.dispatch('count_items', { item: 'cup' }, at_shelf)).result, 3);
+    const misled = await gateway.dispatch('find_order', { order_id: 'B2' }, at_shelf);
+    assert.equal(misled.error.code, 'UNKNOWN_SKILL');
+    program.signal('SIGTERM');
+    await assert_ends_well(program, gateway);
+});
+
+test('the hosted Express app needs no mesh for a try', async (t) => {
+    const program = run_example(t, 'express_hosted.mjs', { env: { PORT: '0', LOCAL: '1' } });
+    const url = `http://127.0.0.1:${await program.wait_line('listening on ')}`;
+    const [status, reply] = await ask(url, 'POST', '/stock-desk/send', call('count_items', { item: 'cup' }));
+    assert.deepEqual([status, result_of({ json: reply })], [200, { result: 3 }]);
+    program.signal('SIGTERM');
+    assert.equal(await program.wait(), 0, program.story());
+});
+
+/** A port that nobody has at the moment. */
+async function free_port() {
+    const server = http.createServer();
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address();
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+}
 
 test('every example says what it is and is run here', () => {
     const here = readFileSync(fileURLToPath(import.meta.url), 'utf8');

@@ -212,6 +212,10 @@ test('attach without a mesh serves alone, and with one in connected mode waits f
         assert.deepEqual((await gateway.dispatch('echo', { n: 2 })).result, { n: 2 });
         await connected.detach();
     }
+    const running = agent_with();
+    await running.start({ local: true, handle_signals: false });
+    assert.equal((await rejection(attach(express(), { agent: running }))).code, 'STARTED');
+    await running.stop();
     const wrong = gateway.config({ client_secret: 'wrong'.repeat(8), logger: false });
     assert.equal((await rejection(attach(express(), { agent: agent_with(), mesh: wrong }))).status, 'AUTH');
 });

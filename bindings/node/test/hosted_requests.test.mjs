@@ -1,6 +1,7 @@
 // What a server hands to an agent, and what it gets back, whoever sent it.
 import assert from 'node:assert/strict';
 import http from 'node:http';
+import http2 from 'node:http2';
 import test from 'node:test';
 import express from 'express';
 import { CapabilityError } from 'svantic';
@@ -268,6 +269,31 @@ test('a retry while the call runs waits with it, and both get the answer', async
     finish.resolve('once');
     for (const reply of await Promise.all(both)) assert.deepEqual(result_of(reply), { result: 'once' });
     assert.equal(runs, 1);
+});
+
+test('HTTP/2 carries the card, calls and streams as well', async (t) => {
+    const { agent } = await local(t);
+    const server = http2.createServer(agent.request_listener());
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const client = http2.connect(`http://127.0.0.1:${server.address().port}`);
+    t.after(() => (client.destroy(), server.close()));
+    const send = async (headers, body) => {
+        const stream = client.request({ 'content-type': 'application/json', ...headers });
+        stream.end(body && JSON.stringify(body));
+        let status;
+        stream.on('response', (told) => (status = told[':status']));
+        const text = Buffer.concat(await stream.toArray()).toString();
+        return [status, text];
+    };
+    const [status, card] = await send({ ':path': CARD });
+    assert.deepEqual([status, new URL(JSON.parse(card).url).port], [200, String(server.address().port)]);
+    const post = { ':method': 'POST', ':path': '/send' };
+    const [, reply] = await send(post, call('echo', { n: 1 }));
+    assert.deepEqual(result_of({ json: JSON.parse(reply) }), { result: { n: 1 } });
+    const [, events] = await send(post, call('echo', { n: 2 }, { id: 'c-2', method: 'message/stream' }));
+    assert.match(events, /^data:.*"n":2/m);
+    const [refused] = await send(post, { text: 'x'.repeat(5 << 20) });
+    assert.equal(refused, 413);
 });
 
 test('500 calls at once each get their own answer', async (t) => {

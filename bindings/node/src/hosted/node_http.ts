@@ -74,7 +74,7 @@ export function answer(
     open.add(response);
     const method = request.method ?? 'GET';
     const peer = typeof request.ip === 'string' ? request.ip : request.socket?.remoteAddress;
-    const head: RequestHead = { method, path, headers: request.headers, peer };
+    const head: RequestHead = { method, path, headers: plain_headers(request), peer };
     const respond = writer(response);
     if (method === 'GET' || method === 'HEAD') {
         begin(answering, { ...head, body: undefined }, response, respond);
@@ -85,6 +85,14 @@ export function answer(
         else if (body === 'too large') refuse_large(request, response);
         else begin(answering, { ...head, body }, response, respond);
     });
+}
+
+/** Without those of HTTP/2 that are none. */
+function plain_headers({ headers, httpVersionMajor }: IncomingMessage): RequestHead['headers'] {
+    if (httpVersionMajor < 2) return headers;
+    const named = Object.entries(headers).filter(([name]) => !name.startsWith(':'));
+    const host = headers[':authority'];
+    return { ...(host === undefined ? {} : { host }), ...Object.fromEntries(named) };
 }
 
 function begin(
