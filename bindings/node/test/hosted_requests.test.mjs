@@ -17,8 +17,9 @@ test('a call without a mesh is answered, and its failure is a failed task', asyn
     const fails = () => {
         throw new CapabilityError('no such order', { code: 'NOT_FOUND' });
     };
-    const { send } = await local(t, { fails, later: async ({ n }) => n + 1 });
+    const { send } = await local(t, { fails, later: async ({ n }) => n + 1, nothing: () => {} });
     assert.deepEqual(result_of(await send(call('later', { n: 1 }))), { result: 2 });
+    assert.deepEqual(result_of(await send(call('nothing', {}, { id: 'c-0' }))), { result: null });
     const failed = await send(call('fails', {}, { id: 'c-2' }));
     assert.equal(failed.status, 200);
     assert.equal(failed.json.result.status.state, 'failed');
