@@ -1034,7 +1034,8 @@ svantic_status svantic_serve(svantic_mesh *mesh,
  *
  * `on_response` is called one or more times if this returns OK, otherwise never: first with
  * {"status":200,"headers":{...},"body":"...","more":true}, then for a stream of events with {"body":"...","more":true} as often
- * as there is something to be sent, and the last one has "more":false. Most responses are one part. Send each part at once.
+ * as there is something to be sent, and the last one has "more":false. "more" stands at the very end of each. Most responses
+ * are one part. Send each part at once.
  * With "delivery":"pull" `on_response` is NULL, and the parts come from svantic_next() as
  * {"type":"response","tag":7,"status":200,"headers":{...},"body":"...","more":false}, with `user_data` as "tag".
  *

@@ -128,6 +128,8 @@ public:
     // Gets the dispatch and answers it when it likes.
     using DeferredHandler = std::function<void(Dispatch dispatch)>;
     using EventHandler = std::function<void(std::int32_t event, std::string_view event_json)>;
+    // Gets each part of a response; the last one ends in "more":false}.
+    using ResponseHandler = std::function<void(std::string_view response_json)>;
 
     explicit MeshConnector(const std::string &config_json) {
         if (svantic_abi_version() != SVANTIC_ABI_VERSION) {
@@ -188,13 +190,21 @@ public:
         detail::check(svantic_close_session(mesh_.get(), session_id.c_str(), detail::milliseconds(timeout)));
     }
 
-    // Answers an HTTP request that a server of your own has taken in, for a hosted agent: gets the request without its body
-    // and returns the response, both as JSON; see svantic_serve(). Blocks until the response is there.
+    // The whole response to an HTTP request that a server of the program's own has taken in, see svantic_serve().
     std::string serve(const std::string &request_json, std::string_view body = {}, Timeout timeout = {}) {
         char *response = nullptr;
         detail::check(svantic_serve(mesh_.get(), request_json.c_str(), body.data(), body.size(),
                                     detail::milliseconds(timeout), &response));
         return detail::take(response);
+    }
+
+    // The same in parts, on a delivery thread and one at a time. An exception out of the function is dropped. What is
+    // returned may be given to cancel() until the last part has come, when the client has gone.
+    void *serve_async(const std::string &request_json, std::string_view body, ResponseHandler on_response) {
+        auto owned = std::make_unique<ResponseHandler>(std::move(on_response));
+        detail::check(svantic_serve_async(mesh_.get(), request_json.c_str(), body.data(), body.size(), response,
+                                          owned.get()));
+        return owned.release();  // the last part's
     }
 
     // Ends what was begun with an _async function of svantic.h on handle() and this user_data; whether anything was
@@ -263,6 +273,18 @@ private:
     static void event(void *user_data, std::int32_t event, const char *event_json, std::size_t length) {
         try {
             (*static_cast<const EventHandler *>(user_data))(event, std::string_view(event_json, length));
+        } catch (...) {
+        }
+    }
+
+    static void response(void *user_data, const char *response_json) {
+        constexpr std::string_view last = "\"more\":false}";
+        const std::string_view part(response_json);
+        auto *handler = static_cast<ResponseHandler *>(user_data);
+        const bool ends = part.size() >= last.size() && part.substr(part.size() - last.size()) == last;
+        const std::unique_ptr<ResponseHandler> owned(ends ? handler : nullptr);
+        try {
+            (*handler)(part);
         } catch (...) {
         }
     }

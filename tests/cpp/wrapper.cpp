@@ -2,6 +2,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <iostream>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
@@ -112,22 +113,53 @@ void live(Later &later, std::thread &answering) {
     require(events > 1 && connections == 1, "events came, whatever their function threw");
 }
 
-// An agent without a mesh, asked as a server would ask it.
-void serve() {
-    svantic::MeshConnector desk(R"({"name":"desk","description":"d","local":true})");
-    desk.define_capability(R"({"name":"echo","description":"d"})", [](std::string_view) { return std::string("\"echoed\""); });
-    const auto has = [](const std::string &text, const char *part) { return text.find(part) != text.npos; };
-    const std::string card = desk.serve(R"({"method":"GET","path":"/.well-known/agent-card.json"})");
-    require(has(card, "\"status\":200") && has(card, "echo"), card.c_str());
-    const std::string call =
-        R"({"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"kind":"message","role":"user",)"
-        R"("messageId":"m1","parts":[{"kind":"data","data":{"skill_id":"echo","args":{}}}]}}})";
-    const std::string head = R"({"method":"POST","path":"/send","headers":{"content-type":"application/json"}})";
-    const std::string answer = desk.serve(head, call, std::chrono::seconds(60));
-    require(has(answer, "\"status\":200") && has(answer, "echoed"), answer.c_str());
-    require(has(desk.serve(head, "{"), "-32700"), "what is not JSON gets an answer");
-    throws(SVANTIC_STATUS_INVALID_JSON, [&] { desk.serve("{", call); });
-    throws(SVANTIC_STATUS_INVALID_ARGUMENT, [&] { desk.serve(head, call, svantic::Timeout(-1)); });
+// What came of one request in parts.
+struct Taken {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::string parts;
+};
+
+void serves() {
+    svantic::MeshConnector mesh(R"({"name":"desk","description":"d","local":true})");
+    Taken taken;
+    std::optional<svantic::Dispatch> open;
+    mesh.define_capability(R"({"name":"echo","description":"d"})", [](std::string_view) { return "\"echoed\""; });
+    mesh.define_deferred_capability(R"({"name":"open","description":"d"})", [&](svantic::Dispatch dispatch) {
+        const std::lock_guard<std::mutex> lock(taken.mutex);
+        open = std::move(dispatch);
+        taken.changed.notify_all();
+    });
+    const std::string post = R"({"method":"POST","path":"/send","headers":{"content-type":"application/json"}})";
+    const auto call = [](const std::string &skill) {
+        return R"({"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"messageId":")" + skill +
+               R"(","parts":[{"kind":"data","data":{"skill_id":")" + skill + R"("}}]}}})";
+    };
+    require(mesh.serve(R"({"method":"GET","path":"/.well-known/agent-card.json"})").find("echo") != std::string::npos,
+            "the card");
+    require(mesh.serve(post, call("echo")).find("echoed") != std::string::npos, "a whole response");
+    throws(SVANTIC_STATUS_INVALID_JSON, [&] { mesh.serve("{"); });
+    const auto counted = std::make_shared<int>(0);
+    const auto take = [&taken, counted](std::string_view part) {
+        const std::lock_guard<std::mutex> lock(taken.mutex);
+        taken.parts += part;
+        taken.changed.notify_all();
+        throw 7;
+    };
+    throws(SVANTIC_STATUS_INVALID_JSON, [&] { mesh.serve_async("{", {}, take); });
+    void *request = mesh.serve_async(post, call("open"), take);
+    std::unique_lock<std::mutex> lock(taken.mutex);
+    taken.changed.wait(lock, [&] { return open.has_value(); });
+    require(mesh.cancel(request), "the client has gone");
+    taken.changed.wait(lock, [&] { return !taken.parts.empty(); });
+    require(taken.parts == R"({"cancelled":true,"more":false})", "the last part");
+    taken.parts.clear();
+    mesh.serve_async(post, call("open"), take);
+    open->resolve("\"once\"");
+    taken.changed.wait(lock, [&] { return taken.parts.find("once") != std::string::npos; });
+    lock.unlock();
+    mesh.disconnect();
+    while (counted.use_count() > 2) std::this_thread::yield();  // ours and that of `take`: the requests' are released
 }
 
 }  // namespace
@@ -145,7 +177,7 @@ int main() {
     throws(SVANTIC_STATUS_INVALID_ARGUMENT, [&] { svantic::verify_dispatch_auth(shared, "{}"); });
     require(svantic::parse_traceparent("x") == "null", "no traceparent");
     require(svantic::parse_baggage("a=b") == R"({"a":"b"})", "baggage");
-    serve();
+    serves();
     live(later, answering);
     throws(SVANTIC_STATUS_INVALID_HANDLE, [&] { later.dispatch->resolve("1"); });
     return svantic_shutdown(5000);
