@@ -71,8 +71,8 @@ impl MeshConnector {
             return Err(Error::new(ErrorKind::InvalidState, "NOT_EXTERNAL", text)
                 .hint("create a transport with \"external_socket\":true"));
         }
-        let now = self.shared.now();
         let mut core = self.shared.lock();
+        let now = self.shared.now();
         let machine = &mut core.machine;
         feed(machine, now, socket, event);
         if !self.shared.sink.has_room() {

@@ -256,8 +256,8 @@ impl MeshConnector {
     /// Ends the pending operations with this tag, each with `Cancelled`, and the waits for responses to requests with it; whether there were any. One whose outcome is on
     /// its way is not pending. Never blocks.
     pub fn cancel(&self, tag: usize) -> bool {
-        let now = self.shared.now();
         let mut core = self.shared.lock();
+        let now = self.shared.now();
         let tagged = core
             .completions
             .iter()
@@ -330,8 +330,8 @@ impl MeshConnector {
     }
 
     fn answer(&self, dispatch_id: &str, answer: Answer<'_>, haste: Haste) -> Result<(), Error> {
-        let now = self.shared.now();
         let mut core = self.shared.lock();
+        let now = self.shared.now();
         let result = core.machine.answer(now, dispatch_id, answer);
         // Read under the lock: when the driver stops lingering it takes the lock, and sees this answer.
         let may_wait = haste == Haste::Batch && core.lingering;
@@ -398,8 +398,8 @@ impl MeshConnector {
 
     /// Everything worth knowing when looking for a fault.
     pub fn snapshot(&self) -> Value {
-        let now = self.shared.now();
         let core = self.shared.lock();
+        let now = self.shared.now();
         // An end in good order is none of the thread's; one that the machine knows nothing of is.
         let ended = matches!(core.driver, DriverState::Ending | DriverState::Ended);
         let driven = !ended || core.machine.link().is_final();
@@ -412,8 +412,8 @@ impl MeshConnector {
 
     /// Stops without waiting for running dispatches. [`MeshConnector::wait_ended`] tells when all is over.
     pub fn stop(&self) {
-        let now = self.shared.now();
         let mut core = self.shared.lock();
+        let now = self.shared.now();
         core.machine.stop(now);
         if core.driver == DriverState::NotStarted {
             // Nothing was ever sent, so there is nothing to carry out but what the application is told.
