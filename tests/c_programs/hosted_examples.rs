@@ -1,6 +1,7 @@
 //! The examples behind their own URL, compiled as their readers do and called by POST.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use svantic_gateway::{A2aMethod, Answer, DispatchRequest, Forgery, Gateway, Options};
@@ -10,6 +11,8 @@ use crate::process::{Case, HANG, INSTANCE, Under, assert_clean};
 use crate::suspend::signal;
 
 const SECRET: &str = "proof of the mesh";
+/// How long a wait goes on before it looks whether the program still lives.
+const LIFE_SIGN: Duration = Duration::from_millis(100);
 /// Of a body.
 const LIMIT_BYTES: usize = 4 << 20;
 
@@ -27,19 +30,19 @@ fn find(order: &str) -> DispatchRequest {
 
 /// The whole life of an example: it registers and its card is read, calls are answered, what is forged or too large is
 /// refused, and it leaves with an exit status of 0.
-fn serves(program: &Path, arguments: &str) {
+fn serves(under: Under, program: &Path, arguments: &str) {
     let gateway = Gateway::start(Options {
         dispatch_secret: Some(SECRET.to_owned()),
         ..Options::default()
     })
     .expect("a gateway starts");
     let variables = [("SVANTIC_DISPATCH_SECRET", SECRET)];
-    let mut case = Case::spawn_with(Under::Nothing, &gateway, program, arguments, &variables);
-    assert!(
-        gateway.wait_ready(INSTANCE, HANG),
-        "it did not register: {:?}",
-        gateway.requests()
-    );
+    let mut case = Case::spawn_with(under, &gateway, program, arguments, &variables);
+    let deadline = Instant::now() + HANG;
+    while !gateway.wait_ready(INSTANCE, LIFE_SIGN) {
+        let waits = case.is_running() && Instant::now() < deadline;
+        assert!(waits, "it has not registered: {:?}", gateway.requests());
+    }
     let record = gateway.agent(INSTANCE).expect("it has registered");
     assert!(record.is_hosted(), "{record:?}");
     assert_eq!(record.skills(), ["find_order"], "as the probe read it");
@@ -82,23 +85,27 @@ fn serves(program: &Path, arguments: &str) {
     assert_clean(&gateway);
 }
 
-fn example(source: &str, libraries: &[&str]) -> PathBuf {
-    compiler::example(source, libraries)
-}
-
 #[test]
 fn the_example_in_c_listens_by_the_library() {
-    serves(&example("c/hosted.c", &[]), "");
+    let program = compiler::program(&["../examples/c/hosted.c"]);
+    serves(Under::Nothing, &program, "");
 }
 
 #[test]
 fn the_example_in_cpp_listens_by_the_library() {
-    serves(&example("cpp/hosted.cpp", &[]), "");
+    let program = compiler::built_once(&["../examples/cpp/hosted.cpp"], true);
+    serves(Under::Nothing, &program, "");
 }
 
 /// `apt-get install libmicrohttpd-dev libcjson-dev`
+pub(crate) fn behind_libmicrohttpd_under(under: Under) {
+    let sources = ["../examples/c/hosted_microhttpd.c"];
+    let libraries = ["-lmicrohttpd", "-lcjson"];
+    let program = compiler::linked(&sources, false, &libraries);
+    serves(under, &program, "0");
+}
+
 #[test]
 fn the_example_behind_libmicrohttpd_hands_every_request_to_the_library() {
-    let libraries = ["-lmicrohttpd", "-lcjson"];
-    serves(&example("c/hosted_microhttpd.c", &libraries), "0");
+    behind_libmicrohttpd_under(Under::Nothing);
 }
