@@ -4,8 +4,8 @@ use std::process::Command;
 
 use crate::process::{Under, assert_clean, gateway, start_under};
 use crate::{
-    callbacks, delivery_threads, dispatch_auth, life_cycle, lifeline, pull, request, serve,
-    transport,
+    callbacks, delivery_threads, dispatch_auth, hosted_examples, life_cycle, lifeline, pull,
+    request, serve, transport,
 };
 
 /// Whether valgrind is there. In CI it must be.
@@ -55,6 +55,7 @@ cases!(
     requests_are_served: serve::whole_under,
     responses_in_parts: serve::parts_under,
     freed_while_requests_wait: serve::freed_under,
+    an_agent_behind_libmicrohttpd: hosted_examples::behind_libmicrohttpd_under,
     an_epoll_loop_serves_a_thousand: pull::epoll_loop_under,
 );
 
