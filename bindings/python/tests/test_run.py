@@ -65,6 +65,33 @@ def test_a_signal_while_it_connects_ends_it_without_noise(
 
 
 @pytest.mark.parametrize("face", FACES)
+def test_a_signal_that_another_thread_takes_ends_it_too(
+    gateway: Gateway, run_python: RunPython, face: str
+) -> None:
+    # The system chooses the thread: under load it is not always the main one, which then sleeps on.
+    source = PROGRAM.format(**{**FACES[face], "sleep": "pass"}) + "\n"
+    source = source.replace(
+        "agent.run()",
+        """
+@agent.capability
+def signal_this_thread() -> None:
+    "Has its own thread take the signal."
+    import signal
+    assert threading.current_thread() is not threading.main_thread()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+agent.run()""",
+    )
+    program = run_python(source, gateway=gateway)
+    gateway.wait_ready("whole-1")
+    wait_for(lambda: "connected to" in program.stderr, "the wait for signals")
+    gateway.dispatch_many("signal_this_thread", count=1)
+    program.wait_line("left")
+    assert program.wait() == 0
+    gateway.wait_gone("whole-1")
+
+
+@pytest.mark.parametrize("face", FACES)
 def test_what_ends_the_agent_is_raised(gateway: Gateway, run_python: RunPython, face: str) -> None:
     source = PROGRAM.format(**FACES[face]).replace("agent.run()", "agent.run(auto_reconnect=False)")
     program = run_python(source, gateway=gateway)

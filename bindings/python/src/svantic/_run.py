@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import inspect
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
@@ -45,33 +45,70 @@ def run(agent: Agent, options: Mapping[str, Any]) -> None:
         _serve(agent, options)
 
 
-def _serve(agent: Agent, options: Mapping[str, Any]) -> None:
-    from .connector import MeshConnector, release
+class _Gate:
+    """Where the main thread waits for other threads and for signals.
 
-    # A lock and no Event: its release is safe inside a signal handler that interrupts the very wait for it.
-    gate = _thread.allocate_lock()
-    gate.acquire()
+    A descriptor and no lock: the system may hand a signal to any thread of the process, which wakes whoever waits for a
+    descriptor (by ``set_wakeup_fd``), and nobody who waits for a lock.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._is_main = threading.current_thread() is threading.main_thread()
+        if self._is_main:
+            self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+
+    def knock(self) -> None:
+        """Has the conditions looked at again. Any thread, and signal handlers."""
+        try:
+            self._writer.send(b"\0")
+        except OSError:
+            pass  # it is full, so somebody has knocked; or it is closed, so nobody waits
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Waits until a condition holds, which is looked at after each knock and each signal."""
+        while not condition():
+            self._reader.recv(4096)
+
+    def close(self) -> None:
+        if self._is_main:
+            signal.set_wakeup_fd(self._before)
+        self._writer.close()
+        self._reader.close()
+
+
+def _serve(agent: Agent, options: Mapping[str, Any]) -> None:
+    from .connector import MeshConnector
+
     mesh = MeshConnector(agent, **options)
-    asked = False
+    receiver = mesh._receiver
+    gate = _Gate()
+    asked = settled = False
 
     def stop() -> None:
         nonlocal asked
         asked = True
-        release(gate)
+        gate.knock()
+
+    def settle() -> None:
+        nonlocal settled
+        settled = True
+        gate.knock()
 
     restore = _catch_signals(stop)
     try:
         if mesh._options.local:
             mesh._start()
         else:
-            connecting = mesh._begin_connect(lambda: release(gate))
-            gate.acquire()
+            connecting = mesh._begin_connect(settle)
+            gate.wait_for(lambda: settled or asked)
             if not asked:
                 connecting()  # raises what it failed with
         if not asked:
             _say_there(mesh)
-            mesh._receiver.release_at_end(gate)
-            gate.acquire()
+            receiver.call_at_end(gate.knock)
+            gate.wait_for(lambda: asked or receiver.finished.is_set())
         if asked and mesh.state not in (CLOSED, FAILED):
             _say_leaving()
             try:
@@ -81,6 +118,7 @@ def _serve(agent: Agent, options: Mapping[str, Any]) -> None:
         mesh.wait_closed()
     finally:
         restore()
+        gate.close()
     mesh.close()
 
 

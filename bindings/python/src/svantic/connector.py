@@ -17,7 +17,6 @@ from .errors import InvalidStateError, SvanticError, TimeoutError, WouldDeadlock
 from .events import Event, EventName, EventStream
 
 if TYPE_CHECKING:
-    from _thread import LockType
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -67,7 +66,7 @@ class _Receiver:
         self.finished = threading.Event()
         self._token_provider = token_provider
         self._loop_thread: LoopThread | None = None
-        self._gates: list[LockType] = []
+        self._waiting: list[Callable[[], None]] = []
         self._guard = threading.Lock()
         self.started = False
         self._ident = 0
@@ -145,17 +144,17 @@ class _Receiver:
         finally:
             self.finished.set()
             with self._guard:
-                gates, self._gates = self._gates, []
-            for gate in gates:
-                release(gate)
+                waiting, self._waiting = self._waiting, []
+            for callback in waiting:
+                callback()
 
-    def release_at_end(self, gate: LockType) -> None:
-        """Releases the lock when the session has ended."""
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Calls this, which must not raise, when the session has ended."""
         with self._guard:
             if not self.finished.is_set():
-                self._gates.append(gate)
+                self._waiting.append(callback)
                 return
-        release(gate)
+        callback()
 
 
 def _warn_on_a_loop() -> None:
@@ -171,14 +170,6 @@ def _warn_on_a_loop() -> None:
             RuntimeWarning,
             stacklevel=4 if through_with else 3,
         )
-
-
-def release(gate: LockType) -> None:
-    """Opens a gate, which may be open. Safe in a signal handler."""
-    try:
-        gate.release()
-    except RuntimeError:
-        pass
 
 
 def give_token(session: Session, provider: Callable[[], str]) -> None:
