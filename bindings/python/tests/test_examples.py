@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import http.client
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,23 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import RunPython
 from gateway import GUARD_S, REPOSITORY, Gateway, wait_for
+from hosting import CARD, call, wait_joined
 from interpreters import Program, interpreters
+from listeners import SECRET
 
 EXAMPLES = REPOSITORY / "examples" / "python"
 
 #: With a socket of ours: port 0 has no race, and the first request waits in it until the agents are there.
 SERVE = """
-import socket, sys, uvicorn
-sys.path.insert(0, sys.argv[1])
+import os, socket, sys, uvicorn
+folder, module = sys.argv[1:]
+sys.path.insert(0, folder)
 listener = socket.create_server(("127.0.0.1", 0))
-print("port", listener.getsockname()[1], flush=True)
-uvicorn.Server(uvicorn.Config("fastapi_app:app", log_level="warning")).run(sockets=[listener])
+port = listener.getsockname()[1]
+if module == "hosted_fastapi":
+    os.environ["PUBLIC_URL"] = f"http://127.0.0.1:{port}"
+print("port", port, flush=True)
+uvicorn.Server(uvicorn.Config(f"{module}:app", log_level="warning")).run(sockets=[listener])
 """
 
 
@@ -200,7 +207,7 @@ def test_a_token_example_without_arguments_says_how_it_is_used(run_python: RunPy
 def test_two_agents_in_a_fastapi_process_share_its_data_and_its_farewell(
     gateway: Gateway, run_python: RunPython
 ) -> None:
-    program = run_python(SERVE, gateway=gateway, arguments=[str(EXAMPLES)])
+    program = run_python(SERVE, gateway=gateway, arguments=[str(EXAMPLES), "fastapi_app"])
     url = f"http://127.0.0.1:{program.wait_line('port ')}"
     # Answered once the application has started, that is, with both agents there.
     assert ask(url, "GET", "/ready") == (200, {"order-desk": "ready", "stock-desk": "ready"})
@@ -234,6 +241,87 @@ def test_two_agents_in_a_fastapi_process_share_its_data_and_its_farewell(
     for instance in (desk, shelf):
         gateway.wait_gone(instance)
     assert gateway.violations() == []
+
+
+@pytest.mark.parametrize("version", list(interpreters()))
+def test_the_hosted_twenty_lines_are_called_at_their_url_on_every_cpython(
+    version: str, signing_gateway: Gateway, run_python: RunPython
+) -> None:
+    program = run_python(
+        EXAMPLES / "hosted.py",
+        python=interpreters()[version],
+        gateway=signing_gateway,
+        environment={"LISTEN": "127.0.0.1:0", "SVANTIC_DISPATCH_SECRET": SECRET},
+    )
+    agent = wait_joined(signing_gateway)["order-desk"]
+    shipped = {"order_id": "A17", "state": "shipped"}
+    assert signing_gateway.dispatch("find_order", {"order_id": "A17"}).result == shipped
+    assert signing_gateway.dispatch("find_order", {"order_id": 17}).failed
+    assert signing_gateway.dispatch("find_order", {"order_id": "A17"}, forge="bad_signature").failed
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0, program.story()
+    assert signing_gateway.wait_gone(agent["instance_id"])["deregistrations"] == 1
+    assert signing_gateway.violations() == []
+    assert "listening at 127.0.0.1:" in program.stderr, program.story()
+    assert SECRET not in program.stdout + program.stderr
+
+
+def test_the_hosted_twenty_lines_are_tried_without_a_mesh(run_python: RunPython) -> None:
+    environment = {"LISTEN": "127.0.0.1:0"}
+    program = run_python(EXAMPLES / "hosted.py", environment=environment, arguments=["--local"])
+    place = wait_for(
+        lambda: re.search(r"serves without a mesh, listening at (\S+): find_order", program.stderr),
+        "its address",
+    )
+    url = f"http://{place[1]}"
+    assert ask(url, "GET", CARD)[1]["name"] == "order-desk"
+    assert ask(url, "POST", "/send", call("find_order", {"order_id": "A17"}))[0] == 200
+    program.signal(signal.SIGINT)
+    assert program.wait() == 0, program.story()
+
+
+def test_two_hosted_agents_in_a_fastapi_process_are_called_at_their_urls(
+    signing_gateway: Gateway, run_python: RunPython
+) -> None:
+    program = run_python(
+        SERVE,
+        gateway=signing_gateway,
+        environment={"SVANTIC_DISPATCH_SECRET": SECRET},
+        arguments=[str(EXAMPLES), "hosted_fastapi"],
+    )
+    url = f"http://127.0.0.1:{program.wait_line('port ')}"
+    agents = wait_joined(signing_gateway, 2)
+    wait_for(lambda: ask(url, "GET", "/ready")[0] == 200, "that both are ready")
+    desk, shelf = (agents[name]["instance_id"] for name in ("order-desk", "stock-desk"))
+    assert ask(url, "PUT", "/orders/B2?state=packed")[0] == 200
+    found = signing_gateway.dispatch("find_order", {"order_id": "B2"}, instance_id=desk)
+    assert found.result == {"order_id": "B2", "state": "packed"}, found
+    assert signing_gateway.dispatch("count_items", {"item": "cup"}, instance_id=shelf).result == 3
+    assert signing_gateway.dispatch("count_items", {"item": "cup"}, instance_id=desk).failed
+    program.signal(signal.SIGTERM)
+    assert program.wait() == -signal.SIGTERM, program.story()
+    for instance in (desk, shelf):
+        signing_gateway.wait_gone(instance)
+    assert signing_gateway.violations() == []
+
+
+def test_the_hosted_fastapi_process_is_connected_without_a_url(
+    gateway: Gateway, run_python: RunPython
+) -> None:
+    program = run_python(
+        SERVE.replace('if module == "hosted_fastapi"', "if False"),
+        gateway=gateway,
+        arguments=[str(EXAMPLES), "hosted_fastapi"],
+    )
+    url = f"http://127.0.0.1:{program.wait_line('port ')}"
+    wait_for(lambda: len(gateway.agents()) == 2, "both agents")
+    agents = {agent["agent_type"]: agent for agent in gateway.agents()}
+    gateway.wait_ready(agents["order-desk"]["instance_id"])
+    desk = agents["order-desk"]["instance_id"]
+    assert gateway.dispatch("find_order", {"order_id": "A17"}, instance_id=desk).result["state"] == "shipped"
+    assert ask(url, "GET", "/ready")[0] == 200
+    program.signal(signal.SIGTERM)
+    assert program.wait() == -signal.SIGTERM, program.story()
 
 
 def test_every_example_is_run_here() -> None:
