@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from desk import FORGERIES, Gate, desk_at
@@ -116,9 +117,18 @@ def test_a_port_that_is_taken_is_named_where_the_connector_is_made() -> None:
     [{"listen": "somewhere"}, {"endpoint_path": "call"}, {"clock_skew_s": 301}, {"signing_secret": ""}],
     ids=lambda options: next(iter(options)),
 )
-def test_a_wrong_option_is_named_and_a_secret_never_shown(options: dict[str, object]) -> None:
+def test_a_wrong_option_is_named_where_the_connector_is_made(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match=next(iter(options))):
-        MeshConnector(desk_at(None), **{"local": True, **options})  # type: ignore[arg-type]
+        MeshConnector(desk_at(None), **{"local": True, **options})
+
+
+@pytest.mark.parametrize(
+    "name", ["signing_secret", "signing_secret_next", "shared_secret", "shared_secret_next"]
+)
+def test_a_secret_of_bytes_is_refused_without_being_shown(name: str) -> None:
+    options: dict[str, Any] = {name: b"canary"}
+    with pytest.raises(TypeError, match=f"^{name} is of type bytes, and must be a str$"):
+        MeshConnector(desk_at(None), local=True, **options)
 
 
 def test_a_program_without_a_mesh_and_without_an_address_is_refused() -> None:

@@ -7,12 +7,17 @@ import asyncio
 import inspect
 import logging
 import re
+import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import RunPython
 from gateway import Gateway
+from hosting import CARD, ask, uvicorn_serves, wait_joined, werkzeug_serves
+from listeners import SECRET, listener
 
 import svantic
 from svantic import Agent
@@ -100,6 +105,58 @@ def test_the_unreachable_mesh_of_the_front_page(agent: Agent, caplog: pytest.Log
     execute(listing("README.md", "except AuthError"), mesh=mesh)
     assert "[UNREACHABLE]" in caplog.text
     mesh.close()
+
+
+@pytest.mark.parametrize(("word", "serves"), [("FastAPI(", uvicorn_serves), ("Flask(", werkzeug_serves)])
+def test_the_applications_of_the_front_page_serve_their_agents(word: str, serves: Any) -> None:
+    names = execute(listing("README.md", word))
+    listening, url = listener()
+    # A connector of the program's own, so that neither of them joins a mesh.
+    with svantic.MeshConnector(names["agent"], local=True) as mesh, serves(names["app"], listening):
+        card = ask(f"{url}/desk{CARD}")
+        assert (card.status, card.json["url"]) == (200, "https://agents.example.com/desk/send")
+        assert names["desk"].mesh is None
+    mesh.close()
+
+
+ORDERS = """
+import os
+from svantic import Agent
+
+agent = Agent(name="order-desk", description="Knows every order", public_url=os.environ["PUBLIC_URL"])
+
+@agent.capability
+def who() -> int:
+    "Says which process it is."
+    return os.getpid()
+
+desk = agent.wsgi()
+"""
+
+
+def test_gunicorn_starts_and_stops_the_agent_by_the_hooks_of_the_guide(
+    signing_gateway: Gateway, at: tuple[socket.socket, str], run_python: RunPython, tmp_path: Path
+) -> None:
+    listening, url = at
+    (tmp_path / "orders.py").write_text(ORDERS)
+    (tmp_path / "gunicorn.conf.py").write_text(listing("docs/guide.md", "post_worker_init"))
+    address = url.rpartition("/")[2]
+    listening.close()
+    arguments = ["--bind", address, "--workers", "1", "--threads", "4", "--preload", "orders:desk"]
+    program = run_python(
+        "import sys; sys.path.insert(0, '.')\nfrom gunicorn.app.wsgiapp import run\nrun()\n",
+        gateway=signing_gateway,
+        environment={"PUBLIC_URL": url, "SVANTIC_DISPATCH_SECRET": SECRET},
+        arguments=arguments,
+    )
+    wait_joined(signing_gateway)
+    worker = signing_gateway.dispatch("who").result
+    assert worker != program.process.pid, "a worker serves, and not what has forked it"
+    assert signing_gateway.dispatch("who", forge="bad_signature").failed
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0, program.story()
+    signing_gateway.wait_gone()
+    assert signing_gateway.violations() == []
 
 
 def test_the_tests_of_the_guide_pass() -> None:

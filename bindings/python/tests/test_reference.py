@@ -14,7 +14,9 @@ import svantic
 import svantic.aio
 from svantic import ConnectorOptions, ConnectorState, SvanticError, errors, events
 from svantic.agent import Capability
+from svantic.asgi import AsgiApp
 from svantic.connector import Health, WsTransport
+from svantic.wsgi import WsgiApp
 
 REFERENCE = (Path(__file__).resolve().parents[1] / "docs" / "reference.md").read_text(encoding="utf-8")
 
@@ -99,6 +101,13 @@ def test_every_field_of_what_a_property_returns_is_described(cls: type) -> None:
     described = names_in(section(section_of[cls]))
     missing = ({cls.__name__} | public_members(cls)) - described
     assert not missing, f"docs/reference.md does not describe {cls.__name__}.{sorted(missing)}"
+
+
+@pytest.mark.parametrize("cls", [AsgiApp, WsgiApp])
+def test_every_member_of_an_application_is_described(cls: type) -> None:
+    described = first_cells("Hosted")
+    missing = ({cls.__name__} | public_members(cls)) - names_in(section("Hosted"))
+    assert not missing and public_members(cls) <= described, sorted(public_members(cls) - described)
 
 
 def test_every_option_has_a_row_and_every_row_is_an_option() -> None:

@@ -36,7 +36,7 @@ class ConnectorOptions(TypedDict, total=False):
     """``"connected"`` or ``"hosted"``."""
     dispatch_auth: Mapping[str, Any]
     """``{"scheme": "svantic_jwt" | "shared_secret", "required": bool}``, sent at registration."""
-    listen: Union[str, Mapping[str, str]]
+    listen: Union[str, Mapping[str, _Path]]
     """Where the library itself serves a hosted agent: ``"127.0.0.1:8080"`` (port 0 is any free one), or ``{"address":
     …, "certificate_file": …, "key_file": …}`` for TLS."""
     endpoint_path: str
@@ -110,6 +110,8 @@ class ConnectorOptions(TypedDict, total=False):
     """The most threads that run plain handlers. Default: the number of CPUs and 4, 32 at most."""
 
 
+_SECRETS = ("signing_secret", "signing_secret_next", "shared_secret", "shared_secret_next")
+
 KEYS = frozenset(ConnectorOptions.__annotations__)
 
 
@@ -139,6 +141,9 @@ class Options:
         if not isinstance(redact, bool):
             raise TypeError(f"redact_handler_errors is {redact!r}, and must be True or False")
         self.redact = redact
+        for key in _SECRETS:
+            if not isinstance(given.get(key, ""), str):  # bytes would go as base64, and verify nothing
+                raise TypeError(f"{key} is of type {type(given[key]).__name__}, and must be a str")
         self.local = given.get("local") is True
         self.max_workers: int | None = given.pop("max_workers", None)
         workers = self.max_workers
