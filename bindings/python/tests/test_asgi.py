@@ -346,6 +346,25 @@ def test_a_client_that_hangs_up_cancels_nothing_and_finds_the_answer_when_it_com
         assert gate.runs == 1
 
 
+def test_answers_of_many_calls_at_once_do_not_cross() -> None:
+    with served_locally() as (desk, _, url):
+
+        def add(number: int) -> bool:
+            skill = ("add", "add_now")[number % 2]
+            method = ("message/send", "message/stream")[number // 2 % 2]
+            asked = call(skill, {"a": number, "b": number}, method=method)
+            if method == "message/send":
+                return bool(post(f"{url}/send", asked).result == 2 * number)
+            with Stream(f"{url}/send", asked) as stream:
+                return bool(stream.event().result == 2 * number)
+
+        with ThreadPoolExecutor(32) as pool:
+            assert all(pool.map(add, range(400)))
+        assert desk.mesh is not None
+        waiting = desk.mesh._session._responses
+        wait_for(lambda: not waiting, "the end of every wait")
+
+
 def test_what_a_handler_raises_is_a_failed_task() -> None:
     with served_locally() as (_, _, url):
         declared = post(f"{url}/send", call("fail", {"how": "declared"})).failure

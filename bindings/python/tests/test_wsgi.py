@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import pytest
+from conftest import RunPython
 from desk import FORGERIES, Gate, desk_at
 from flask import Flask
 from gateway import GUARD_S, Gateway, wait_for
@@ -260,6 +261,50 @@ def test_stop_lets_the_call_that_runs_out_and_takes_no_other(
         leaving.result(GUARD_S)
         assert post(f"{url}/send", call("add")).status == 503
     gateway.wait_gone()
+
+
+def test_answers_of_many_calls_at_once_do_not_cross() -> None:
+    with served_locally() as (desk, _, url):
+
+        def add(number: int) -> bool:
+            skill = ("add", "add_now")[number % 2]
+            return bool(post(f"{url}/send", call(skill, {"a": number, "b": number})).result == 2 * number)
+
+        with ThreadPoolExecutor(16) as pool:
+            assert all(pool.map(add, range(200)))
+        assert desk.mesh is not None
+        assert not desk.mesh._session._responses
+
+
+FORKED = """
+import io, json, os
+from svantic import Agent
+
+agent = Agent(name="desk", description="A desk")
+desk = agent.wsgi(local=True)
+heads = []
+
+def card():
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/.well-known/agent-card.json", "wsgi.input": io.BytesIO()}
+    body = b"".join(desk(environ, lambda status, headers: heads.append(status)))
+    print(os.getpid() == parent, heads.pop(), json.loads(body).get("name"), flush=True)
+
+parent = os.getpid()
+with desk:
+    child = os.fork()
+    card()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_what_was_started_before_a_fork_serves_the_parent_alone(run_python: RunPython) -> None:
+    # Python warns of every fork with threads, which is what this is about.
+    program = run_python(FORKED, flags=["-W", "ignore::DeprecationWarning"])
+    assert program.wait() == 0, program.story()
+    assert sorted(program.lines) == ["False 503 Service Unavailable None", "True 200 OK desk"]
+    assert "spawn" in program.stderr, "it says what to do"
 
 
 def test_before_start_there_is_503_and_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
