@@ -171,11 +171,13 @@ def test_a_deadline_cancels_the_context_and_ends_a_coroutine(
 def test_what_ends_a_thread_is_answered_and_work_goes_on(
     agent: Agent, gateway: Gateway, options: dict[str, Any]
 ) -> None:
+    threads: list[threading.Thread] = []
     for name, inline in (("leaves", False), ("leaves_inline", True)):
 
         @agent.capability(name=name, inline=inline)
         def leaves() -> None:
             """Ends its thread."""
+            threads.append(threading.current_thread())
             raise SystemExit("gone")
 
     with MeshConnector(agent, max_workers=1, **options) as mesh:
@@ -183,6 +185,9 @@ def test_what_ends_a_thread_is_answered_and_work_goes_on(
             assert "gone" in gateway.dispatch(name, {}).message
             assert gateway.dispatch("echo", {"n": 3}).result == {"n": 3}
         mesh.close()
+    for thread in threads:  # or pytest tells the next test of their ends
+        thread.join(GUARD_S)
+        assert not thread.is_alive()
 
 
 def test_a_capability_defined_while_connected_is_announced_by_re_register(

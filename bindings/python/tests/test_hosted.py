@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hosting import CARD, Stream, ask, call, post, wait_joined
 from listeners import SECRET
 
 import svantic.aio
-from svantic import InvalidArgumentError, InvalidStateError, MeshConnector, NetworkError
+from svantic import InvalidArgumentError, InvalidStateError, MeshConnector, NetworkError, SvanticError
 
 
 def test_the_library_serves_a_synchronous_agent(signing_gateway: Gateway) -> None:
@@ -110,6 +111,13 @@ def test_a_port_that_is_taken_is_named_where_the_connector_is_made() -> None:
         with pytest.raises(NetworkError, match=place) as refused:
             MeshConnector(desk_at(None), local=True, listen=place)
     assert refused.value.code == "ADDRESS_IN_USE"
+
+
+def test_a_certificate_that_is_not_there_is_named_where_the_connector_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "certificate.pem"
+    listen = {"address": "127.0.0.1:0", "certificate_file": file, "key_file": tmp_path / "key.pem"}
+    with pytest.raises(SvanticError, match=str(file)):
+        MeshConnector(desk_at(None), local=True, listen=listen)
 
 
 @pytest.mark.parametrize(
