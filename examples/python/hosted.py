@@ -5,8 +5,8 @@ import sys
 
 from svantic import Agent
 
-url = os.environ.get("PUBLIC_URL")  # what leads here from outside; without one, this machine's own address
-agent = Agent(name="order-desk", description="Knows every order", public_url=url)
+# PUBLIC_URL is what leads here from outside; without one it is the address below.
+agent = Agent("order-desk", "Knows every order", public_url=os.environ.get("PUBLIC_URL"))
 
 
 @agent.capability
@@ -15,7 +15,6 @@ def find_order(order_id: str) -> dict[str, str]:
     return {"order_id": order_id, "state": "shipped"}
 
 
-if (
-    __name__ == "__main__"
-):  # the mesh as in agent.py, and SVANTIC_DISPATCH_SECRET, by which its calls are verified
+if __name__ == "__main__":
+    # The mesh as in agent.py; calls are verified by SVANTIC_DISPATCH_SECRET.
     agent.run(listen=os.environ.get("LISTEN", "127.0.0.1:8080"), local="--local" in sys.argv)
