@@ -191,7 +191,7 @@ def _headers(environ: WSGIEnvironment) -> Iterator[tuple[str, str]]:
 def _read(environ: WSGIEnvironment) -> bytes | None:
     """The body; ``None`` if it is too large."""
     stated = environ.get("CONTENT_LENGTH") or ""
-    if stated.isdigit():
+    if stated.isascii() and stated.isdigit():
         length = int(stated[:20])
         return None if length > MOST_BODY_BYTES else environ["wsgi.input"].read(length)
     if not environ.get("wsgi.input_terminated"):
