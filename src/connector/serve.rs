@@ -1,6 +1,6 @@
 //! Requests that the application's server, or the library's own, has taken in.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::MeshConnector;
 use super::listening::Listening;
@@ -11,7 +11,6 @@ use crate::hosted::gate::{Gate, Peer, Turned};
 use crate::hosted::{self, Asked, Head, ResponsePart, Route, Site, Trouble};
 use crate::machine::action::{CallId, Response};
 use crate::machine::hosted::refusals::{RATE_LIMITED, TOO_MANY, UNCONFIGURED};
-use crate::machine::time::Now;
 use crate::verification::Verification;
 
 /// Takes the parts of a response, in order. Called on any thread, so it must hand over and return.
@@ -78,13 +77,10 @@ impl MeshConnector {
         let peer = head.peer.as_deref().and_then(Peer::read);
         let guard = match serving.verification.as_deref() {
             None => None,
-            Some(_) => match Visit::new(&self.shared, now, peer) {
+            Some(_) => match Visit::new(&self.shared) {
                 Ok(visit) => Some(visit),
                 Err(why) => {
-                    self.refused(match why {
-                        Turned::RateLimited => RATE_LIMITED,
-                        Turned::TooMany => TOO_MANY,
-                    });
+                    self.refused(TOO_MANY);
                     return respond(hosted::turned_away(why));
                 }
             },
@@ -92,15 +88,21 @@ impl MeshConnector {
         let unix_time = std::time::Duration::from_millis(now.unix_ms);
         let verification = serving.verification.as_deref();
         let asked = Asked::read(&serving.site, head, body, verification, unix_time);
-        if let Some(visit) = guard {
-            visit.end(matches!(asked, Err(Trouble::Unauthenticated(_))));
-        }
+        drop(guard);
         let asked = match asked {
             Ok(asked) => asked,
             Err(Trouble::Response(part)) => return respond(part),
             Err(Trouble::Unauthenticated(cause)) => {
-                self.refused(cause);
-                return respond(hosted::render(Response::Unauthenticated));
+                let limited = self.shared.gate().failed(now.mono, peer);
+                self.refused(if limited.is_err() {
+                    RATE_LIMITED
+                } else {
+                    cause
+                });
+                return respond(match limited {
+                    Ok(()) => hosted::render(Response::Unauthenticated),
+                    Err(why) => hosted::turned_away(why),
+                });
             }
         };
         let mut made = String::new();
@@ -144,36 +146,18 @@ impl MeshConnector {
 }
 
 /// A request that is being verified. Counts off however that ends.
-struct Visit<'a> {
-    shared: &'a Shared,
-    now: Now,
-    peer: Option<Peer>,
-    failed: bool,
-}
+struct Visit<'a>(&'a Shared);
 
 impl<'a> Visit<'a> {
-    fn new(shared: &'a Shared, now: Now, peer: Option<Peer>) -> Result<Self, Turned> {
-        let gate = shared.serving.gate.lock();
-        let mut gate = gate.unwrap_or_else(PoisonError::into_inner);
-        gate.enter(now.mono, peer)?;
-        Ok(Self {
-            shared,
-            now,
-            peer,
-            failed: false,
-        })
-    }
-
-    fn end(mut self, failed: bool) {
-        self.failed = failed;
+    fn new(shared: &'a Shared) -> Result<Self, Turned> {
+        shared.gate().enter()?;
+        Ok(Self(shared))
     }
 }
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        let gate = self.shared.serving.gate.lock();
-        let mut gate = gate.unwrap_or_else(PoisonError::into_inner);
-        gate.leave(self.now.mono, self.peer, self.failed);
+        self.0.gate().leave();
     }
 }
 
@@ -194,6 +178,11 @@ pub(super) fn cancel_tagged(core: &mut Core, tag: usize) -> bool {
 }
 
 impl Shared {
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        let gate = self.serving.gate.lock();
+        gate.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives whoever called what the machine says.
     pub(super) fn respond(&self, call: CallId, response: Response) {
         let mut core = self.lock();

@@ -16,10 +16,10 @@ const FORGOTTEN_AFTER: Duration = Duration::from_millis(1000 / FAILURES_A_SECOND
 /// How many peers are told apart. What comes from more at once counts as one.
 const MAX_PEERS: usize = 4096;
 
-/// Why a request is turned away before anything is verified.
+/// Why a request is turned away without a word about what was wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turned {
-    /// The peer has failed too often.
+    /// It has failed, and the peer has failed too often before.
     RateLimited,
     /// Too many are being verified.
     TooMany,
@@ -62,12 +62,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Lets a request in; whoever was let in leaves.
-    pub(crate) fn enter(&mut self, now: Duration, peer: Option<Peer>) -> Result<(), Turned> {
-        if let Some(peer) = peer
-            && self.has_failed_too_often(now, peer)
-        {
-            return Err(Turned::RateLimited);
-        }
+    pub(crate) fn enter(&mut self) -> Result<(), Turned> {
         if self.under_way >= MAX_UNAUTHENTICATED {
             return Err(Turned::TooMany);
         }
@@ -75,18 +70,24 @@ impl Gate {
         Ok(())
     }
 
-    /// What has been let in has been verified, or could not be.
-    pub(crate) fn leave(&mut self, now: Duration, peer: Option<Peer>, failed: bool) {
+    /// What has been let in is verified, or could not be.
+    pub(crate) fn leave(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
-        if let (true, Some(peer)) = (failed, peer) {
-            self.failed(now, peer);
-        }
     }
 
-    fn failed(&mut self, now: Duration, peer: Peer) {
+    /// What has been verified is not to be believed. An error if the peer has shown too much of that. What is good is never
+    /// held up by it: behind a proxy the mesh has the same address as everybody else.
+    pub(crate) fn failed(&mut self, now: Duration, peer: Option<Peer>) -> Result<(), Turned> {
+        let Some(peer) = peer else {
+            return Ok(());
+        };
+        if self.has_failed_too_often(now, peer) {
+            return Err(Turned::RateLimited);
+        }
         let peer = self.place(now, peer);
         let until = self.failures.entry(peer).or_insert(now);
         *until = (*until).max(now) + FORGOTTEN_AFTER;
+        Ok(())
     }
 
     fn has_failed_too_often(&self, now: Duration, peer: Peer) -> bool {
@@ -125,55 +126,36 @@ mod tests {
         Peer::read(&Ipv4Addr::from(0x0a00_0000 + n).to_string())
     }
 
-    fn fail(gate: &mut Gate, now: Duration, peer: Option<Peer>) -> Result<(), Turned> {
-        gate.enter(now, peer)?;
-        gate.leave(now, peer, true);
-        Ok(())
-    }
-
     #[test]
     fn ten_failures_a_second_and_then_none_until_one_is_forgotten() {
         let mut gate = Gate::default();
         let mut now = Duration::from_secs(5);
         for n in 0..10 {
-            assert_eq!(fail(&mut gate, now, peer(1)), Ok(()), "{n}");
+            assert_eq!(gate.failed(now, peer(1)), Ok(()), "{n}");
         }
-        assert_eq!(gate.enter(now, peer(1)), Err(Turned::RateLimited));
-        assert_eq!(fail(&mut gate, now, peer(2)), Ok(()), "another peer");
-        assert_eq!(
-            fail(&mut gate, now, None),
-            Ok(()),
-            "who cannot be told apart"
-        );
+        assert_eq!(gate.failed(now, peer(1)), Err(Turned::RateLimited));
+        assert_eq!(gate.failed(now, peer(2)), Ok(()), "another peer");
+        assert_eq!(gate.failed(now, None), Ok(()), "who cannot be told apart");
         now += FORGOTTEN_AFTER;
-        assert_eq!(fail(&mut gate, now, peer(1)), Ok(()));
-        assert_eq!(gate.enter(now, peer(1)), Err(Turned::RateLimited));
+        assert_eq!(gate.failed(now, peer(1)), Ok(()));
+        assert_eq!(gate.failed(now, peer(1)), Err(Turned::RateLimited));
         let mut let_in = 0;
         for _ in 0..1000 {
             now += Duration::from_millis(10);
-            let_in += usize::from(fail(&mut gate, now, peer(1)).is_ok());
+            let_in += usize::from(gate.failed(now, peer(1)).is_ok());
         }
         assert_eq!(let_in, 100, "ten a second");
     }
 
     #[test]
-    fn whoever_does_not_fail_is_never_limited() {
-        let mut gate = Gate::default();
-        for _ in 0..1000 {
-            assert_eq!(gate.enter(Duration::ZERO, peer(1)), Ok(()));
-            gate.leave(Duration::ZERO, peer(1), false);
-        }
-    }
-
-    #[test]
     fn only_so_many_are_verified_at_once() {
         let mut gate = Gate::default();
-        for n in 0..64 {
-            assert_eq!(gate.enter(Duration::ZERO, peer(n)), Ok(()));
+        for _ in 0..64 {
+            assert_eq!(gate.enter(), Ok(()));
         }
-        assert_eq!(gate.enter(Duration::ZERO, peer(64)), Err(Turned::TooMany));
-        gate.leave(Duration::ZERO, peer(0), false);
-        assert_eq!(gate.enter(Duration::ZERO, peer(64)), Ok(()));
+        assert_eq!(gate.enter(), Err(Turned::TooMany));
+        gate.leave();
+        assert_eq!(gate.enter(), Ok(()));
     }
 
     #[test]
@@ -181,15 +163,12 @@ mod tests {
         let mut gate = Gate::default();
         let mut let_in = 0;
         for n in 0..100_000 {
-            let_in += usize::from(fail(&mut gate, Duration::ZERO, peer(n)).is_ok());
+            let_in += usize::from(gate.failed(Duration::ZERO, peer(n)).is_ok());
         }
         assert_eq!(let_in, MAX_PEERS + 10);
         assert_eq!(gate.failures.len(), MAX_PEERS + 1);
-        assert_eq!(fail(&mut gate, Duration::from_secs(2), peer(7)), Ok(()));
-        assert_eq!(
-            fail(&mut gate, Duration::from_secs(2), peer(200_000)),
-            Ok(())
-        );
+        assert_eq!(gate.failed(Duration::from_secs(2), peer(7)), Ok(()));
+        assert_eq!(gate.failed(Duration::from_secs(2), peer(200_000)), Ok(()));
         assert!(gate.failures.len() < 10, "the old ones make room");
     }
 
