@@ -89,6 +89,24 @@ def test_a_replayed_call_is_answered_once_more_and_runs_once(
         assert signing_gateway.dispatch("add", {"a": 1, "b": 1}, id="d1", forge="replayed_other_body").failed
 
 
+def test_a_flood_of_forged_calls_through_a_proxy_holds_up_no_good_one(
+    signing_gateway: Gateway, at: tuple[socket.socket, str]
+) -> None:
+    listening, url = at
+    with uvicorn_serves(desk_at(url).asgi(**signing_gateway.options, signing_secret=SECRET), listening):
+        wait_joined(signing_gateway)
+
+        def is_limited() -> bool:
+            statuses = set(pool.map(lambda _: post(f"{url}/send", call("add")).status, range(64)))
+            assert statuses <= {401, 429}
+            return 429 in statuses
+
+        # All of them come from one address, as behind a proxy.
+        with ThreadPoolExecutor(16) as pool:
+            wait_for(is_limited, "the limit")
+        assert signing_gateway.dispatch("add", {"a": 1, "b": 2}).result == 3
+
+
 def test_the_next_secret_is_accepted_beside_the_one_in_use(
     signing_gateway: Gateway, at: tuple[socket.socket, str]
 ) -> None:
