@@ -3,8 +3,8 @@
 //     npm install svantic express
 //     PUBLIC_URL=https://desks.example PORT=3000 node express_hosted.mjs
 //
-// It takes SVANTIC_URL, SVANTIC_CLIENT_ID, SVANTIC_CLIENT_SECRET and SVANTIC_DISPATCH_SECRET. `LOCAL=1` leaves the
-// mesh out: any A2A client can call the agents then. SIGTERM ends it: running calls finish first.
+// It takes SVANTIC_URL, SVANTIC_CLIENT_ID, SVANTIC_CLIENT_SECRET and SVANTIC_DISPATCH_SECRET. `LOCAL=1`
+// leaves the mesh out: any A2A client can call the agents then. SIGTERM ends it: running calls finish first.
 import { once } from 'node:events';
 import express from 'express';
 import { Agent, CapabilityError } from 'svantic';

@@ -251,7 +251,8 @@ function checked_port(port: unknown): number | undefined {
 
 /** Others reach it from other machines, unless its URL is of this one, or it has none. */
 function interface_for(public_url: unknown): string {
-    const host = typeof public_url === 'string' && URL.canParse(public_url) ? new URL(public_url).hostname : '';
+    const is_url = typeof public_url === 'string' && URL.canParse(public_url);
+    const host = is_url ? new URL(public_url).hostname : '';
     if (host === '[::1]') return host;
     return host === '' || host === 'localhost' || host.startsWith('127.') ? '127.0.0.1' : '0.0.0.0';
 }

@@ -12,7 +12,8 @@ import type { Log } from './logger';
 import { NativeMesh, type ConnectorState } from './native_mesh';
 import { Options, type MeshConnectorConfig } from './options';
 import { Serving } from './serving';
-import { Session, type OperationOptions, type Resources } from './session';
+import type { OperationOptions } from './operation';
+import { Session, type Resources } from './session';
 import { Remains, transport_state, type Health, type MeshSnapshot, type MeshTransport } from './snapshot';
 
 /** Every event with what its listeners are called with; `event` stands for all of them. */

@@ -23,7 +23,7 @@ export { WsTransport } from './lower/ws_transport';
 export type { WsFrame, WsTransportEvents } from './lower/ws_transport';
 export type { ConnectorState } from './native_mesh';
 export type { MeshConnectorConfig } from './options';
-export type { OperationOptions } from './session';
+export type { OperationOptions } from './operation';
 export { VERSION as SDK_VERSION } from './version';
 export type { Health, MeshSnapshot, MeshTransport, WsTransportState } from './snapshot';
 

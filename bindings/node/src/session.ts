@@ -3,9 +3,10 @@ import { isMainThread } from 'node:worker_threads';
 import type { Dispatch } from './context';
 import { SvanticError, ended, from_fields, overtaken, type ErrorFields } from './errors';
 import type { MeshEvent } from './events';
-import { unavailable, type HostedRequest, type Respond, type ResponsePart } from './hosted/exchange';
+import type { HostedRequest, Respond, ResponsePart } from './hosted/exchange';
+import { PendingResponses } from './hosted/pending_responses';
 import type { NativeMesh } from './native_mesh';
-import { nearest } from './options';
+import { checked_signal, milliseconds, refuse_mistakes, type OperationOptions } from './operation';
 import type { Serving } from './serving';
 import { Wakeup, type Sleeper } from './wakeup';
 
@@ -48,14 +49,6 @@ type Item =
     | ({ readonly type: 'socket' } & SocketRequest)
     | { readonly type: 'closed' };
 
-/** How long an operation may take, and what ends it before. */
-export interface OperationOptions {
-    /** The time limit in milliseconds; default: the configured one of the operation. */
-    readonly timeout_ms?: number | undefined;
-    /** Ends the operation; its promise then rejects with the signal's reason. */
-    readonly signal?: AbortSignal | undefined;
-}
-
 interface Pending {
     resolve(result: unknown): void;
     reject(error: SvanticError): void;
@@ -89,8 +82,7 @@ export class Session implements Sleeper {
     #stands: 'held' | 'alive' | undefined;
     #last_tag = 0;
     readonly #pending = new Map<number, Pending>();
-    /** Of requests that are being answered; `true` once a part has come. */
-    readonly #responses = new Map<number, { readonly respond: Respond; begun: boolean }>();
+    readonly #responses = new PendingResponses();
     #items: Item[] = [];
     #at = 0;
     #take = MOST_ITEMS;
@@ -179,16 +171,16 @@ export class Session implements Sleeper {
     serve(request: HostedRequest, respond: Respond): () => void {
         this.open();
         const tag = (this.#last_tag += 1);
-        this.#responses.set(tag, { respond, begun: false });
+        this.#responses.add(tag, respond);
         try {
             this.native.serve(request, tag);
         } catch (error) {
-            this.#responses.delete(tag);
+            this.#responses.drop(tag);
             throw error;
         }
         this.#look_alive();
         return () => {
-            if (!this.#responses.delete(tag)) return;
+            if (!this.#responses.drop(tag)) return;
             if (!this.#ended) this.native.cancel(tag);
             this.#look_alive();
         };
@@ -312,14 +304,9 @@ export class Session implements Sleeper {
                 else pending?.reject(from_fields(item.error));
                 break;
             }
-            case 'response': {
-                const waiting = this.#responses.get(item.tag);
-                if (!item.more) this.#responses.delete(item.tag);
-                if (waiting === undefined) break; // the client has gone
-                waiting.begun = true;
-                waiting.respond(item);
+            case 'response':
+                this.#responses.take(item.tag, item);
                 break;
-            }
             case 'event': {
                 const event = { name: item.name, code: item.event, data: item.data } as MeshEvent;
                 if (event.name === 'dispatch_cancelled') {
@@ -363,10 +350,7 @@ export class Session implements Sleeper {
             const pending = [...this.#pending.values()];
             this.#pending.clear();
             for (const { reject } of pending) reject(overtaken(this.failure));
-            const responses = [...this.#responses.values()];
-            this.#responses.clear();
-            for (const { respond, begun } of responses)
-                respond(begun ? { more: false } : unavailable('the agent has ended'));
+            this.#responses.end();
             this.native.free(); // does not wait: what was to be said to the mesh has been said
             this.resources.wakeup?.close();
         }
@@ -377,46 +361,8 @@ export class Session implements Sleeper {
         const { wakeup } = this.resources;
         if (wakeup === undefined || this.#ended) return;
         const active =
-            this.#pending.size > 0 || this.#responses.size > 0 || this.native.state() !== 'idle';
+            this.#pending.size > 0 || this.#responses.any || this.native.state() !== 'idle';
         const held = active || this.#stands !== undefined;
         wakeup.hold(held ? this : undefined, this.#keep_alive && (active || this.#stands === 'alive'));
     }
-}
-
-/**
- * Throws a `TypeError` for what would be ignored without a word and was plainly meant. Not for everything
- * else: a method may be a listener, and is then called with whatever its event has.
- */
-function refuse_mistakes(options: unknown): void {
-    if (typeof options === 'number') {
-        throw new TypeError(`a time limit goes into an object: {timeout_ms: ${options}}`);
-    }
-    if (options === null || typeof options !== 'object' || 'timeout_ms' in options) return;
-    const meant = Object.keys(options).find((key) => nearest(key, ['timeout_ms']) !== undefined);
-    if (meant !== undefined) {
-        const given = JSON.stringify(meant);
-        throw new TypeError(`unknown option ${given} of a call; "timeout_ms" was probably meant`);
-    }
-}
-
-function checked_signal(signal: unknown): AbortSignal | undefined {
-    if (signal === undefined || signal === null) return undefined;
-    if (typeof signal !== 'object' || !('aborted' in signal) || !('addEventListener' in signal)) {
-        throw new TypeError('signal must be an AbortSignal');
-    }
-    return signal as AbortSignal;
-}
-
-/** A time limit as the library takes it: 0 is its configured default. */
-function milliseconds(timeout_ms: unknown): number {
-    if (timeout_ms === undefined || timeout_ms === null) return 0;
-    if (typeof timeout_ms !== 'number') {
-        throw new TypeError(
-            `timeout_ms is of type ${typeof timeout_ms}, and must be a number of milliseconds`,
-        );
-    }
-    if (!(timeout_ms >= 0 && timeout_ms <= 0xffff_ffff)) {
-        throw new RangeError(`timeout_ms is ${timeout_ms}, and must be 0 to 4294967295`);
-    }
-    return Math.max(1, Math.ceil(timeout_ms));
 }

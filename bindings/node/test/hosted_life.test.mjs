@@ -99,7 +99,8 @@ test('the second signal ends at once', async (t) => {
 test('of two agents in an app the last one to finish ends the program', async (t) => {
     const gateway = await Gateway.start({ test: t });
     const second = `
-        const other = new Agent({ name: 'other', description: 'Other', instance_id: 'other-1', public_url: public_url + '/other' });
+        const identity = { name: 'other', description: 'Other', instance_id: 'other-1' };
+        const other = new Agent({ ...identity, public_url: public_url + '/other' });
         other.define_capability({ name: 'quick', description: 'Quick.', handler: () => 'done' });
         const router = express.Router();
         other.expose(router);
@@ -177,7 +178,7 @@ test('a call that runs while a local agent is stopped is finished, later ones ge
 
 test('attach mounts and starts, though the app listens afterwards', async (t) => {
     const gateway = await Gateway.start({ test: t });
-    const site = await listening(t); // for a URL that is known; the app is behind it when it has been attached
+    const site = await listening(t); // for its URL; the app is behind it once it has been attached
     const app = express().use(express.json());
     const agent = agent_with({}, { public_url: site.url });
     const before = process.listenerCount('SIGTERM');
@@ -201,7 +202,8 @@ test('attach without a mesh serves alone, and with one in connected mode waits f
     const agent = agent_with();
     const handle = await attach(site.handle, { agent, endpoint_path: '/a2a' });
     await handle.ready;
-    assert.deepEqual(result_of(await ask(`${site.url}/a2a`, { body: call('echo', { n: 1 }) })), { result: { n: 1 } });
+    const reply = await ask(`${site.url}/a2a`, { body: call('echo', { n: 1 }) });
+    assert.deepEqual(result_of(reply), { result: { n: 1 } });
     await handle.detach();
 
     const gateway = await Gateway.start({ test: t });
@@ -224,7 +226,8 @@ test('a hosted agent that cannot join the mesh after attach says so, and that it
     const gateway = await Gateway.start({ test: t });
     const logger = keeping_logger();
     const mesh = gateway.config({ client_secret: 'wrong'.repeat(8), logger });
-    const handle = await attach(express(), { agent: agent_with({}, { public_url: 'http://127.0.0.1:9' }), mesh });
+    const agent = agent_with({}, { public_url: 'http://127.0.0.1:9' });
+    const handle = await attach(express(), { agent, mesh });
     t.after(() => (process.exitCode = 0));
     assert.equal((await rejection(handle.ready)).status, 'AUTH');
     await logger.said(/agent tried is not on the mesh/);

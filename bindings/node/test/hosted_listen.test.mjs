@@ -22,7 +22,8 @@ async function free_port() {
 test('a started agent listens by itself, and its calls are verified', async (t) => {
     const gateway = await Gateway.start({ test: t, args: ['--dispatch-secret', SECRET] });
     const agent = agent_with();
-    const mesh = await agent.start(gateway.config({ ...QUIET, listen: '127.0.0.1:0', signing_secret: SECRET }));
+    const options = { ...QUIET, listen: '127.0.0.1:0', signing_secret: SECRET };
+    const mesh = await agent.start(gateway.config(options));
     gateway.at_end(() => agent.stop());
     assert.equal(mesh.deployment_mode, 'hosted');
     const { listening: address } = mesh.snapshot();

@@ -57,7 +57,8 @@ test('paths and methods that mean nothing are refused, and handed on where someb
     assert.equal((await ask(`${site.url}/orders?send`, { body: '{"n":1}' })).text, 'mine');
     assert.deepEqual(seen, [['/orders?send', '{"n":1}']], 'its body was not touched');
     assert.deepEqual(await at('GET', '/send'), [405, 'POST'], 'this path is the agent\'s');
-    assert.deepEqual(result_of(await ask(`${site.url}/send?trace=1`, { body: call('echo', { n: 1 }) })), { result: { n: 1 } });
+    const reply = await ask(`${site.url}/send?trace=1`, { body: call('echo', { n: 1 }) });
+    assert.deepEqual(result_of(reply), { result: { n: 1 } });
 });
 
 test('before there is a connector, and where it is of no use, requests get 503', async (t) => {
@@ -66,7 +67,8 @@ test('before there is a connector, and where it is of no use, requests get 503',
     site.handle = express().use(express.json());
     agent.expose(site.handle);
     for (const [method, path] of [['GET', CARD], ['POST', '/send']]) {
-        const { status, headers, json } = await ask(site.url + path, { method, body: method === 'POST' ? '{}' : undefined });
+        const body = method === 'POST' ? '{}' : undefined;
+        const { status, headers, json } = await ask(site.url + path, { method, body });
         assert.deepEqual([status, headers['retry-after'], json.jsonrpc, json.id], [503, '1', '2.0', null]);
         assert.equal(json.error.code, -32603);
         assert.match(json.error.message, /no connector/);
@@ -115,7 +117,8 @@ for (const [how, headers] of [['with its length', { 'content-length': LARGE }], 
         ]) {
             site.handle = handle;
             const { status, json } = await new Promise((resolve, reject) => {
-                const options = { method: 'POST', agent: false, headers: { 'content-type': 'application/json', ...headers } };
+                const options = { method: 'POST', agent: false };
+                options.headers = { 'content-type': 'application/json', ...headers };
                 const request = http.request(`${site.url}/send`, options, async (response) => {
                     const text = Buffer.concat(await response.toArray()).toString();
                     resolve({ status: response.statusCode, json: JSON.parse(text) });
@@ -177,7 +180,8 @@ test('a body is taken from wherever a parser has left it', async (t) => {
 async function ways(t, handlers) {
     const { site, agent } = await local(t, handlers);
     const post = (body) => {
-        return { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+        const headers = { 'content-type': 'application/json' };
+        return { method: 'POST', headers, body: JSON.stringify(body) };
     };
     return {
         'node:http': (body) => fetch(`${site.url}/send`, post(body)),
@@ -233,7 +237,7 @@ for (const method of ['message/send', 'message/stream']) {
         const { site, agent, mesh } = await local(t, { waits });
         const body = call('waits', { n: 1 }, { method });
         const headers = { 'content-type': 'application/json' };
-        const waiting = (count) => wait_for(() => mesh.snapshot().calls_waiting === count, `${count} that wait`);
+        const waiting = (count) => wait_for(() => mesh.snapshot().calls_waiting === count, `${count} calls`);
         const request = http.request(`${site.url}/send`, { method: 'POST', headers });
         request.on('error', () => {}).end(JSON.stringify(body));
         const context = await running.promise;
@@ -300,7 +304,8 @@ test('HTTP/2 carries the card, calls and streams as well', async (t) => {
 test('500 calls at once each get their own answer', async (t) => {
     const waits = ({ n }) => new Promise((resolve) => setImmediate(resolve, n));
     const { send } = await local(t, { waits });
-    const replies = await Promise.all(Array.from({ length: 500 }, (_, n) => send(call('waits', { n }, { id: `c-${n}` }))));
+    const asked = Array.from({ length: 500 }, (_, n) => send(call('waits', { n }, { id: `c-${n}` })));
+    const replies = await Promise.all(asked);
     assert.deepEqual(replies.map((reply) => result_of(reply).result), replies.map((_, n) => n));
 });
 
@@ -325,36 +330,46 @@ test('two agents in one app answer under their own paths, and no answer crosses'
         const instance_id = n % 2 ? 'orders' : 'shelves';
         return gateway.dispatch('who', { n }, { instance_id }).then(({ result }) => [instance_id, n, result]);
     });
-    for (const [instance_id, n, result] of await Promise.all(asked)) assert.deepEqual(result, [instance_id, n]);
+    for (const [instance_id, n, result] of await Promise.all(asked)) {
+        assert.deepEqual(result, [instance_id, n]);
+    }
     for (const agent of agents) {
         const { json } = await ask(`${site.url}/${agent.name}${CARD}`, { method: 'GET' });
         assert.deepEqual([json.name, json.url], [agent.name, `${site.url}/${agent.name}/send`]);
     }
     await agents[0].stop();
     assert.equal((await ask(`${site.url}/orders/send`, { body: call('who') })).status, 503);
-    assert.deepEqual((await gateway.dispatch('who', { n: 1 }, { instance_id: 'shelves' })).result, ['shelves', 1]);
+    const left = await gateway.dispatch('who', { n: 1 }, { instance_id: 'shelves' });
+    assert.deepEqual(left.result, ['shelves', 1]);
     assert.equal((await ask(site.url, { method: 'GET' })).text, 'the app itself');
 });
 
 test('the card is never half of a change', async (t) => {
     const { site, agent } = await local(t);
     const cards = [];
-    const read = async () => cards.push((await ask(site.url + CARD, { method: 'GET' })).json.skills.map(({ id }) => id));
+    const read = async () => {
+        const { json } = await ask(site.url + CARD, { method: 'GET' });
+        cards.push(json.skills.map(({ id }) => id));
+    };
     for (let n = 0; n < 20; n += 1) {
         const reading = read();
         agent.define_capability({ name: `more_${n}`, description: 'More.', handler() {} });
         await Promise.all([reading, read()]);
     }
     assert.equal(cards.at(-1).length, 21);
-    for (const skills of cards) assert.deepEqual(skills, ['echo', ...Array.from({ length: skills.length - 1 }, (_, n) => `more_${n}`)]);
+    for (const skills of cards) {
+        assert.deepEqual(skills, ['echo', ...skills.slice(1).map((_, n) => `more_${n}`)]);
+    }
 });
 
 test('what cannot be exposed is refused at once', async (t) => {
     const agent = agent_with();
     for (const app of [undefined, {}, http.createServer()]) {
-        assert.throws(() => agent.expose(app), { name: 'TypeError', message: /must be an app or a router of Express/ });
+        const refused = { name: 'TypeError', message: /must be an app or a router of Express/ };
+        assert.throws(() => agent.expose(app), refused);
     }
-    assert.throws(() => agent.expose(express(), 'send'), { name: 'TypeError', message: /endpoint_path must be a path/ });
+    const no_path = { name: 'TypeError', message: /endpoint_path must be a path/ };
+    assert.throws(() => agent.expose(express(), 'send'), no_path);
     const mesh = new MeshConnector(agent, { local: true });
     t.after(() => mesh.close());
     assert.throws(() => agent.expose(express(), '/call'), { name: 'TypeError', message: /tells \/send/ });

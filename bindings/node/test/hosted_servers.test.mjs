@@ -7,8 +7,8 @@ import { CARRIERS, SECRET, ask, listening } from './support/hosted.mjs';
 
 const FORGED = [
     'missing_envelope', 'bad_signature', 'flipped_bit', 'alg_none', 'expired', 'wrong_audience',
-    'malformed_envelope', 'unsupported_scheme', 'alg_rs256', 'alg_lower_case', 'registration_token', 'no_expiry',
-    'far_expiry', 'wrong_issuer', 'wrong_tenant', 'wrong_instance', 'wrong_agent_type', 'replayed_other_body',
+    'malformed_envelope', 'unsupported_scheme', 'alg_rs256', 'alg_lower_case', 'registration_token',
+    'no_expiry', 'far_expiry', 'wrong_issuer', 'wrong_tenant', 'wrong_instance', 'wrong_agent_type', 'replayed_other_body',
 ];
 const METHODS = ['message/send', 'message/stream', 'SendMessage', 'SendStreamingMessage'];
 
@@ -61,7 +61,8 @@ async function counting(t, carry) {
     const gateway = await Gateway.start({ test: t, args: ['--dispatch-secret', SECRET] });
     const runs = [];
     let agent;
-    await carry(t, (public_url) => (agent = agent_with({ count: (args) => runs.push(args) }, { public_url })));
+    const count = (args) => runs.push(args);
+    await carry(t, (public_url) => (agent = agent_with({ count }, { public_url })));
     await agent.start(gateway.config({ signing_secret: SECRET, handle_signals: false, logger: false }));
     gateway.at_end(() => agent.stop());
     return { gateway, runs, agent };

@@ -20,8 +20,11 @@ export function check_app(app: unknown): AgentApp {
     return app as AgentApp;
 }
 
-/** Mounts the card and the endpoint. The paths are said anew: the app may have cut off what is before them. */
+/** Mounts the card and the endpoint. The paths are said anew: an app cuts off what is before them. */
 export function mount(app: AgentApp, endpoint_path: string, answering: Answering, open: OpenResponses): void {
-    app.get(CARD_PATH, (request, response) => answer(answering, open, request, response, CARD_PATH));
-    app.post(endpoint_path, (request, response) => answer(answering, open, request, response, endpoint_path));
+    const answer_at = (path: string): AgentRequestListener => {
+        return (request, response) => answer(answering, open, request, response, path);
+    };
+    app.get(CARD_PATH, answer_at(CARD_PATH));
+    app.post(endpoint_path, answer_at(endpoint_path));
 }

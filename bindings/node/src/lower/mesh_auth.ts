@@ -1,6 +1,6 @@
 // Tokens of the mesh, for programs that keep them themselves.
 import { SvanticError } from '../errors';
-import type { OperationOptions } from '../session';
+import type { OperationOptions } from '../operation';
 import { check_keys } from '../options';
 import { NETWORK_KEYS, required_text, single_call, type NetworkOptions } from './single_call';
 

@@ -1,6 +1,6 @@
 // Registration alone, for programs that keep the connection themselves.
 import { SvanticError } from '../errors';
-import type { OperationOptions } from '../session';
+import type { OperationOptions } from '../operation';
 import { check_keys } from '../options';
 import { NETWORK_KEYS, required_text, single_call, type NetworkOptions } from './single_call';
 

@@ -26,7 +26,7 @@ export async function listening(test) {
     return site;
 }
 
-/** Every way to put an agent on a server: `(test, make) => url`, `make(url)` makes the agent that it is for. */
+/** Every way to put an agent on a server: `(test, make) => url`; `make(url)` makes the agent for it. */
 export const CARRIERS = {
     async 'node:http'(test, make) {
         const site = await listening(test);
@@ -93,7 +93,8 @@ export const CARRIERS = {
         let agent;
         app.all('/desk/*', (context) => agent.fetch(context.req.raw, context.env));
         const server = await new Promise((resolve) => {
-            const started = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }, () => resolve(started));
+            const where = { fetch: app.fetch, port: 0, hostname: '127.0.0.1' };
+            const started = serve(where, () => resolve(started));
         });
         test.after(() => {
             server.closeAllConnections();
@@ -117,7 +118,8 @@ export function call(skill_id, args = {}, { id = 'c-1', method = 'message/send',
  * over the usual ones.
  */
 export async function ask(url, { method = 'POST', body, headers = {}, on_response } = {}) {
-    const bytes = body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
+    const is_raw = body === undefined || typeof body === 'string' || body instanceof Uint8Array;
+    const bytes = is_raw ? body : JSON.stringify(body);
     return new Promise((resolve, reject) => {
         const options = { method, agent: false, signal: AbortSignal.timeout(GUARD_MS) };
         options.headers = { 'content-type': 'application/json', ...headers };

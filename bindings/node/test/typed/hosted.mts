@@ -8,7 +8,8 @@ import { Agent, attach } from 'svantic';
 import type { AgentApp, AgentFetch, AgentHandle, AgentRequestListener, AttachConfig } from 'svantic';
 import type { MeshConnector, MeshConnectorConfig } from 'svantic/mesh';
 
-const agent = new Agent({ name: 'desk', description: 'A desk', public_url: 'https://desk.example/a', port: 8080 });
+const identity = { name: 'desk', description: 'A desk', public_url: 'https://desk.example/a' };
+const agent = new Agent({ ...identity, port: 8080 });
 
 const app = express();
 agent.expose(app);
@@ -21,7 +22,9 @@ agent.expose(mine);
 
 const listener: AgentRequestListener = agent.request_listener();
 http.createServer(listener);
-http.createServer((request: IncomingMessage, response: ServerResponse) => listener(request, response, () => response.end()));
+http.createServer((request: IncomingMessage, response: ServerResponse) => {
+    listener(request, response, () => response.end());
+});
 
 const fastify = Fastify();
 fastify.all('/*', (request, reply) => {
