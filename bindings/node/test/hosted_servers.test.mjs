@@ -8,7 +8,8 @@ import { CARRIERS, SECRET, ask, listening } from './support/hosted.mjs';
 const FORGED = [
     'missing_envelope', 'bad_signature', 'flipped_bit', 'alg_none', 'expired', 'wrong_audience',
     'malformed_envelope', 'unsupported_scheme', 'alg_rs256', 'alg_lower_case', 'registration_token',
-    'no_expiry', 'far_expiry', 'wrong_issuer', 'wrong_tenant', 'wrong_instance', 'wrong_agent_type', 'replayed_other_body',
+    'no_expiry', 'far_expiry', 'wrong_issuer', 'wrong_tenant', 'wrong_instance', 'wrong_agent_type',
+    'replayed_other_body',
 ];
 const METHODS = ['message/send', 'message/stream', 'SendMessage', 'SendStreamingMessage'];
 
