@@ -39,14 +39,18 @@ pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Err
     let runtime = runtime::get()?;
     let transport = Transport::new(Arc::clone(shared), Arc::clone(&runtime))?;
     let handle = runtime.handle().clone();
-    let server = match &shared.listening {
-        Some(listening) => listening.start(shared, &handle)?,
-        None => None,
-    };
+    let (mut server, mut warning) = (None, None);
+    if let Some(listening) = &shared.listening {
+        server = listening.start(shared, &handle)?;
+        warning = server.is_some().then(|| listening.warning()).flatten();
+    }
     // Made here: the runtime may end without having polled the driver once.
     let ending = Ending(Arc::clone(shared));
     Ok(move || {
         handle.spawn(async move {
+            if let Some(event) = warning {
+                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
+            }
             // On the I/O thread, which the watch for suspensions belongs to.
             let driver = Driver::new(Arc::clone(&ending.0), &runtime, transport);
             drop(runtime);

@@ -47,7 +47,19 @@ impl Listening {
         if self.secure { "https" } else { "http" }
     }
 
-    /// Serves from now on.
+    /// What the application should know before anybody calls.
+    pub(super) fn warning(&self) -> Option<Event> {
+        if self.secure || self.address.ip().is_loopback() {
+            return None;
+        }
+        let text = format!(
+            "`listen` {}: without a certificate whoever is on the way can read and change every dispatch; it is meant for a proxy on this machine or network that speaks TLS for the agent",
+            self.address
+        );
+        Some(Event::log("warn", "svantic", text))
+    }
+
+    /// Serves from now on. Called with the machine locked, so the application hears of nothing here.
     pub(super) fn start(
         &self,
         shared: &Arc<Shared>,
@@ -58,12 +70,6 @@ impl Listening {
             return Ok(None);
         };
         let service = Arc::new(Agent(Arc::downgrade(shared)));
-        if !self.secure && !self.address.ip().is_loopback() {
-            service.warn(format!(
-                "`listen` {}: without a certificate whoever is on the way can read and change every dispatch; it is meant for a proxy on this machine or network that speaks TLS for the agent",
-                self.address
-            ));
-        }
         let (listener, certificate) = (bound.listener, bound.certificate);
         Server::start(listener, certificate, Limits::default(), service, runtime).map(Some)
     }

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 
 use crate::agent::Capability;
 use crate::config::Config;
-use crate::connector::{Delivery, Haste, MeshConnector, Sink};
+use crate::connector::{Delivery, Haste, MeshConnector, Sink, WeakConnector};
 use crate::hosted::{Head, ResponsePart};
 use crate::protocol::dispatch_auth::tests::{HEADER, SECRET, signed};
 
@@ -310,4 +310,58 @@ fn an_agent_that_has_ended_answers_still() {
     never_started.stop();
     let late = ask(&never_started, &post, &body("d2", &json!({}), &Value::Null));
     assert_eq!(answer(&late).0, 503);
+}
+
+/// Says of each log line whether another thread could have used the connector meanwhile.
+struct Reader {
+    connector: OnceLock<WeakConnector>,
+    lines: Mutex<Sender<(String, bool)>>,
+}
+
+impl Sink for Reader {
+    fn deliver(&self, batch: &mut Vec<Delivery>) {
+        for delivery in batch.drain(..) {
+            let Delivery::Event(event) = delivery else {
+                continue;
+            };
+            let connector = self.connector.get().and_then(WeakConnector::upgrade);
+            let Some(connector) = connector else { continue };
+            let until = Instant::now() + HANG;
+            let free = || connector.shared.core.try_lock().is_ok();
+            let mut used = free();
+            while !used && Instant::now() < until {
+                thread::yield_now();
+                used = free();
+            }
+            let text = event.data["message"].to_string();
+            let _ = self.lines.lock().unwrap().send((text, used));
+        }
+    }
+
+    fn closed(&self) {}
+}
+
+#[test]
+fn the_warning_of_an_open_address_finds_the_connector_unlocked() {
+    let config = json!({"name": "desk", "description": "d", "client_id": "c", "client_secret": "s",
+        "svantic_url": "http://127.0.0.1:9", "public_url": "https://desk.example", "listen": "0.0.0.0:0"});
+    let config = Config::parse(&config.to_string(), &|_| None).unwrap();
+    let (sender, lines) = channel();
+    let reader = Arc::new(Reader {
+        connector: OnceLock::new(),
+        lines: Mutex::new(sender),
+    });
+    let sink: Arc<dyn Sink> = Arc::clone(&reader) as _;
+    let connector = MeshConnector::new(config, sink, "").unwrap();
+    assert!(reader.connector.set(connector.downgrade()).is_ok());
+    let post = head(Method::POST, "/send", None);
+    let _parts = ask(&connector, &post, &body("d1", &json!({}), &Value::Null));
+    loop {
+        let (line, used) = lines.recv_timeout(2 * HANG).unwrap();
+        assert!(used, "{line}");
+        if line.contains("`listen` 0.0.0.0") {
+            break;
+        }
+    }
+    connector.stop();
 }
