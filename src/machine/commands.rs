@@ -45,7 +45,9 @@ impl Machine {
                 .hint("its requests are served as it is; take `local` out to join the mesh");
             return self.refuse(operation, error);
         }
-        self.tell_unguarded();
+        if self.hosted() {
+            self.tell_unguarded();
+        }
         let base = &self.settings.policy.base;
         if base.is_exposed() {
             let url = base.as_str().to_owned();

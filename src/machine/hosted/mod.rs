@@ -47,6 +47,7 @@ pub struct Call<'a> {
 impl Machine {
     /// A call came in. It gets exactly one last [`Action::Respond`], now or later.
     pub fn handle_call(&mut self, now: Now, id: CallId, call: Call<'_>) {
+        // One that is connected is called by POST too when it has a URL.
         self.tell_unguarded();
         if self.link.is_final() {
             let text = "the agent has ended";

@@ -280,6 +280,12 @@ fn what_an_agent_without_a_secret_is_in_for_is_said_once() {
     let mut connected = Rig::ready(&json!({}));
     connected.echo("d1");
     assert!(connected.events_of(EventKind::Log).is_empty());
+    let mut both = Desk::new(&json!({"deployment_mode": "connected"}));
+    both.rig.connect();
+    assert!(logged(&both).is_empty(), "nobody has called its URL");
+    both.send(&echo("d1", 1));
+    both.send(&echo("d2", 1));
+    assert_eq!(logged(&both), ["warn"]);
 }
 
 #[test]
