@@ -34,7 +34,7 @@ pub struct Call<'a> {
     pub dispatch: Dispatch<'a>,
     /// What the caller calls it.
     pub dispatch_id: Option<Cow<'a, str>>,
-    /// On whose behalf.
+    /// On whose behalf, as its token or else its session says: an id that tells tenants apart, or a hash of a longer one.
     pub tenant: Option<Cow<'a, str>>,
     /// What tells it from another of the same id.
     pub fingerprint: Fingerprint,
@@ -94,7 +94,7 @@ impl Machine {
         self.inbox.posted.enter(Arc::clone(&key), entry);
         self.wait(now, &key, &wire_id, waiter);
         let beside = Beside {
-            tenant_id: tenant,
+            tenant_id: call.verified.as_ref().and_then(|v| v.tenant_id.as_deref()),
             ..call.beside
         };
         self.take_on(now, Arc::clone(&key), &call.dispatch, beside);

@@ -29,7 +29,7 @@ pub(in crate::machine) struct Waiter {
 pub(in crate::machine) struct Entry {
     /// The id by which the caller knows it.
     pub(in crate::machine) wire_id: Arc<str>,
-    tenant: Option<String>,
+    pub(in crate::machine) tenant: Option<String>,
     /// `None` where only the connection has said what it is.
     fingerprint: Option<Fingerprint>,
     /// Whether the same has come over the connection, where its answer then goes too.

@@ -6,6 +6,7 @@ use super::rig::{millis, seconds};
 use super::rig_calls::{Desk, echo};
 use crate::machine::event::EventKind;
 use crate::machine::{LinkState, State};
+use crate::protocol::limits::MAX_ID_BYTES;
 
 const LATER: i64 = -32603;
 
@@ -64,6 +65,28 @@ fn so_many_wait_for_one_dispatch_and_no_more() {
     }
     let late = desk.send(&echo("d1", 1));
     assert_eq!(desk.result(late), 1);
+}
+
+#[test]
+fn of_a_tenant_no_more_is_kept_than_tells_it_from_others() {
+    let mut desk = Desk::new(&json!({}));
+    let names = ["a", "b"].map(|end| "x".repeat(100_000) + end);
+    for (n, name) in names.iter().enumerate() {
+        let mut data = echo("d1", 1);
+        data["session_context"] = json!({"tenant_id": name});
+        let (first, again) = (desk.send(&data), desk.send(&data));
+        assert_eq!(desk.rig.delivered.len(), 1, "another for {n}");
+        let dispatch = desk.rig.delivered.pop().unwrap();
+        let request: serde_json::Value = serde_json::from_str(&dispatch.request).unwrap();
+        assert_eq!(request["tenant_id"], *name.as_str());
+        let kept = desk.rig.machine.inbox.posted.get(&dispatch.id).unwrap();
+        assert!(kept.tenant.as_ref().unwrap().len() <= MAX_ID_BYTES);
+        desk.rig.answer(&dispatch.id, &n.to_string()).unwrap();
+        assert_eq!(
+            (desk.result(first), desk.result(again)),
+            (json!(n), json!(n))
+        );
+    }
 }
 
 #[test]
