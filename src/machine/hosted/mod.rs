@@ -62,7 +62,7 @@ impl Machine {
         };
         let tenant = call.tenant.as_deref();
         let key = self.key_of(&wire_id, tenant);
-        let (replay, shown) = self.shown_before(now, &call, tenant);
+        let (replay, shown) = self.shown_before(now, &call);
         match shown {
             Some(Admission::Outdated) => {
                 return self.unauthenticated(now, id, Code::Expired.as_str());
@@ -137,17 +137,18 @@ impl Machine {
         &mut self,
         now: Now,
         call: &Call<'_>,
-        tenant: Option<&str>,
     ) -> (Option<DispatchKey>, Option<Admission>) {
         let Some(Verified {
             life: Some(life),
             dispatch_id: Some(id),
+            tenant_id,
             ..
         }) = &call.verified
         else {
             return (None, None);
         };
-        let key = self.replay_key(tenant, id);
+        // Of nothing but what is signed: or a token would be good once for every tenant that its body makes up.
+        let key = self.replay_key(tenant_id.as_deref(), id);
         (Some(key), Some(self.replay.admit(key, *life, now.mono)))
     }
 

@@ -8,7 +8,9 @@ use super::rig::{Rig, seconds};
 use super::rig_calls::{Desk, echo, message};
 use crate::machine::event::EventKind;
 use crate::protocol::dispatch_auth::tests::forged::forged_tokens;
-use crate::protocol::dispatch_auth::tests::{HEADER, NOW, SECRET, good_token, signed, with};
+use crate::protocol::dispatch_auth::tests::{
+    HEADER, NOW, SECRET, good_token, signed, with, without,
+};
 use crate::replay::ReplayTable;
 
 /// An agent whose clock shows the time of the tokens.
@@ -235,6 +237,33 @@ fn tenants_whose_tokens_name_the_same_dispatch_run_both() {
     desk.rig.answer(&ids[1], "\"b\"").unwrap();
     desk.rig.answer(&ids[0], "\"a\"").unwrap();
     assert_eq!((desk.result(a), desk.result(b)), (json!("a"), json!("b")));
+}
+
+#[test]
+fn a_token_without_a_tenant_runs_once_whatever_the_body_says_of_one() {
+    let mut desk = desk(&json!({"deployment_mode": "connected"}));
+    let connect = desk.rig.connect();
+    desk.rig.reach_ready();
+    assert!(desk.rig.result(connect).is_ok());
+    let token = signed(HEADER, without("tenant_id"));
+    let on_behalf_of = |tenant: &str| {
+        let mut data = by_token(&token, 1);
+        data["session_context"] = json!({"tenant_id": tenant});
+        data
+    };
+    assert_eq!(status(&mut desk, &on_behalf_of("a")), 0);
+    assert_eq!(status(&mut desk, &on_behalf_of("b")), 401);
+    assert_eq!(status(&mut desk, &by_token(&token, 1)), 401);
+    desk.rig.dispatch("f1", &on_behalf_of("c"));
+    assert_eq!(
+        desk.rig.frames().pop().unwrap()["payload"]["code"],
+        "DISPATCH_AUTH_FAILED"
+    );
+    assert_eq!(desk.delivered(), ["d1"]);
+    assert_eq!(
+        desk.snapshot("dispatch_auth_refused"),
+        json!({"replayed": 3})
+    );
 }
 
 #[test]
