@@ -267,6 +267,17 @@ fn a_token_without_a_tenant_runs_once_whatever_the_body_says_of_one() {
 }
 
 #[test]
+fn with_a_shared_secret_an_empty_id_is_none() {
+    let mut desk = desk(&json!({"signing_secret": null, "shared_secret": "hush"}));
+    for n in 1..3 {
+        let mut data = echo("", n);
+        data["svantic_auth"] = json!({"scheme": "shared_secret", "token": "hush"});
+        assert_eq!(status(&mut desk, &data), 0, "{n}");
+    }
+    assert_eq!(desk.delivered(), ["m1", "m2"], "the ids of the messages");
+}
+
+#[test]
 fn a_shared_secret_is_good_as_often_as_it_is_shown_for_another_dispatch() {
     let mut desk =
         desk(&json!({"signing_secret": null, "shared_secret": "old", "shared_secret_next": "new"}));
