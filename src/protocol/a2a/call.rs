@@ -1,6 +1,7 @@
 //! A call, borrowed from the body of its request.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Number;
@@ -17,7 +18,6 @@ use crate::protocol::limits::MAX_ID_BYTES;
 const MAX_REQUEST_ID_BYTES: usize = 256;
 
 /// A message for the agent.
-#[derive(Debug)]
 pub struct Call<'a> {
     /// What the answer is written in.
     pub version: Version,
@@ -37,6 +37,18 @@ pub struct Call<'a> {
     pub data_json: Option<&'a str>,
     /// The text parts, joined by newlines, of a message without a data part.
     pub text: Option<String>,
+}
+
+/// Without what was written: what proves the call is in there.
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("version", &self.version)
+            .field("streaming", &self.streaming)
+            .field("message_id", &self.message_id)
+            .field("dispatch_id", &self.dispatch_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Call<'_> {

@@ -40,6 +40,15 @@ fn a_call_of_either_version_is_read() {
 }
 
 #[test]
+fn what_proves_a_call_is_not_shown_with_it() {
+    let data =
+        json!({"skill_id": "a", "svantic_auth": {"scheme": "shared_secret", "token": "hush"}});
+    let body = old(&json!([{"kind": "data", "data": data}]));
+    let shown = format!("{:?}", read(&body, None));
+    assert!(shown.contains("m1") && !shown.contains("hush"), "{shown}");
+}
+
+#[test]
 fn the_method_says_the_version_and_whether_to_stream() {
     for (method, version, streaming) in [
         ("message/send", Version::V0_3, false),
