@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +88,32 @@ agent.run()""",
     gateway.wait_ready("whole-1")
     wait_for(lambda: "connected to" in program.stderr, "the wait for signals")
     gateway.dispatch_many("signal_this_thread", count=1)
+    program.wait_line("left")
+    assert program.wait() == 0
+    gateway.wait_gone("whole-1")
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_signal_that_another_thread_takes_while_nothing_runs_ends_it_too(
+    gateway: Gateway, run_python: RunPython, tmp_path: Path, face: str
+) -> None:
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    source = PROGRAM.format(**FACES[face]).replace(
+        "agent.run()",
+        f"""
+def signal_this_thread() -> None:
+    import signal
+    open({str(told)!r}).close()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=signal_this_thread, daemon=True).start()
+agent.run()""",
+    )
+    program = run_python(source, gateway=gateway)
+    gateway.wait_ready("whole-1")
+    wait_for(lambda: "connected to" in program.stderr, "the wait for signals")
+    told.open("w").close()
     program.wait_line("left")
     assert program.wait() == 0
     gateway.wait_gone("whole-1")

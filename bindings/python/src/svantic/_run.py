@@ -69,7 +69,15 @@ class _Gate:
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Waits until a condition holds, which is looked at after each knock and each signal."""
         while not condition():
-            self._reader.recv(4096)
+            self.pass_on()
+
+    def fileno(self) -> int:
+        """Readable after a knock and after a signal."""
+        return self._reader.fileno()
+
+    def pass_on(self) -> None:
+        """Waits until it is readable, and no longer is."""
+        self._reader.recv(4096)
 
     def close(self) -> None:
         if self._is_main:
@@ -130,7 +138,9 @@ async def _serve_async(agent: Agent, options: Mapping[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     mesh = MeshConnector(agent, **options)
     stopping = asyncio.Event()
-    # The handler runs between two byte codes of the loop's thread, and wakes it through the loop's own pipe.
+    # The handler runs between two byte codes of the loop's thread, which sleeps on when another thread takes the signal.
+    gate = _Gate()
+    loop.add_reader(gate, gate.pass_on)
     restore = _catch_signals(lambda: loop.call_soon_threadsafe(stopping.set))
     stop = asyncio.ensure_future(stopping.wait())
     try:
@@ -153,6 +163,8 @@ async def _serve_async(agent: Agent, options: Mapping[str, Any]) -> None:
             await asyncio.gather(connecting, return_exceptions=True)
     finally:
         restore()
+        loop.remove_reader(gate)
+        gate.close()
         stop.cancel()
     await mesh.close()
 
