@@ -18,7 +18,6 @@ export async function answer_fetch(
 ): Promise<Response> {
     const { method } = request;
     const { incoming, outgoing } = (surroundings ?? {}) as Surroundings;
-    if (typeof outgoing?.once === 'function') open.add(outgoing as ServerResponse);
     const url = new URL(request.url);
     let body: Uint8Array | undefined;
     if (method !== 'GET' && method !== 'HEAD') {
@@ -30,6 +29,7 @@ export async function answer_fetch(
     }
     const headers = { host: url.host, ...Object.fromEntries(request.headers) };
     const peer = incoming?.socket?.remoteAddress;
+    if (typeof outgoing?.once === 'function') open.add(outgoing as ServerResponse);
     return new Promise((resolve) => {
         const response = new Parts(resolve);
         const gone = answering.serve({ method, path: url.pathname, headers, peer, body }, (part) =>
@@ -38,6 +38,7 @@ export async function answer_fetch(
         response.gone = gone;
         const abort = () => {
             gone();
+            response.end();
             resolve(new Response(null, { status: 499 })); // for whoever awaits it; nobody is left to read it
         };
         if (request.signal.aborted) abort();
@@ -46,11 +47,11 @@ export async function answer_fetch(
 }
 
 async function read_body(request: Request): Promise<Uint8Array | 'too large' | 'gone'> {
-    const reader = request.body?.getReader();
-    if (reader === undefined) return new Uint8Array();
     const chunks: Uint8Array[] = [];
     let size = 0;
     try {
+        const reader = request.body?.getReader();
+        if (reader === undefined) return new Uint8Array();
         for (;;) {
             const { done, value } = await reader.read();
             if (done) return Buffer.concat(chunks, size);
@@ -62,7 +63,8 @@ async function read_body(request: Request): Promise<Uint8Array | 'too large' | '
             chunks.push(value);
         }
     } catch {
-        return 'gone'; // the client has gone in the middle of it, and reads no response either
+        // Somebody else reads it; or the client has gone in the middle of it, and reads no response either.
+        return 'gone';
     }
 }
 
@@ -86,9 +88,18 @@ class Parts {
         if (part.status !== undefined) this.#resolve(new Response(this.#open(), init(part)));
         try {
             if (part.body) this.#stream?.enqueue(this.#encoder.encode(part.body));
-            if (!part.more) this.#stream?.close();
         } catch {
             this.gone(); // it was cancelled meanwhile
+        }
+        if (!part.more) this.end();
+    }
+
+    /** Ends the stream, if there is one that is open: whoever reads it waits no more. */
+    end(): void {
+        try {
+            this.#stream?.close();
+        } catch {
+            // It was cancelled, or has been ended.
         }
     }
 

@@ -1,5 +1,6 @@
 // Requests of node:http, and of the frameworks that stand on it.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import {
     MOST_BODY_BYTES,
     body_is_gone,
@@ -13,6 +14,8 @@ import {
 
 /** So much more of a body that is too large is read and forgotten, so that its sender reads the response. */
 const MOST_FORGOTTEN_BYTES = 64 << 20;
+/** How long a client may take to read the last response of an agent that leaves. */
+const LAST_RESPONSES_MS = 5_000;
 
 /**
  * A handler of requests for `node:http`, Express and what takes the same. With `next` requests for other
@@ -34,7 +37,7 @@ interface Parsed {
     readonly ip?: unknown;
 }
 
-/** Responses that are being written, of one agent. */
+/** Responses to requests that a connector was given, of one agent. */
 export class OpenResponses {
     #open = 0;
     readonly #waiting: (() => void)[] = [];
@@ -42,16 +45,59 @@ export class OpenResponses {
     /** Counts a response until it is closed. */
     add(response: ServerResponse): void {
         this.#open += 1;
-        response.once('close', () => {
+        when_closed(response, () => {
             this.#open -= 1;
             if (this.#open === 0) for (const wake of this.#waiting.splice(0)) wake();
         });
     }
 
-    /** Resolves when none is open. */
+    /** Resolves when none is open, or when somebody does not read his. */
     async none(): Promise<void> {
-        if (this.#open > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        if (this.#open === 0) return;
+        await new Promise<void>((resolve) => {
+            const late = setTimeout(resolve, LAST_RESPONSES_MS);
+            this.#waiting.push(() => {
+                clearTimeout(late);
+                resolve();
+            });
+        });
     }
+}
+
+/** What is called when a connection closes. */
+const of_connections = new WeakMap<Socket, Set<() => void>>();
+
+/**
+ * Calls back when a response is closed or can never be written. Of requests that came behind each other on
+ * one connection Node closes but the response in turn, and forgets the others.
+ */
+function when_closed(response: ServerResponse, call: () => void): void {
+    const { req } = response as { req?: Partial<IncomingMessage> };
+    const socket = (req?.httpVersionMajor ?? 2) < 2 ? req?.socket : undefined;
+    if (response.destroyed || socket?.destroyed === true) {
+        call();
+        return;
+    }
+    const calls = socket && calls_of(socket);
+    const closed = () => {
+        response.off('close', closed);
+        calls?.delete(closed);
+        call();
+    };
+    response.on('close', closed);
+    calls?.add(closed);
+}
+
+/** One listener for each connection: of many, Node warns. */
+function calls_of(socket: Socket): Set<() => void> {
+    const known = of_connections.get(socket);
+    if (known !== undefined) return known;
+    const calls = new Set<() => void>();
+    of_connections.set(socket, calls);
+    socket.once('close', () => {
+        for (const call of calls) call();
+    });
+    return calls;
 }
 
 /** The handler for requests as they come. */
@@ -71,19 +117,18 @@ export function answer(
     response: ServerResponse,
     path: string,
 ): void {
-    open.add(response);
     const method = request.method ?? 'GET';
     const peer = typeof request.ip === 'string' ? request.ip : request.socket?.remoteAddress;
     const head: RequestHead = { method, path, headers: plain_headers(request), peer };
     const respond = writer(response);
     if (method === 'GET' || method === 'HEAD') {
-        begin(answering, { ...head, body: undefined }, response, respond);
+        begin(answering, open, { ...head, body: undefined }, response, respond);
         return;
     }
     take_body(request, (body) => {
         if (body === 'gone') respond(body_is_gone());
         else if (body === 'too large') refuse_large(request, response);
-        else begin(answering, { ...head, body }, response, respond);
+        else begin(answering, open, { ...head, body }, response, respond);
     });
 }
 
@@ -97,13 +142,15 @@ function plain_headers({ headers, httpVersionMajor }: IncomingMessage): RequestH
 
 function begin(
     answering: Answering,
+    open: OpenResponses,
     request: Parameters<Answering['serve']>[0],
     response: ServerResponse,
     respond: Respond,
 ): void {
     if (response.destroyed) return;
+    open.add(response);
     const gone = answering.serve(request, respond);
-    response.once('close', () => {
+    when_closed(response, () => {
         if (!response.writableFinished) gone();
     });
 }
