@@ -198,6 +198,17 @@ def test_what_a_handler_raises_is_a_failed_task_and_what_is_no_call_has_its_stat
         assert post(f"{url}/send", b"x", {"Content-Type": "text/plain"}).status == 415
 
 
+@both_servers
+def test_what_is_refused_to_head_has_no_body_that_the_next_response_would_begin_with(serve: Serve) -> None:
+    with served_locally(serve) as (_, _, url), contextlib.closing(connection_to(url)) as connection:
+        for path, status in (("/nowhere", 404), ("/send", 405), (CARD, 200)):
+            connection.request("HEAD", path)
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (status, b"")
+        connection.request("GET", CARD)
+        assert connection.getresponse().status == 200
+
+
 def test_an_unsigned_call_is_refused_with_401() -> None:
     with served_locally(
         shared_secret=SECRET, dispatch_auth={"scheme": "shared_secret", "required": True}
