@@ -29,7 +29,7 @@ from listeners import SECRET, listener
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 import svantic.aio
-from svantic import Agent, AuthError, MeshConnector
+from svantic import Agent, AuthError, MeshConnector, SvanticError
 from svantic.wsgi import WsgiApp
 
 Serve = Callable[[Any, socket.socket], "contextlib.AbstractContextManager[None]"]
@@ -377,3 +377,16 @@ def test_stop_ends_an_agent_that_has_not_joined_yet(
     with caplog.at_level(logging.INFO, "svantic"), desk_at(url).wsgi(**gateway.options):
         wait_for(lambda: "has not joined the mesh yet" in caplog.text, "the first attempt")
     assert gateway.agent() == {}
+
+
+def test_stop_ends_a_start_that_waits_for_the_mesh(gateway: Gateway) -> None:
+    gateway.set_faults(stall="register")
+    desk = desk_at(None).wsgi(**gateway.options)
+    with ThreadPoolExecutor(1) as starter:
+        started = starter.submit(desk.start)
+        wait_for(lambda: any(r["path"] == "/agents/register" for r in gateway.requests()), "a registration")
+        desk.stop()
+        with pytest.raises(SvanticError) as raised:
+            started.result(GUARD_S)
+    assert raised.value.code != "TIMEOUT"
+    assert desk.mesh is None

@@ -71,21 +71,29 @@ class WsgiApp:
             if self._mesh is not None or desk.is_served():
                 return
             mesh = MeshConnector(desk.agent, **desk.options)
+            is_probed = not desk.local and desk.is_probed(mesh)
             try:
-                if desk.local:
+                if desk.local or is_probed:
                     mesh._start()
-                elif desk.is_probed(mesh):
-                    mesh._start()
+                if is_probed:
                     self._stopping.clear()
                     name = "svantic-join"
                     self._joining = threading.Thread(target=self._join, args=(mesh,), name=name, daemon=True)
                     self._joining.start()
-                else:
-                    mesh.connect()
             except BaseException:
                 mesh.close()
                 raise
             desk.own = self._mesh = mesh
+        if desk.local or is_probed:
+            return
+        try:
+            mesh.connect()  # stop() may end it, so the guard is not held
+        except BaseException:
+            with self._guard:
+                if self._mesh is mesh:
+                    desk.own = self._mesh = None
+            mesh.close()
+            raise
 
     def stop(self) -> None:
         """Lets running calls finish (``drain_timeout_ms``), leaves the mesh, and frees the connector. May be called
@@ -101,7 +109,8 @@ class WsgiApp:
             if joining is not None:
                 joining.join()
         finally:
-            self._desk.own = None
+            if self._desk.own is mesh:
+                self._desk.own = None
 
     def __enter__(self) -> Self:
         self.start()
