@@ -4,6 +4,7 @@ import { MeshConnector, heard_failing } from './connector';
 import { SvanticError } from './errors';
 import { check_app, mount, type AgentApp } from './hosted/express';
 import { answer_fetch } from './hosted/fetch';
+import { join } from './hosted/joining';
 import { listener, type AgentRequestListener } from './hosted/node_http';
 import { Identity, check_identity_keys, identify, type AgentIdentity } from './identity';
 import { CONNECTOR_KEYS, type MeshConnectorConfig } from './options';
@@ -50,6 +51,13 @@ const REFUSED: Record<string, string> = {
 /** Whether an agent was given options of a connector. */
 export let has_mesh: (agent: Agent) => boolean;
 
+/** `start()` for an agent whose server may listen later; `failed` hears that the card could not be read. */
+export let start_early: (
+    agent: Agent,
+    options: StartOptions,
+    failed: (error: SvanticError) => void,
+) => Promise<MeshConnector>;
+
 /**
  * Who an agent is and what it can do. It holds no connection but the one that `start()` makes: several
  * connectors may serve one agent.
@@ -63,6 +71,8 @@ export class Agent {
 
     static {
         has_mesh = (agent) => agent.#mesh !== undefined && agent.#mesh !== null;
+        start_early = (agent, options, failed) =>
+            agent.#start(options, (connector) => join(connector, failed));
     }
 
     /** Throws a `TypeError` for what cannot work. */
@@ -127,6 +137,14 @@ export class Agent {
      * Rejects as `MeshConnector.connect()` does.
      */
     async start(options: StartOptions = {}): Promise<MeshConnector> {
+        const { signal } = options;
+        return this.#start(options, (connector) => connector.connect({ signal }));
+    }
+
+    async #start(
+        options: StartOptions,
+        connect: (connector: MeshConnector) => Promise<void>,
+    ): Promise<MeshConnector> {
         if (this.#running !== undefined) {
             throw new SvanticError(`the agent ${this.name} has been started already`, {
                 status: 'INVALID_STATE',
@@ -151,7 +169,7 @@ export class Agent {
         };
         try {
             if (wanted.local === true) signal?.throwIfAborted();
-            else await connector.connect({ signal });
+            else await connect(connector);
         } catch (error) {
             ended();
             await connector.close().catch(() => {});

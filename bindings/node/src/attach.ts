@@ -1,5 +1,5 @@
 // The one call that puts an agent on an Express app and on the mesh.
-import { has_mesh, type Agent } from './agent';
+import { has_mesh, start_early, type Agent } from './agent';
 import type { MeshConnector } from './connector';
 import type { AgentApp } from './hosted/express';
 import { Log } from './logger';
@@ -22,8 +22,8 @@ export interface AgentHandle {
     readonly mesh: MeshConnector;
     /**
      * Resolves when the agent is on the mesh, which asks a hosted one for its card before: not until the app
-     * listens. Rejects as `MeshConnector.connect()` does; that is also logged, and the process's status
-     * becomes 1.
+     * listens, and until then it is asked again. Rejects as `MeshConnector.connect()` does; unless it was
+     * detached that is also logged, and the process's status becomes 1.
      */
     readonly ready: Promise<void>;
     /** Lets running calls finish and leaves the mesh. The app then answers with 503. */
@@ -41,13 +41,23 @@ export async function attach(app: AgentApp, config: AttachConfig): Promise<Agent
     const { agent, mesh, endpoint_path } = config;
     agent.expose(app, endpoint_path ?? mesh?.endpoint_path);
     const is_running = agent.connector !== undefined; // then it cannot be started
-    const started = agent.start(mesh ?? (has_mesh(agent) ? {} : { local: true }));
+    const log = new Log(mesh?.logger);
+    let detached = false;
+    const options = mesh ?? (has_mesh(agent) ? {} : { local: true });
+    const started = start_early(agent, options, (error) => {
+        log.say('warn', `agent ${agent.name} is not on the mesh yet: ${error.message}`);
+    });
     const connector = agent.connector;
     if (is_running || connector?.deployment_mode !== 'hosted') await started;
     const ready = started.then(() => {});
     ready.catch((error: unknown) => {
-        new Log(mesh?.logger).say('error', `agent ${agent.name} is not on the mesh`, error);
+        if (detached) return;
+        log.say('error', `agent ${agent.name} is not on the mesh`, error);
         process.exitCode = 1;
     });
-    return { agent, mesh: connector as MeshConnector, ready, detach: () => agent.stop() };
+    const detach = () => {
+        detached = true;
+        return agent.stop();
+    };
+    return { agent, mesh: connector as MeshConnector, ready, detach };
 }

@@ -196,6 +196,34 @@ test('attach mounts and starts, though the app listens afterwards', async (t) =>
     assert.equal((await ask(`${site.url}/send`, { body: call('echo') })).status, 503);
 });
 
+test('after attach the mesh asks for the card until the app answers', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const site = await listening(t);
+    const app = express();
+    const agent = agent_with({}, { public_url: site.url });
+    const logger = keeping_logger();
+    const { mesh, ready, detach } = await attach(app, { agent, mesh: gateway.config({ logger }) });
+    gateway.at_end(detach);
+    await logger.said(/is not on the mesh yet: .*HTTP 503/);
+    site.handle = app;
+    await ready;
+    assert.equal(mesh, agent.connector);
+    assert.deepEqual((await gateway.dispatch('echo', { n: 1 })).result, { n: 1 });
+});
+
+test('an agent that is detached before it is on the mesh has not failed', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const site = await listening(t);
+    const logger = keeping_logger();
+    const agent = agent_with({}, { public_url: site.url });
+    const handle = await attach(express(), { agent, mesh: gateway.config({ logger }) });
+    await logger.said(/is not on the mesh yet/);
+    await handle.detach();
+    assert.match((await rejection(handle.ready)).code, /^(CLOSED|CANCELLED)$/); // between attempts or in one
+    assert.equal(process.exitCode, undefined);
+    assert.ok(!logger.lines.some(([level]) => level === 'error'), JSON.stringify(logger.lines));
+});
+
 test('attach without a mesh serves alone, and with one in connected mode waits for it', async (t) => {
     const site = await listening(t);
     site.handle = express().use(express.json());
