@@ -34,7 +34,8 @@ const DESK = `
 `;
 
 function head(length) {
-    return `POST /send HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n`;
+    const fields = ['host: h', 'content-type: application/json', `content-length: ${length}`];
+    return `POST /send HTTP/1.1\r\n${fields.join('\r\n')}\r\n\r\n`;
 }
 
 /** A request as it goes over the wire. */
