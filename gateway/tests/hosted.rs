@@ -262,3 +262,27 @@ async fn the_same_id_and_a_repetition_are_the_same_bytes_again() {
     assert!(!gateway.repeat_last_dispatch("nobody"));
     assert!(gateway.violations().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_repetition_that_is_lost_does_not_end_the_dispatch_that_waits() {
+    let gateway = start();
+    let agent = HostedAgent::start(|call: &Call, before| match before {
+        0 => Served::Silence,
+        1 | 2 => Served::HangUp,
+        _ => call.echo(),
+    })
+    .await;
+    agent.join(&gateway, "h").await;
+    let pending = gateway.begin_dispatch(echo(json!({"n": 1})));
+    while agent.calls().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(gateway.repeat_last_dispatch("h"));
+    let lost = |seen: &svantic_gateway::Snapshot<'_>| {
+        let entry = seen.ledger().get(pending.id());
+        entry.is_some_and(|entry| entry.unreachable.is_some())
+    };
+    assert!(gateway.wait_until(SOON, lost));
+    assert!(gateway.repeat_last_dispatch("h"));
+    assert!(matches!(pending.outcome().await, Ok(Answer::Result(_))));
+}

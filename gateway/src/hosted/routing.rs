@@ -177,6 +177,10 @@ impl State {
             return false;
         };
         post.loses_first_reply = false;
+        let seq = self.open_by_id.get(&post.id);
+        if let Some(open) = seq.and_then(|seq| self.open.get_mut(seq)) {
+            open.posts += 1;
+        }
         self.record_post(&post);
         self.hosted.order(Order::Post(post));
         true
