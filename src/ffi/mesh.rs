@@ -48,7 +48,7 @@ const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 /// replaced. "clock_skew_s" (30, at most 300) is the difference that two clocks may have. With a secret every call is verified,
 /// and over the WebSocket each dispatch that carries "svantic_auth". Without one nobody's are, which the log says once; if
 /// "dispatch_auth" is "required" all are refused then. "default_capability" names the capability that answers a message that
-/// is text only, called with {"text":"..."}. "listen" is "127.0.0.1:8080", or {"address","certificate_file","key_file"}.
+/// is text only, called with {"text":"..."}.
 /// "local" (true) is for development without a mesh: no credentials are needed, requests are served from here on, and
 /// svantic_connect() is INVALID_STATE.
 ///

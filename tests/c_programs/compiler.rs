@@ -27,20 +27,16 @@ pub(crate) fn library_dir() -> PathBuf {
 
 /// The program made of these files of the checkout, named from `tests/` on; C++ if the first lies in `cpp/`.
 pub(crate) fn program(sources: &[&str]) -> PathBuf {
-    built_once(sources, sources[0].starts_with("cpp/"), &[])
-}
-
-/// The program of the examples, linked with these libraries of the system, too.
-pub(crate) fn example(source: &str, libraries: &[&str]) -> PathBuf {
-    let source = format!("../examples/{source}");
-    let cpp = Path::new(&source)
-        .extension()
-        .is_some_and(|kind| kind == "cpp");
-    built_once(&[&source], cpp, libraries)
+    built_once(sources, sources[0].starts_with("cpp/"))
 }
 
 /// The same, compiled once however many tests ask for it.
-pub(crate) fn built_once(sources: &[&str], cpp: bool, libraries: &[&str]) -> PathBuf {
+pub(crate) fn built_once(sources: &[&str], cpp: bool) -> PathBuf {
+    linked(sources, cpp, &[])
+}
+
+/// The same with these libraries of the system beside ours.
+pub(crate) fn linked(sources: &[&str], cpp: bool, libraries: &[&str]) -> PathBuf {
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     // Held while the compiler runs, so that the second who asks waits for it.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);

@@ -154,6 +154,10 @@ impl Case {
         self.child.id()
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Says this to the program.
     pub(crate) fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("not closed");
