@@ -121,13 +121,14 @@ const MANUAL: &str = "\
  *            only during the callback. user_data is never looked at.
  * Threads    Every function may be called from any thread. A freed or invalid handle is reported as
  *            SVANTIC_STATUS_INVALID_HANDLE, never dereferenced. One I/O thread serves every agent of the
- *            process; it starts with the first operation (svantic_connect() and its like) or svantic_lifeline_fd(), and
- *            ends with svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
+ *            process; it starts with the first operation (svantic_connect() and its like), the first call given to
+ *            svantic_serve(), svantic_lifeline_fd(), or svantic_create() with \"local\" and \"listen\", and ends with
+ *            svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
  * Delivery   \"callbacks\" (default): threads that the library owns (\"workers\", default 1) run the callbacks.
  *            With one worker they run one at a time, in order; with several, handlers run side by side, and
  *            events and completions still one at a time. No lock is held while one runs, so they may call any
- *            function here except svantic_shutdown() and svantic_disconnect() of their own agent;
- *            svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
+ *            function here except svantic_shutdown(), and svantic_disconnect() and svantic_serve() of their own
+ *            agent; svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
  *            \"pull\": nothing is called back; svantic_next() hands out the same things as JSON, and
  *            svantic_notify_fd() says when. For event loops and for languages with their own threads;
  *            svantic_lifeline_fd() for those whose threads can end without a word.

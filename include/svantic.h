@@ -20,13 +20,14 @@
  *            only during the callback. user_data is never looked at.
  * Threads    Every function may be called from any thread. A freed or invalid handle is reported as
  *            SVANTIC_STATUS_INVALID_HANDLE, never dereferenced. One I/O thread serves every agent of the
- *            process; it starts with the first operation (svantic_connect() and its like) or svantic_lifeline_fd(), and
- *            ends with svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
+ *            process; it starts with the first operation (svantic_connect() and its like), the first call given to
+ *            svantic_serve(), svantic_lifeline_fd(), or svantic_create() with "local" and "listen", and ends with
+ *            svantic_shutdown(). The library's threads block asynchronous signals, which stay with the host's.
  * Delivery   "callbacks" (default): threads that the library owns ("workers", default 1) run the callbacks.
  *            With one worker they run one at a time, in order; with several, handlers run side by side, and
  *            events and completions still one at a time. No lock is held while one runs, so they may call any
- *            function here except svantic_shutdown() and svantic_disconnect() of their own agent;
- *            svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
+ *            function here except svantic_shutdown(), and svantic_disconnect() and svantic_serve() of their own
+ *            agent; svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
  *            "pull": nothing is called back; svantic_next() hands out the same things as JSON, and
  *            svantic_notify_fd() says when. For event loops and for languages with their own threads;
  *            svantic_lifeline_fd() for those whose threads can end without a word.
@@ -340,7 +341,7 @@ typedef void (*svantic_handler_fn)(void *user_data,
  * Ends an asynchronous operation: called exactly once if starting it returned OK, otherwise never.
  *
  * `status` is an svantic_status value. `result_json` is the result ("null", or the mesh's reply to
- * create_session), or on failure {"status","code","message","hint","http_status","retryable"}.
+ * create_session or request), or on failure {"status","code","message","hint","http_status","retryable"}.
  * Valid until the function returns. Runs on a delivery thread.
  */
 typedef void (*svantic_done_fn)(void *user_data, int32_t status, const char *result_json, size_t result_len);
@@ -417,7 +418,8 @@ void svantic_string_free(char *string);
 svantic_status svantic_shutdown(uint32_t timeout_ms);
 
 /**
- * Creates an agent and its connector. Starts no thread, and opens no socket but that of "listen".
+ * Creates an agent and its connector. Starts no thread, unless both "local" and "listen" are given, and opens no socket but
+ * that of "listen".
  *
  * `config_json`: an object. "name" and "description" are required; so are "client_id" and "client_secret",
  * or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set; or "token_provider"
@@ -438,10 +440,10 @@ svantic_status svantic_shutdown(uint32_t timeout_ms);
  * "connected" with a "public_url" does both. Further keys of such agents: "signing_secret" verifies dispatches of the scheme
  * "svantic_jwt" and "shared_secret" those of "shared_secret"; SVANTIC_DISPATCH_SECRET fills in the one that "dispatch_auth"
  * names, or "signing_secret". "signing_secret_next" and "shared_secret_next" are good as well, so that a secret can be
- * replaced. "clock_skew_s" (30, at most 300) is the difference that two clocks may have. With a secret every call is verified,
- * and over the WebSocket each dispatch that carries "svantic_auth". Without one nobody's are, which the log says once; if
- * "dispatch_auth" is "required" all are refused then. "default_capability" names the capability that answers a message that
- * is text only, called with {"text":"..."}.
+ * replaced (SVANTIC_DISPATCH_SECRET_NEXT likewise). "clock_skew_s" (30, at most 300) is the difference that two clocks may
+ * have. With a secret every call is verified, and over the WebSocket each dispatch that carries "svantic_auth". Without one
+ * nobody's are, which the log says once; if "dispatch_auth" is "required" all are refused then. "default_capability" names
+ * the capability that answers a message that is text only, called with {"text":"..."}.
  * "local" (true) is for development without a mesh: no credentials are needed, requests are served from here on, and
  * svantic_connect() is INVALID_STATE.
  *
@@ -559,7 +561,7 @@ svantic_status svantic_connect(svantic_mesh *mesh, uint32_t timeout_ms);
  *
  * `done` is called exactly once with the outcome if this returns OK, otherwise never. It may be NULL. With
  * "delivery":"pull" it must be NULL, and the outcome comes from svantic_next() with `user_data` as an integer
- * in "tag". svantic_cancel() with the same `user_data` ends it early. This holds for every _async function.
+ * in "tag". svantic_cancel() with the same `user_data` ends it early. This holds for every _async function with a `done`.
  */
 svantic_status svantic_connect_async(svantic_mesh *mesh,
                                      uint32_t timeout_ms,
@@ -722,8 +724,9 @@ svantic_status svantic_close_session_async(svantic_mesh *mesh,
  *
  * `path`: below "svantic_url", such as "/agents/register"; it may have a query, which no error shows. `body_json`: what
  * is sent, at most 1 MiB. `headers_json`: an object of texts, such as {"X-Tenant":"t1"}, sent along; NULL is none. No
- * log and no error shows their values. "Authorization", "Host", "Content-*", "Cookie" and what belongs to the connection
- * (RFC 9110, 7.6.1) are refused.
+ * log and no error shows their values. "Authorization", "Proxy-Authorization", "Host", "Content-*", "Accept-Encoding",
+ * "Expect", "Cookie" and what belongs to the connection (RFC 9110, 7.6.1) are refused. At most 2048 bytes of path, 64
+ * headers and 16 KiB of them.
  *
  * The token in use is shown; if there is none it is got first, as by svantic_refresh_token() with NULL. A 401 gets
  * another token, once, and repeats the request with it. Failures that pass (network, TLS, 408, 425, 429, 5xx) are
@@ -817,13 +820,16 @@ svantic_status svantic_get_agent_card(svantic_mesh *mesh, char **out_card_json);
  *
  * "health": {"live","ready","reason"}. live: the I/O thread runs, and is at most 5 s late with what is due. ready: work can
  * arrive, that is, the link is up (and not silent for 10 s since it was asked for a sign of life), the token is valid,
- * dispatches are picked up, and the agent does not drain. reason: a sentence when it is not ready.
+ * dispatches are picked up, and the agent does not drain; with "local" neither link nor token is needed. reason: a sentence
+ * when it is not ready.
  * "state", "since_ms" (in it), "link", "connected", "backoff_attempts", "next_attempt_ms" (until then), "last_failure".
  * "connection": {"no","age_ms","last_inbound_age_ms","fence_level"}; "last_outbound_age_ms".
  * "token": {"generation","seconds_left"}; "registration_revision".
  * "in_flight" (a number); "dispatches": the oldest 100 without an answer, {"id","age_ms","phase"}, with "running" or,
  * before there is a slot, "queued"; "queue": {"items","bytes"} of the latter; "dedupe_entries": ids that are known.
  * "outbox": the oldest 100 ids whose answers are not proven to have been read; "outbox_items", "outbox_bytes".
+ * "calls_waiting": calls of svantic_serve() and "listen" without an answer; "dispatch_auth_refused": how many were not
+ * believed, by cause; "listening": the address of "listen", there with it only.
  * "events": the latest 20, newest first, {"name","age_ms"}.
  * "counters": numbers, and by cause "disconnects", "results_sent", "results_dropped_by_reason", "duplicates_by_phase",
  * "frames_rejected", "token_requests_by_outcome".
@@ -899,7 +905,7 @@ svantic_status svantic_notify_fd(svantic_mesh *mesh,
  * INVALID_JSON if the result is not JSON, nested deeper than 64 levels, escapes a lone surrogate or holds a number
  * that no double does (such as 1e999), and INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases the
  * dispatch has ended, and the mesh has been given the error INVALID_RESULT or RESULT_TOO_LARGE; INVALID_ARGUMENT also
- * for NULL, which answers nothing; INVALID_HANDLE; FORKED.
+ * for NULL, which answers nothing; INVALID_STATE for a transport; INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_resolve(svantic_mesh *mesh,
                                const char *dispatch_id,
@@ -914,7 +920,7 @@ svantic_status svantic_resolve(svantic_mesh *mesh,
  * Any thread, inside the handler or later; never blocks.
  *
  * Returns OK; NOT_FOUND if the dispatch has ended already; INVALID_ARGUMENT; INVALID_JSON for text that is not
- * UTF-8; INVALID_HANDLE; FORKED.
+ * UTF-8; INVALID_STATE for a transport; INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_reject(svantic_mesh *mesh,
                               const char *dispatch_id,
@@ -932,7 +938,7 @@ svantic_status svantic_reject(svantic_mesh *mesh,
  *
  * Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
  *
- * Returns OK; INVALID_JSON; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ * Returns OK; INVALID_JSON; INVALID_ARGUMENT; INVALID_STATE for a transport; INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_answer_batch(svantic_mesh *mesh,
                                     const char *answers_json,
@@ -1018,9 +1024,9 @@ svantic_status svantic_verify_dispatch_auth(const char *data_json,
  * long as the dispatch may take, "dispatch_timeout_ms"), after which the response is a 504 and the dispatch runs on. With
  * "delivery":"pull" another thread must pull and answer meanwhile.
  *
- * Returns OK whatever the HTTP status is; INVALID_ARGUMENT or INVALID_JSON for a `request_json` that is no such object;
- * INVALID_STATE for a transport and for a connected agent without "public_url"; WOULD_DEADLOCK inside a callback of this
- * agent; INVALID_HANDLE; FORKED.
+ * Returns OK whatever the HTTP status is; INVALID_ARGUMENT or INVALID_JSON for a `request_json` that is no such object or
+ * larger than 1 MiB; INVALID_STATE for a transport and for a connected agent without "public_url"; WOULD_DEADLOCK inside a
+ * callback of this agent; INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_serve(svantic_mesh *mesh,
                              const char *request_json,
@@ -1042,11 +1048,13 @@ svantic_status svantic_serve(svantic_mesh *mesh,
  * When the client has gone, svantic_cancel() with the same `user_data` ends it: the last part is then
  * {"cancelled":true,"more":false}. Nothing of the dispatch is cancelled: it runs on, and a retry gets its answer.
  *
- * When the agent is freed, responses that are not there yet are a 503; with "delivery":"pull" they are discarded.
+ * When the agent is freed, responses that are not there yet are a 503 (a stream that has begun just ends); with
+ * "delivery":"pull" they are discarded.
  *
  * Any thread, inside callbacks too; never blocks.
  *
- * Returns as svantic_serve(), without WOULD_DEADLOCK.
+ * Returns as svantic_serve(), without WOULD_DEADLOCK; INVALID_ARGUMENT also for an `on_response` that does not fit
+ * "delivery".
  */
 svantic_status svantic_serve_async(svantic_mesh *mesh,
                                    const char *request_json,
@@ -1057,8 +1065,8 @@ svantic_status svantic_serve_async(svantic_mesh *mesh,
 
 /**
  * Parses a W3C traceparent. `*out_json` becomes {"trace_id","span_id","flags"} (32, 16 and 2 lower-case hex digits; the
- * span is the caller's, and the lowest bit of the flags says that it records the trace), or null if it is malformed, all zero or of another version than 00. The caller frees it with
- * svantic_string_free().
+ * span is the caller's, and the lowest bit of the flags says that it records the trace), or null if it is malformed, all
+ * zero or of another version than 00. The caller frees it with svantic_string_free().
  *
  * Needs no agent. Any thread; never blocks; works in a forked child. Returns OK; INVALID_ARGUMENT for NULL;
  * INVALID_JSON for what is not UTF-8.
@@ -1115,8 +1123,9 @@ svantic_status svantic_extract_trace_context(const char *data_json,
  * answers, registration) returns INVALID_STATE. svantic_get_connected() says whether the link is up.
  *
  * Items of svantic_next() beside events and outcomes: {"type":"frame","frame":{...}} for each frame from the mesh, as it
- * came: the welcome first, then those that came before it, then all others, in their order among the events. An event
- * STATE is also told when the socket is open and the welcome awaited ("link":"handshaking"), and when it no longer is.
+ * came: the welcome first, then those that came before it, then all others, in their order among the events. One
+ * that is no JSON object, is nested deeper than 64 levels or holds more than 100,000 values is left out and counted. An
+ * event STATE is also told when the socket is open and the welcome awaited ("link":"handshaking"), and when it no longer is.
  * Frames that are not taken are kept up to 16384 or 64 MiB; then the link is dropped, and made again.
  *
  * An instance that the mesh does not know (404) fails the first connect with the mesh's code; later it is told by
@@ -1135,7 +1144,8 @@ svantic_status svantic_create_transport(const char *config_json,
 /**
  * Sends a frame over a transport, as it is written.
  *
- * `frame_json`: a JSON object of `frame_len` bytes, nested at most 64 levels deep. Copied.
+ * `frame_json`: a JSON object of `frame_len` bytes, nested at most 64 levels deep and of at most 100,000 values.
+ * Copied.
  *
  * OK means that it has been handed to the link. Whether the peer has read it only its answer can tell: what is on its way
  * when the connection ends is lost.
@@ -1156,7 +1166,7 @@ svantic_status svantic_send_frame(svantic_mesh *mesh,
  *
  * `code`: 1000, 1001, 3000 to 4999, or 0 for 1000. `reason`: at most 123 bytes; NULL is "client_close".
  *
- * Any thread; blocks until the peer has answered the close frame, for at most a second.
+ * Any thread; blocks until the peer has answered the close frame, for at most a second, whatever `timeout_ms` is.
  *
  * Returns OK; INVALID_STATE when closed or failed, or for an agent; INVALID_ARGUMENT; INVALID_JSON for a `reason` that is
  * not UTF-8; CANCELLED; INVALID_HANDLE; FORKED.

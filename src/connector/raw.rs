@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Completion, MeshConnector};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::frame::{self, FrameText};
-use crate::protocol::limits::MAX_JSON_DEPTH;
+use crate::protocol::limits::{MAX_JSON_DEPTH, MAX_JSON_VALUES};
 
 /// How many bytes of frames may wait to be written, beside one that is larger than that.
 const MAX_UNWRITTEN_BYTES: usize = 64 << 20;
@@ -21,7 +21,8 @@ impl MeshConnector {
         self.require_transport("send_frame")?;
         if !frame::is_object(frame_json) {
             let text = format!(
-                "send_frame: the frame is not one JSON object, or nested deeper than {MAX_JSON_DEPTH} levels"
+                "send_frame: the frame is not one JSON object, nested deeper than {MAX_JSON_DEPTH} levels, or of more than \
+                 {MAX_JSON_VALUES} values"
             );
             return Err(Error::new(ErrorKind::InvalidJson, "INVALID_FRAME", text));
         }

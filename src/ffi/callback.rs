@@ -48,7 +48,7 @@ pub type svantic_event_fn = Option<
 /// Ends an asynchronous operation: called exactly once if starting it returned OK, otherwise never.
 ///
 /// `status` is an svantic_status value. `result_json` is the result ("null", or the mesh's reply to
-/// create_session), or on failure {"status","code","message","hint","http_status","retryable"}.
+/// create_session or request), or on failure {"status","code","message","hint","http_status","retryable"}.
 /// Valid until the function returns. Runs on a delivery thread.
 pub type svantic_done_fn = Option<
     unsafe extern "C" fn(

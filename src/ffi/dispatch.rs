@@ -147,7 +147,7 @@ pub unsafe extern "C" fn svantic_notify_fd(
 /// INVALID_JSON if the result is not JSON, nested deeper than 64 levels, escapes a lone surrogate or holds a number
 /// that no double does (such as 1e999), and INVALID_ARGUMENT if it exceeds "max_frame_bytes": in both cases the
 /// dispatch has ended, and the mesh has been given the error INVALID_RESULT or RESULT_TOO_LARGE; INVALID_ARGUMENT also
-/// for NULL, which answers nothing; INVALID_HANDLE; FORKED.
+/// for NULL, which answers nothing; INVALID_STATE for a transport; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_resolve(
     mesh: *mut svantic_mesh,
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn svantic_resolve(
 /// Any thread, inside the handler or later; never blocks.
 ///
 /// Returns OK; NOT_FOUND if the dispatch has ended already; INVALID_ARGUMENT; INVALID_JSON for text that is not
-/// UTF-8; INVALID_HANDLE; FORKED.
+/// UTF-8; INVALID_STATE for a transport; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_reject(
     mesh: *mut svantic_mesh,
@@ -248,7 +248,7 @@ struct BatchError<'a> {
 ///
 /// Any thread; never blocks. All or nothing: if the text is not such an array, no dispatch is answered.
 ///
-/// Returns OK; INVALID_JSON; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+/// Returns OK; INVALID_JSON; INVALID_ARGUMENT; INVALID_STATE for a transport; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_answer_batch(
     mesh: *mut svantic_mesh,

@@ -24,7 +24,8 @@ const LONGEST_FAREWELL: Duration = Duration::from_secs(7);
 /// In pull delivery every item is told apart by its type.
 const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 
-/// Creates an agent and its connector. Starts no thread, and opens no socket but that of "listen".
+/// Creates an agent and its connector. Starts no thread, unless both "local" and "listen" are given, and opens no socket but
+/// that of "listen".
 ///
 /// `config_json`: an object. "name" and "description" are required; so are "client_id" and "client_secret",
 /// or "token", unless SVANTIC_CLIENT_ID and SVANTIC_CLIENT_SECRET, or SVANTIC_TOKEN, are set; or "token_provider"
@@ -45,10 +46,10 @@ const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 /// "connected" with a "public_url" does both. Further keys of such agents: "signing_secret" verifies dispatches of the scheme
 /// "svantic_jwt" and "shared_secret" those of "shared_secret"; SVANTIC_DISPATCH_SECRET fills in the one that "dispatch_auth"
 /// names, or "signing_secret". "signing_secret_next" and "shared_secret_next" are good as well, so that a secret can be
-/// replaced. "clock_skew_s" (30, at most 300) is the difference that two clocks may have. With a secret every call is verified,
-/// and over the WebSocket each dispatch that carries "svantic_auth". Without one nobody's are, which the log says once; if
-/// "dispatch_auth" is "required" all are refused then. "default_capability" names the capability that answers a message that
-/// is text only, called with {"text":"..."}.
+/// replaced (SVANTIC_DISPATCH_SECRET_NEXT likewise). "clock_skew_s" (30, at most 300) is the difference that two clocks may
+/// have. With a secret every call is verified, and over the WebSocket each dispatch that carries "svantic_auth". Without one
+/// nobody's are, which the log says once; if "dispatch_auth" is "required" all are refused then. "default_capability" names
+/// the capability that answers a message that is text only, called with {"text":"..."}.
 /// "local" (true) is for development without a mesh: no credentials are needed, requests are served from here on, and
 /// svantic_connect() is INVALID_STATE.
 ///

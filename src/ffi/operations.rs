@@ -102,7 +102,7 @@ pub extern "C" fn svantic_connect(mesh: *mut svantic_mesh, timeout_ms: u32) -> s
 ///
 /// `done` is called exactly once with the outcome if this returns OK, otherwise never. It may be NULL. With
 /// "delivery":"pull" it must be NULL, and the outcome comes from svantic_next() with `user_data` as an integer
-/// in "tag". svantic_cancel() with the same `user_data` ends it early. This holds for every _async function.
+/// in "tag". svantic_cancel() with the same `user_data` ends it early. This holds for every _async function with a `done`.
 #[unsafe(no_mangle)]
 pub extern "C" fn svantic_connect_async(
     mesh: *mut svantic_mesh,

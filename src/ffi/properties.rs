@@ -147,13 +147,16 @@ pub unsafe extern "C" fn svantic_get_agent_card(
 ///
 /// "health": {"live","ready","reason"}. live: the I/O thread runs, and is at most 5 s late with what is due. ready: work can
 /// arrive, that is, the link is up (and not silent for 10 s since it was asked for a sign of life), the token is valid,
-/// dispatches are picked up, and the agent does not drain. reason: a sentence when it is not ready.
+/// dispatches are picked up, and the agent does not drain; with "local" neither link nor token is needed. reason: a sentence
+/// when it is not ready.
 /// "state", "since_ms" (in it), "link", "connected", "backoff_attempts", "next_attempt_ms" (until then), "last_failure".
 /// "connection": {"no","age_ms","last_inbound_age_ms","fence_level"}; "last_outbound_age_ms".
 /// "token": {"generation","seconds_left"}; "registration_revision".
 /// "in_flight" (a number); "dispatches": the oldest 100 without an answer, {"id","age_ms","phase"}, with "running" or,
 /// before there is a slot, "queued"; "queue": {"items","bytes"} of the latter; "dedupe_entries": ids that are known.
 /// "outbox": the oldest 100 ids whose answers are not proven to have been read; "outbox_items", "outbox_bytes".
+/// "calls_waiting": calls of svantic_serve() and "listen" without an answer; "dispatch_auth_refused": how many were not
+/// believed, by cause; "listening": the address of "listen", there with it only.
 /// "events": the latest 20, newest first, {"name","age_ms"}.
 /// "counters": numbers, and by cause "disconnects", "results_sent", "results_dropped_by_reason", "duplicates_by_phase",
 /// "frames_rejected", "token_requests_by_outcome".

@@ -16,8 +16,9 @@ use crate::machine::action::Output;
 ///
 /// `path`: below "svantic_url", such as "/agents/register"; it may have a query, which no error shows. `body_json`: what
 /// is sent, at most 1 MiB. `headers_json`: an object of texts, such as {"X-Tenant":"t1"}, sent along; NULL is none. No
-/// log and no error shows their values. "Authorization", "Host", "Content-*", "Cookie" and what belongs to the connection
-/// (RFC 9110, 7.6.1) are refused.
+/// log and no error shows their values. "Authorization", "Proxy-Authorization", "Host", "Content-*", "Accept-Encoding",
+/// "Expect", "Cookie" and what belongs to the connection (RFC 9110, 7.6.1) are refused. At most 2048 bytes of path, 64
+/// headers and 16 KiB of them.
 ///
 /// The token in use is shown; if there is none it is got first, as by svantic_refresh_token() with NULL. A 401 gets
 /// another token, once, and repeats the request with it. Failures that pass (network, TLS, 408, 425, 429, 5xx) are

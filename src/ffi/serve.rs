@@ -48,9 +48,9 @@ const LONGEST: Duration = Duration::from_hours(2);
 /// long as the dispatch may take, "dispatch_timeout_ms"), after which the response is a 504 and the dispatch runs on. With
 /// "delivery":"pull" another thread must pull and answer meanwhile.
 ///
-/// Returns OK whatever the HTTP status is; INVALID_ARGUMENT or INVALID_JSON for a `request_json` that is no such object;
-/// INVALID_STATE for a transport and for a connected agent without "public_url"; WOULD_DEADLOCK inside a callback of this
-/// agent; INVALID_HANDLE; FORKED.
+/// Returns OK whatever the HTTP status is; INVALID_ARGUMENT or INVALID_JSON for a `request_json` that is no such object or
+/// larger than 1 MiB; INVALID_STATE for a transport and for a connected agent without "public_url"; WOULD_DEADLOCK inside a
+/// callback of this agent; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_serve(
     mesh: *mut svantic_mesh,
@@ -90,11 +90,13 @@ pub unsafe extern "C" fn svantic_serve(
 /// When the client has gone, svantic_cancel() with the same `user_data` ends it: the last part is then
 /// {"cancelled":true,"more":false}. Nothing of the dispatch is cancelled: it runs on, and a retry gets its answer.
 ///
-/// When the agent is freed, responses that are not there yet are a 503; with "delivery":"pull" they are discarded.
+/// When the agent is freed, responses that are not there yet are a 503 (a stream that has begun just ends); with
+/// "delivery":"pull" they are discarded.
 ///
 /// Any thread, inside callbacks too; never blocks.
 ///
-/// Returns as svantic_serve(), without WOULD_DEADLOCK.
+/// Returns as svantic_serve(), without WOULD_DEADLOCK; INVALID_ARGUMENT also for an `on_response` that does not fit
+/// "delivery".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_serve_async(
     mesh: *mut svantic_mesh,

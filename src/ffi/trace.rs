@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::{trace, trace_context};
 
 /// Parses a W3C traceparent. `*out_json` becomes {"trace_id","span_id","flags"} (32, 16 and 2 lower-case hex digits; the
-/// span is the caller's, and the lowest bit of the flags says that it records the trace), or null if it is malformed, all zero or of another version than 00. The caller frees it with
-/// svantic_string_free().
+/// span is the caller's, and the lowest bit of the flags says that it records the trace), or null if it is malformed, all
+/// zero or of another version than 00. The caller frees it with svantic_string_free().
 ///
 /// Needs no agent. Any thread; never blocks; works in a forked child. Returns OK; INVALID_ARGUMENT for NULL;
 /// INVALID_JSON for what is not UTF-8.

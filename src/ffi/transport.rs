@@ -46,8 +46,9 @@ const MAX_REASON_BYTES: usize = 123;
 /// answers, registration) returns INVALID_STATE. svantic_get_connected() says whether the link is up.
 ///
 /// Items of svantic_next() beside events and outcomes: {"type":"frame","frame":{...}} for each frame from the mesh, as it
-/// came: the welcome first, then those that came before it, then all others, in their order among the events. An event
-/// STATE is also told when the socket is open and the welcome awaited ("link":"handshaking"), and when it no longer is.
+/// came: the welcome first, then those that came before it, then all others, in their order among the events. One
+/// that is no JSON object, is nested deeper than 64 levels or holds more than 100,000 values is left out and counted. An
+/// event STATE is also told when the socket is open and the welcome awaited ("link":"handshaking"), and when it no longer is.
 /// Frames that are not taken are kept up to 16384 or 64 MiB; then the link is dropped, and made again.
 ///
 /// An instance that the mesh does not know (404) fails the first connect with the mesh's code; later it is told by
@@ -82,7 +83,8 @@ pub unsafe extern "C" fn svantic_create_transport(
 
 /// Sends a frame over a transport, as it is written.
 ///
-/// `frame_json`: a JSON object of `frame_len` bytes, nested at most 64 levels deep. Copied.
+/// `frame_json`: a JSON object of `frame_len` bytes, nested at most 64 levels deep and of at most 100,000 values.
+/// Copied.
 ///
 /// OK means that it has been handed to the link. Whether the peer has read it only its answer can tell: what is on its way
 /// when the connection ends is lost.
@@ -111,7 +113,7 @@ pub unsafe extern "C" fn svantic_send_frame(
 ///
 /// `code`: 1000, 1001, 3000 to 4999, or 0 for 1000. `reason`: at most 123 bytes; NULL is "client_close".
 ///
-/// Any thread; blocks until the peer has answered the close frame, for at most a second.
+/// Any thread; blocks until the peer has answered the close frame, for at most a second, whatever `timeout_ms` is.
 ///
 /// Returns OK; INVALID_STATE when closed or failed, or for an agent; INVALID_ARGUMENT; INVALID_JSON for a `reason` that is
 /// not UTF-8; CANCELLED; INVALID_HANDLE; FORKED.
