@@ -45,6 +45,16 @@ pub(super) fn guard_in_any_process(body: impl FnOnce() -> Result<(), Error>) -> 
     }
 }
 
+/// An error for a callback that would never be called.
+pub(super) fn pull_has_no_callbacks(name: &str, hint: &'static str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "PULL_HAS_NO_CALLBACKS",
+        format!("`{name}` must be NULL with \"delivery\":\"pull\""),
+    )
+    .hint(hint)
+}
+
 fn forked() -> Error {
     Error::new(
         ErrorKind::Forked,

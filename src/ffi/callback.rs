@@ -7,12 +7,12 @@ use std::thread;
 
 use super::delivery::DeliveryQueue;
 use super::handles::Mesh;
-use super::lanes::{Control, Done, Notify, NotifyResponse, Reply, UserData, Work};
+use super::lanes::{Control, Done, Notify, Reply, UserData, Work};
 use super::serve::part_json;
 use super::signals;
 use super::status::svantic_status;
 use crate::connector::Haste;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::machine::action::{Dispatch, Output};
 use crate::machine::event::Event;
 use crate::protocol::limits::MAX_ID_BYTES;
@@ -152,6 +152,21 @@ pub(super) fn on_delivery_thread_of(queue: &Arc<DeliveryQueue>) -> bool {
     IN_CALLBACK.with(|current| std::ptr::eq(current.get(), Arc::as_ptr(queue)))
 }
 
+/// An error where waiting would be waiting for oneself.
+pub(super) fn not_in_a_callback(mesh: &Mesh, function: &str) -> Result<(), Error> {
+    if !on_delivery_thread_of(&mesh.queue) {
+        return Ok(());
+    }
+    let text = format!(
+        "{function} was called from inside a callback of the same agent, and would wait for it"
+    );
+    Err(
+        Error::new(ErrorKind::WouldDeadlock, "WOULD_DEADLOCK", text).hint(format!(
+            "use {function}_async, or call it from another thread"
+        )),
+    )
+}
+
 /// Starts one delivery thread. `false` if the system has none to give.
 pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
     thread::Builder::new()
@@ -252,7 +267,7 @@ fn run_done(done: &Done) {
 }
 
 fn run_response(reply: &Reply) {
-    let NotifyResponse::Callback(run, data) = &reply.notify else {
+    let Notify::Callback(Some(run), data) = &reply.notify else {
         return;
     };
     let mut json = part_json(&reply.part, "{");

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::boundary::{check_out, guard, optional_text, sized_text, text, write};
 use super::callback::{haste, outcome};
 use super::handles::{self, Mesh, svantic_mesh};
-use super::lanes::{Control, Item, Notify, NotifyResponse};
+use super::lanes::{Control, Item};
 use super::serve::part_json;
 use super::status::svantic_status;
 use super::text::into_c;
@@ -331,10 +331,7 @@ fn item_json(item: Item) -> String {
             event.data
         ),
         Item::Control(Control::Done(done)) => {
-            let tag = match done.notify {
-                Notify::Tag(tag) => tag,
-                Notify::Callback(..) => 0,
-            };
+            let tag = done.notify.tag();
             let (status, json) = outcome(&done.result);
             let field = if done.result.is_ok() {
                 "result"
@@ -345,10 +342,7 @@ fn item_json(item: Item) -> String {
             format!("{{\"type\":\"done\",\"tag\":{tag},\"status\":{status},\"{field}\":{json}}}")
         }
         Item::Control(Control::Response(reply)) => {
-            let tag = match reply.notify {
-                NotifyResponse::Tag(tag) => tag,
-                NotifyResponse::Callback(..) => 0,
-            };
+            let tag = reply.notify.tag();
             part_json(
                 &reply.part,
                 &format!("{{\"type\":\"response\",\"tag\":{tag},"),

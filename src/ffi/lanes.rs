@@ -4,11 +4,11 @@
 //! machine has bounded. Control goes first, so that a completion never waits behind work.
 
 use std::collections::VecDeque;
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callback::{EventHandler, Handler, Release, svantic_done_fn};
+use super::callback::{EventHandler, Handler, Release, svantic_done_fn, svantic_response_fn};
 use super::control_lane::ControlLane;
 use super::wakeup::Wakeup;
 use crate::connector::SocketRequest;
@@ -38,30 +38,31 @@ pub(super) enum Control {
 
 /// The outcome of an asynchronous operation.
 pub(super) struct Done {
-    pub(super) notify: Notify,
+    pub(super) notify: Notify<svantic_done_fn>,
     pub(super) result: Result<Output, Error>,
 }
 
 /// A part of the response to a request.
 pub(super) struct Reply {
-    pub(super) notify: NotifyResponse,
+    pub(super) notify: Notify<svantic_response_fn>,
     pub(super) part: ResponsePart,
 }
 
-/// Whom to give a response to.
+/// Whom to tell, and by what function.
 #[derive(Clone, Copy)]
-pub(super) enum NotifyResponse {
-    Callback(
-        unsafe extern "C" fn(user_data: *mut c_void, response_json: *const c_char),
-        UserData,
-    ),
+pub(super) enum Notify<F> {
+    Callback(F, UserData),
     Tag(usize),
 }
 
-/// Whom to tell.
-pub(super) enum Notify {
-    Callback(svantic_done_fn, UserData),
-    Tag(usize),
+impl<F> Notify<F> {
+    /// By what a pull knows it.
+    pub(super) fn tag(&self) -> usize {
+        match self {
+            Self::Tag(tag) => *tag,
+            Self::Callback(..) => 0,
+        }
+    }
 }
 
 /// A pointer of the caller's: carried, never looked at.

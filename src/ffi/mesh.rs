@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::{check_out, check_size, guard, text, write};
+use super::boundary::{check_out, check_size, guard, pull_has_no_callbacks, text, write};
 use super::callback::{
     EventHandler, Handler, Owned, on_delivery_thread, svantic_event_fn, svantic_free_fn,
     svantic_handler_fn,
@@ -14,12 +14,15 @@ use super::handles::{self, Mesh, svantic_mesh};
 use super::signals;
 use super::status::svantic_status;
 use crate::agent::Capability;
-use crate::config::{self, Config, DeliveryMode};
+use crate::config::{self, Config, DeliveryMode, Environment};
 use crate::connector::MeshConnector;
 use crate::error::{Error, ErrorKind};
 
 /// The longest farewell: the close handshake, then the call to deregister. Both end by timers of their own.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(7);
+
+/// What to do instead of giving a callback.
+const TAKE_ITEMS: &str = "take items with svantic_next, or configure \"delivery\":\"callbacks\"";
 
 /// In pull delivery every item is told apart by its type.
 const PULL_LEAD: &str = "\"type\":\"dispatch\",";
@@ -79,13 +82,26 @@ pub unsafe extern "C" fn svantic_create(
     config_json: *const c_char,
     out_mesh: *mut *mut svantic_mesh,
 ) -> svantic_status {
+    // SAFETY: passed on from the caller.
+    unsafe { create(config_json, out_mesh, Config::parse) }
+}
+
+/// What an agent and a transport have in common: `parse` is how the configuration is read.
+///
+/// # Safety
+/// As [`svantic_create`].
+pub(super) unsafe fn create(
+    config_json: *const c_char,
+    out_mesh: *mut *mut svantic_mesh,
+    parse: fn(&str, Environment<'_>) -> Result<Config, Error>,
+) -> svantic_status {
     signals::arm();
     guard(|| {
         check_out(out_mesh, "out_mesh")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let json = unsafe { text(config_json, "config_json") }?;
         check_size(json, "the configuration")?;
-        let config = Config::parse(json, &config::process)?;
+        let config = parse(json, &config::process)?;
         let (workers, lead) = match config.delivery {
             DeliveryMode::Callbacks { workers } => (workers, ""),
             DeliveryMode::Pull => (0, PULL_LEAD),
@@ -156,7 +172,7 @@ pub extern "C" fn svantic_on_event(
     guard(|| {
         let mesh = handles::get(mesh)?;
         if mesh.queue.pulls() {
-            return Err(pull_has_no_callbacks("on_event"));
+            return Err(pull_has_no_callbacks("on_event", TAKE_ITEMS));
         }
         let handler = on_event.is_some().then(|| EventHandler {
             run: on_event,
@@ -194,7 +210,7 @@ pub unsafe extern "C" fn svantic_define_capability(
         let json = unsafe { text(spec_json, "spec_json") }?;
         check_size(json, "the capability")?;
         match (mesh.queue.pulls(), run.is_some()) {
-            (true, true) => return Err(pull_has_no_callbacks("run")),
+            (true, true) => return Err(pull_has_no_callbacks("run", TAKE_ITEMS)),
             (false, false) => {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
@@ -226,13 +242,4 @@ pub extern "C" fn svantic_network_changed(mesh: *mut svantic_mesh) -> svantic_st
         handles::get(mesh)?.connector.network_changed();
         Ok(())
     })
-}
-
-fn pull_has_no_callbacks(name: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidArgument,
-        "PULL_HAS_NO_CALLBACKS",
-        format!("`{name}` must be NULL with \"delivery\":\"pull\""),
-    )
-    .hint("take items with svantic_next, or configure \"delivery\":\"callbacks\"")
 }

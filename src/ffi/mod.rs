@@ -8,7 +8,7 @@
 // The doc comments here become the C header: no Markdown, and what is unsafe is said in C's terms, per argument.
 #![allow(clippy::doc_markdown, clippy::missing_safety_doc)]
 
-pub mod backlog;
+mod backlog;
 mod boundary;
 pub mod callback;
 mod control_lane;

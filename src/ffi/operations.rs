@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use super::boundary::{check_out, guard, optional_text, text, timeout, write};
-use super::callback::{on_delivery_thread_of, svantic_done_fn};
+use super::boundary::{
+    check_out, guard, optional_text, pull_has_no_callbacks, text, timeout, write,
+};
+use super::callback::{not_in_a_callback, svantic_done_fn};
 use super::handles::{self, Mesh, svantic_mesh};
 use super::lanes::{Control, Done, Notify, UserData};
 use super::status::svantic_status;
@@ -18,8 +20,8 @@ use crate::machine::action::Output;
 /// Every operation ends by a deadline of its own. This is what is waited beyond it before a bug is assumed.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// The longest `timeout_ms`, for the same purpose, when the configured default is used.
-const LONGEST: Duration = Duration::from_hours(2);
+/// The longest `timeout_ms`, for the same purpose, when the caller sets no limit.
+pub(super) const LONGEST: Duration = Duration::from_hours(2);
 
 /// Starts an operation and waits for its outcome.
 pub(super) fn block(
@@ -54,12 +56,8 @@ pub(super) fn begin(
 ) -> Result<(), Error> {
     let notify = if mesh.queue.pulls() {
         if done.is_some() {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "PULL_HAS_NO_CALLBACKS",
-                "`done` must be NULL with \"delivery\":\"pull\"",
-            )
-            .hint("the outcome comes from svantic_next, with `user_data` as its \"tag\""));
+            let hint = "the outcome comes from svantic_next, with `user_data` as its \"tag\"";
+            return Err(pull_has_no_callbacks("done", hint));
         }
         Notify::Tag(user_data.addr())
     } else {
@@ -171,14 +169,7 @@ pub extern "C" fn svantic_cancel(
 pub extern "C" fn svantic_disconnect(mesh: *mut svantic_mesh, timeout_ms: u32) -> svantic_status {
     guard(|| {
         let mesh = handles::get(mesh)?;
-        if on_delivery_thread_of(&mesh.queue) {
-            return Err(Error::new(
-                ErrorKind::WouldDeadlock,
-                "WOULD_DEADLOCK",
-                "svantic_disconnect was called from inside a callback of the same agent, and would wait for it",
-            )
-            .hint("use svantic_disconnect_async, or call it from another thread"));
-        }
+        not_in_a_callback(&mesh, "svantic_disconnect")?;
         block(&mesh, timeout_ms, |mesh, limit, done| {
             mesh.connector.disconnect(limit, done);
             Ok(())

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
-use super::boundary::{bytes, check_out, check_size, guard, text, timeout, write};
-use super::callback::{on_delivery_thread_of, svantic_response_fn};
+use super::boundary::{
+    bytes, check_out, check_size, guard, pull_has_no_callbacks, text, timeout, write,
+};
+use super::callback::{not_in_a_callback, svantic_response_fn};
 use super::handles::{self, Mesh, svantic_mesh};
-use super::lanes::{Control, NotifyResponse, Reply, UserData};
+use super::lanes::{Control, Notify, Reply, UserData};
+use super::operations::LONGEST;
 use super::status::svantic_status;
 use super::text::into_c;
 use crate::config::Fields;
 use crate::error::{Error, ErrorKind};
 use crate::hosted::{Head, ResponsePart};
 use crate::protocol::frame::push_json_string;
-
-/// What is waited when the caller sets no limit: longer than any dispatch, after which a bug is assumed.
-const LONGEST: Duration = Duration::from_hours(2);
 
 /// Answers an HTTP request that a server of your own has taken in, for an agent with "public_url", "listen" or "local": the
 /// agent's card (GET /.well-known/agent-card.json) and the calls of the mesh and of A2A clients (POST "endpoint_path"). Hand
@@ -64,11 +64,7 @@ pub unsafe extern "C" fn svantic_serve(
         let mesh = handles::get(mesh)?;
         mesh.connector.require_hosted("svantic_serve")?;
         check_out(out_response_json, "out_response_json")?;
-        if on_delivery_thread_of(&mesh.queue) {
-            let text = "svantic_serve was called from inside a callback of the same agent, and would wait for it";
-            return Err(Error::new(ErrorKind::WouldDeadlock, "WOULD_DEADLOCK", text)
-                .hint("use svantic_serve_async, or call it from another thread"));
-        }
+        not_in_a_callback(&mesh, "svantic_serve")?;
         // SAFETY: passed on from the caller.
         let (head, body) = unsafe { request(request_json, body, body_len) }?;
         let response = serve_whole(&mesh, &head, body, timeout(timeout_ms).unwrap_or(LONGEST));
@@ -110,14 +106,10 @@ pub unsafe extern "C" fn svantic_serve_async(
         let mesh = handles::get(mesh)?;
         mesh.connector.require_hosted("svantic_serve_async")?;
         let notify = match (mesh.queue.pulls(), on_response) {
-            (true, None) => NotifyResponse::Tag(user_data.addr()),
+            (true, None) => Notify::Tag(user_data.addr()),
             (true, Some(_)) => {
-                return Err(Error::new(
-                    ErrorKind::InvalidArgument,
-                    "PULL_HAS_NO_CALLBACKS",
-                    "`on_response` must be NULL with \"delivery\":\"pull\"",
-                )
-                .hint("the response comes from svantic_next, with `user_data` as its \"tag\""));
+                let hint = "the response comes from svantic_next, with `user_data` as its \"tag\"";
+                return Err(pull_has_no_callbacks("on_response", hint));
             }
             (false, None) => {
                 return Err(Error::new(
@@ -126,7 +118,7 @@ pub unsafe extern "C" fn svantic_serve_async(
                     "`on_response` is NULL: with \"delivery\":\"callbacks\" nobody would get the response",
                 ));
             }
-            (false, Some(run)) => NotifyResponse::Callback(run, UserData(user_data)),
+            (false, Some(_)) => Notify::Callback(on_response, UserData(user_data)),
         };
         // SAFETY: passed on from the caller.
         let (head, body) = unsafe { request(request_json, body, body_len) }?;

@@ -1,20 +1,18 @@
 //! A transport: the WebSocket alone, for programs that speak the protocol above it themselves.
 
 use std::ffi::{c_char, c_void};
-use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use super::boundary::{check_out, check_size, guard, optional_text, sized_text, text, write};
+use super::boundary::{guard, optional_text, sized_text};
 use super::callback::svantic_done_fn;
-use super::delivery::{DeliveryQueue, QueueSink};
-use super::handles::{self, Mesh, svantic_mesh};
+use super::handles::{self, svantic_mesh};
+use super::mesh;
 use super::operations::{begin, block};
-use super::signals;
 use super::status::svantic_status;
-use crate::config::{self, Config};
-use crate::connector::{MeshConnector, SocketEvent, SocketRequest};
+use crate::config::Config;
+use crate::connector::{SocketEvent, SocketRequest};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::frame::push_json_string;
 use crate::protocol::limits::SUBPROTOCOL;
@@ -65,20 +63,8 @@ pub unsafe extern "C" fn svantic_create_transport(
     config_json: *const c_char,
     out_mesh: *mut *mut svantic_mesh,
 ) -> svantic_status {
-    signals::arm();
-    guard(|| {
-        check_out(out_mesh, "out_mesh")?;
-        // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
-        let json = unsafe { text(config_json, "config_json") }?;
-        check_size(json, "the configuration")?;
-        let config = Config::parse_transport(json, &config::process)?;
-        let queue = Arc::new(DeliveryQueue::new(0));
-        let sink = Arc::new(QueueSink(Arc::clone(&queue)));
-        let connector = MeshConnector::new(config, sink, "")?;
-        let handle = handles::insert(Mesh { connector, queue });
-        // SAFETY: checked above; the header asks for room for a handle.
-        unsafe { write(out_mesh, "out_mesh", handle) }
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { mesh::create(config_json, out_mesh, Config::parse_transport) }
 }
 
 /// Sends a frame over a transport, as it is written.
