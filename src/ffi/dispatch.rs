@@ -62,7 +62,7 @@ pub unsafe extern "C" fn svantic_next(
 /// Hands out up to `max_items` items in one call, as a JSON array of what svantic_next() hands out. For
 /// languages whose border is dear: one crossing and one parse for many dispatches.
 ///
-/// `max_items`: 1 to 4096; fewer are handed out where their dispatches are larger than 16 MiB together.
+/// `max_items`: 1 to 4096; fewer are handed out where they are larger than 16 MiB together.
 /// `out_items_json`: receives the array, which the caller frees with
 /// svantic_string_free(); `out_len`: receives its length in bytes (may be NULL). Written only on OK.
 ///

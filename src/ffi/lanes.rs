@@ -18,7 +18,7 @@ use crate::machine::action::{Dispatch, Output};
 use crate::machine::event::Event;
 use crate::protocol::frame::FrameText;
 
-/// One call hands out dispatches of so many bytes, or a single larger one. There are languages whose strings have an end,
+/// One call hands out items of about so many bytes, or a single larger one. There are languages whose strings have an end,
 /// and a batch that is no string would be lost with all that is in it.
 const MAX_BATCH_BYTES: usize = 16 << 20;
 
@@ -73,6 +73,21 @@ pub(super) struct UserData(pub(super) *mut c_void);
 unsafe impl Send for UserData {}
 // SAFETY: as above.
 unsafe impl Sync for UserData {}
+
+impl Control {
+    /// About how large it is, where it can be large.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Response(reply) => reply.part.body.len(),
+            Self::Frame(text) | Self::Socket(SocketRequest::Send(_, text)) => text.len(),
+            Self::Done(Done {
+                result: Ok(Output::Reply(text)),
+                ..
+            }) => text.len(),
+            _ => 0,
+        }
+    }
+}
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,12 +219,13 @@ impl Lanes {
         None
     }
 
-    /// At most so many items, and one in any case, but no more dispatches than are worth their bytes.
+    /// At most so many items, and one in any case, but no more than are worth their bytes.
     pub(super) fn take_items(&mut self, max: usize) -> Vec<Item> {
         let mut items = Vec::new();
         let mut bytes = 0;
-        while items.len() < max {
+        while items.len() < max && bytes < MAX_BATCH_BYTES {
             if let Some(control) = self.control.pop() {
+                bytes += control.bytes();
                 items.push(Item::Control(control));
             } else if let Some(next) = self.dispatches.front()
                 && bytes > 0
@@ -295,5 +311,26 @@ mod tests {
         assert_eq!(ids(&mut lanes, 1), ["last"]);
         assert_eq!(ids(&mut lanes, 256), ["very last"]);
         assert_eq!(ids(&mut lanes, 256), [""; 0]);
+    }
+
+    #[test]
+    fn a_batch_of_responses_is_no_larger_either() {
+        let mut lanes = Lanes::new();
+        for tag in 1..=4 {
+            let body = "x".repeat(8 << 20);
+            let part = ResponsePart::whole(200, Vec::new(), body);
+            let notify = Notify::Tag(tag);
+            lanes.push_control(Control::Response(Reply { notify, part }), true);
+        }
+        let mut tags = || {
+            let items = lanes.take_items(256).into_iter();
+            items
+                .filter_map(|item| match item {
+                    Item::Control(Control::Response(reply)) => Some(reply.notify.tag()),
+                    _ => None,
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!([tags(), tags(), tags()], [vec![1, 2], vec![3, 4], vec![]]);
     }
 }
