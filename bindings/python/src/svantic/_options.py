@@ -33,7 +33,7 @@ class ConnectorOptions(TypedDict, total=False):
     token_provider_timeout_ms: int
     """How long it has. Default 10,000."""
     deployment_mode: str
-    """``"connected"`` or ``"hosted"``."""
+    """``"connected"`` or ``"hosted"``. Default: hosted with a ``public_url``, ``listen`` or ``local``."""
     dispatch_auth: Mapping[str, Any]
     """``{"scheme": "svantic_jwt" | "shared_secret", "required": bool}``, sent at registration."""
     listen: Union[str, Mapping[str, _Path]]
@@ -45,11 +45,11 @@ class ConnectorOptions(TypedDict, total=False):
     """What the mesh signs calls by HTTP with; with a secret every one is verified. Default:
     ``SVANTIC_DISPATCH_SECRET``."""
     signing_secret_next: str
-    """Accepted too: a secret is rotated without a refused call."""
+    """Accepted too: a secret is rotated without a refused call. Default: ``SVANTIC_DISPATCH_SECRET_NEXT``."""
     shared_secret: str
     """What calls by HTTP show under the scheme ``shared_secret``. Default: ``SVANTIC_DISPATCH_SECRET``."""
     shared_secret_next: str
-    """Accepted too."""
+    """Accepted too. Default: ``SVANTIC_DISPATCH_SECRET_NEXT``, under that scheme."""
     clock_skew_s: int
     """How wrong the clocks may be when a call is verified: seconds, 0 to 300. Default 30."""
     default_capability: str
