@@ -94,21 +94,17 @@ impl Machine {
         let verified = verification
             .verify(payload.get(), unix_time)
             .map_err(|refusal| refusal.code)?;
-        let tenant = verified.tenant_id.as_deref();
-        if let (Some(ours), Some(claimed)) = (&self.tenant, tenant)
+        if let (Some(ours), Some(claimed)) = (&self.tenant, &verified.tenant_id)
             && ours != claimed
         {
             return Err(Code::WrongAudience);
         }
-        let (Some(life), Some(dispatch_id)) = (verified.life, &verified.dispatch_id) else {
-            return Ok(None);
-        };
-        let key = self.replay_key(tenant, dispatch_id);
-        match self.replay.admit(key, life, now.mono) {
-            Admission::New => Ok(Some(key)),
-            Admission::Known => Err(Code::Replayed),
-            Admission::Outdated => Err(Code::Expired),
-            Admission::Full => Err(Code::ReplayTableFull),
+        match self.shown_before(now, &verified) {
+            None => Ok(None),
+            Some((key, Admission::New)) => Ok(Some(key)),
+            Some((_, Admission::Known)) => Err(Code::Replayed),
+            Some((_, Admission::Outdated)) => Err(Code::Expired),
+            Some((_, Admission::Full)) => Err(Code::ReplayTableFull),
         }
     }
 

@@ -62,12 +62,13 @@ impl Machine {
         };
         let tenant = call.tenant.as_deref();
         let key = self.key_of(&wire_id, tenant);
-        let (replay, shown) = self.shown_before(now, &call);
+        let verified = call.verified.as_ref();
+        let shown = verified.and_then(|verified| self.shown_before(now, verified));
         match shown {
-            Some(Admission::Outdated) => {
+            Some((_, Admission::Outdated)) => {
                 return self.unauthenticated(now, id, Code::Expired.as_str());
             }
-            Some(Admission::Full) => {
+            Some((_, Admission::Full)) => {
                 self.call_refused(now, Code::ReplayTableFull.as_str());
                 return self.respond(id, Response::Busy);
             }
@@ -85,11 +86,12 @@ impl Machine {
             let verified = call.verified.is_some();
             return self.called_again(now, &key, &wire_id, known, (same, verified), waiter);
         }
-        if shown == Some(Admission::Known) {
+        if matches!(shown, Some((_, Admission::Known))) {
             return self.unauthenticated(now, id, Code::Replayed.as_str());
         }
         self.counters.dispatches += 1;
         let owned = tenant.map(str::to_owned);
+        let replay = shown.map(|(key, _)| key);
         let entry = Entry::new(Arc::clone(&wire_id), owned, Some(call.fingerprint), replay);
         self.inbox.posted.enter(Arc::clone(&key), entry);
         self.wait(now, &key, &wire_id, waiter);
@@ -131,28 +133,20 @@ impl Machine {
         Arc::clone(wire_id)
     }
 
-    /// Whether the token of a call has been accepted before, and under what that is remembered. A shared secret names no
-    /// life, so nothing is.
-    fn shown_before(
+    /// Whether a token has been accepted before, and under what that is remembered. A shared secret names no life, so
+    /// nothing is.
+    pub(super) fn shown_before(
         &mut self,
         now: Now,
-        call: &Call<'_>,
-    ) -> (Option<DispatchKey>, Option<Admission>) {
-        let Some(Verified {
-            life: Some(life),
-            dispatch_id: Some(id),
-            tenant_id,
-            ..
-        }) = &call.verified
-        else {
-            return (None, None);
-        };
+        verified: &Verified,
+    ) -> Option<(DispatchKey, Admission)> {
+        let (life, dispatch_id) = (verified.life?, verified.dispatch_id.as_deref()?);
         // Of nothing but what is signed: or a token would be good once for every tenant that its body makes up.
-        let key = self.replay_key(tenant_id.as_deref(), id);
-        (Some(key), Some(self.replay.admit(key, *life, now.mono)))
+        let key = self.replay_key(verified.tenant_id.as_deref(), dispatch_id);
+        Some((key, self.replay.admit(key, life, now.mono)))
     }
 
-    pub(super) fn replay_key(&self, tenant: Option<&str>, dispatch_id: &str) -> DispatchKey {
+    fn replay_key(&self, tenant: Option<&str>, dispatch_id: &str) -> DispatchKey {
         // No instance id has a NUL in it.
         let instance_id = &self.agent.identity().instance_id;
         let whose = match tenant {
