@@ -158,12 +158,16 @@ pub struct Dispatch<'a> {
 impl<'a> Dispatch<'a> {
     /// Reads the payload; one that is no object is a dispatch without a `skill_id`.
     pub fn read(payload: Option<&'a RawValue>) -> Self {
-        payload
-            // serde would read an array as the fields in order.
-            .filter(|raw| raw.get().starts_with('{'))
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default()
+        object_in(payload).unwrap_or_default()
     }
+}
+
+/// The members of the object in `raw`; `None` for anything else and for an object that names one of them twice.
+pub fn object_in<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    let text = raw?.get();
+    // serde would read an array as the members in order.
+    text.starts_with('{')
+        .then(|| serde_json::from_str(text).ok())?
 }
 
 /// The string in `raw`, if it is one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::frame::{Dispatch, push_json_string, text_in};
+use super::frame::{Dispatch, object_in, push_json_string, text_in};
 use super::trace::{parse_baggage, parse_traceparent};
 
 /// What is known of a dispatch beside its payload, and looked at where that says nothing.
@@ -63,11 +63,7 @@ struct SessionContext<'a> {
 }
 
 fn push_context(out: &mut String, dispatch: &Dispatch<'_>, beside: Beside<'_>) {
-    let session: SessionContext<'_> = dispatch
-        .session_context
-        .filter(|raw| raw.get().starts_with('{'))
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default();
+    let session: SessionContext<'_> = object_in(dispatch.session_context).unwrap_or_default();
     push_field(out, "session_id", text_in(session.session_id).as_deref());
     let tenant_id = text_in(session.tenant_id);
     push_field(out, "tenant_id", tenant_id.as_deref().or(beside.tenant_id));

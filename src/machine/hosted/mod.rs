@@ -115,7 +115,7 @@ impl Machine {
     /// What a good signature does not make ours.
     fn not_ours(&self, call: &Call<'_>) -> Option<Code> {
         let claimed = call.verified.as_ref()?.tenant_id.as_deref()?;
-        let said = frame::text_in(session_tenant(&call.dispatch));
+        let said = tenant_of(&call.dispatch);
         let other = |tenant: &str| tenant != claimed;
         let foreign =
             self.tenant.as_deref().is_some_and(other) || said.as_deref().is_some_and(other);
@@ -275,22 +275,14 @@ impl Machine {
     }
 }
 
-/// `session_context.tenant_id`, as it is written.
-fn session_tenant<'a>(dispatch: &Dispatch<'a>) -> Option<&'a serde_json::value::RawValue> {
+/// On whose behalf a dispatch says it is: `session_context.tenant_id`.
+pub fn tenant_of<'a>(dispatch: &Dispatch<'a>) -> Option<Cow<'a, str>> {
+    // No other member is looked at, since one that is there twice would hide what is said.
     #[derive(serde::Deserialize)]
     struct Session<'a> {
         #[serde(borrow, default)]
         tenant_id: Option<&'a serde_json::value::RawValue>,
     }
-    let session = dispatch.session_context?.get();
-    let session: Option<Session<'_>> = session
-        .starts_with('{')
-        .then(|| serde_json::from_str(session).ok())
-        .flatten();
-    session?.tenant_id
-}
-
-/// On whose behalf a dispatch says it is.
-pub fn tenant_of<'a>(dispatch: &Dispatch<'a>) -> Option<Cow<'a, str>> {
-    frame::text_in(session_tenant(dispatch))
+    let session: Session<'_> = frame::object_in(dispatch.session_context)?;
+    frame::text_in(session.tenant_id)
 }

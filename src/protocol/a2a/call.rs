@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::method::{Method, NO_PUSH_TEXT, UNKNOWN_TEXT, method};
 use super::reply::{ReplyTo, error, refuses_by_event};
 use super::{Version, code};
-use crate::protocol::frame::{Dispatch, text_in};
+use crate::protocol::frame::{Dispatch, object_in, text_in};
 use crate::protocol::json_shape;
 use crate::protocol::limits::MAX_ID_BYTES;
 
@@ -267,18 +267,10 @@ fn envelope(body: &str) -> Result<WireCall<'_>, (i32, &'static str)> {
         let message = "batches are not taken: send one request a POST";
         return Err((code::INVALID_REQUEST, message));
     }
-    object(Some(whole)).ok_or((
+    object_in(Some(whole)).ok_or((
         code::INVALID_REQUEST,
         "the body is no object, or names a member of it twice",
     ))
-}
-
-/// The members of an object; `None` for anything else and for an object that names one of them twice.
-fn object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
-    let text = raw?.get();
-    // serde would read an array as the members in order.
-    text.starts_with('{')
-        .then(|| serde_json::from_str(text).ok())?
 }
 
 /// Repeated in the answer as it stands, so it has to be something that every parser takes.
@@ -302,12 +294,12 @@ fn version_of(header: Option<&str>) -> Option<Version> {
 }
 
 fn with_message<'a>(mut call: Call<'a>, params: Option<&'a RawValue>) -> Result<Call<'a>, Refusal> {
-    let params: WireParams<'_> = object(params).ok_or(invalid("`params` is no object"))?;
+    let params: WireParams<'_> = object_in(params).ok_or(invalid("`params` is no object"))?;
     let message: WireMessage<'_> =
-        object(params.message).ok_or(invalid("`params.message` is no object"))?;
+        object_in(params.message).ok_or(invalid("`params.message` is no object"))?;
     if let Some(configuration) = params.configuration {
         let read: WireConfiguration<'_> =
-            object(Some(configuration)).ok_or(invalid("`params.configuration` is no object"))?;
+            object_in(Some(configuration)).ok_or(invalid("`params.configuration` is no object"))?;
         if read.push.is_some() {
             return Err((code::PUSH_NOTIFICATION_NOT_SUPPORTED, NO_PUSH_TEXT, None));
         }
@@ -334,13 +326,13 @@ fn with_parts<'a>(mut call: Call<'a>, parts: &[&'a RawValue]) -> Result<Call<'a>
     let mut texts: Vec<Cow<'_, str>> = Vec::new();
     for part in parts {
         let part: WirePart<'_> =
-            object(Some(part)).ok_or(invalid("a part of the message is no object"))?;
+            object_in(Some(part)).ok_or(invalid("a part of the message is no object"))?;
         let kind = text_in(part.kind);
         let is = |name: &str| kind.as_deref().is_none_or(|kind| kind == name);
         if is("data")
             && let Some(raw) = part.data
         {
-            let data: WireData<'_> = object(Some(raw)).ok_or(invalid(
+            let data: WireData<'_> = object_in(Some(raw)).ok_or(invalid(
                 "the data part is no object, or names a member of it twice",
             ))?;
             let better = chosen
