@@ -257,20 +257,25 @@ pub fn read<'a>(body: &'a str, version_header: Option<&str>) -> Result<Call<'a>,
 
 /// The outermost object. An array is told apart, since batches are JSON-RPC and yet not taken.
 fn envelope(body: &str) -> Result<WireCall<'_>, (i32, &'static str)> {
-    let invalid_json = (code::PARSE_ERROR, "the body is no JSON");
     if json_shape::check(body).is_err() {
         let message = "the body is nested deeper than 64 levels or has more than 100000 values";
         return Err((code::INVALID_REQUEST, message));
     }
-    let whole: &RawValue = serde_json::from_str(body).map_err(|_| invalid_json)?;
-    if whole.get().starts_with('[') {
-        let message = "batches are not taken: send one request a POST";
-        return Err((code::INVALID_REQUEST, message));
+    if body.trim_ascii_start().starts_with('{')
+        && let Ok(wire) = serde_json::from_str(body)
+    {
+        return Ok(wire);
     }
-    object_in(Some(whole)).ok_or((
-        code::INVALID_REQUEST,
-        "the body is no object, or names a member of it twice",
-    ))
+    // What it is instead matters only now.
+    let Ok(whole) = serde_json::from_str::<&RawValue>(body) else {
+        return Err((code::PARSE_ERROR, "the body is no JSON"));
+    };
+    let message = if whole.get().starts_with('[') {
+        "batches are not taken: send one request a POST"
+    } else {
+        "the body is no object, or names a member of it twice"
+    };
+    Err((code::INVALID_REQUEST, message))
 }
 
 /// Repeated in the answer as it stands, so it has to be something that every parser takes.
