@@ -6,10 +6,10 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::config::{Fields, MAX_CLOCK_SKEW_S};
+use crate::config::{Fields, clock_skew};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::dispatch_auth::{
-    self, Code, ComparisonKey, DEFAULT_CLOCK_SKEW, Expected, Refusal, Verified,
+    self, Code, ComparisonKey, Expected, Refusal, Verified,
 };
 use crate::replay::{Admission, CAPACITY, DispatchKey, ReplayTable};
 
@@ -45,9 +45,7 @@ impl Options {
             tenant_id: fields.text("tenant_id")?,
             signing_secret: fields.key_text("signing_secret")?,
             shared_secret: fields.key_text("shared_secret")?,
-            clock_skew: fields
-                .integer("clock_skew_s", 0..=MAX_CLOCK_SKEW_S)?
-                .map_or(DEFAULT_CLOCK_SKEW, Duration::from_secs),
+            clock_skew: clock_skew(&mut fields)?,
         };
         if options.signing_secret.is_none() && options.shared_secret.is_none() {
             return Err(fields.missing(
@@ -68,15 +66,8 @@ pub struct Verifier {
 impl Verifier {
     /// One that has accepted nothing yet.
     pub fn new() -> Result<Self, Error> {
-        let comparison = ComparisonKey::random().map_err(|_| {
-            Error::new(
-                ErrorKind::Internal,
-                "NO_RANDOMNESS",
-                "the system gave no random bytes, without which secrets are not compared",
-            )
-        })?;
         Ok(Self {
-            comparison,
+            comparison: comparison_key()?,
             replay: ReplayTable::new(CAPACITY),
         })
     }
@@ -110,6 +101,17 @@ impl Verifier {
         };
         Err(error(refusal))
     }
+}
+
+/// What secrets are compared under.
+pub(crate) fn comparison_key() -> Result<ComparisonKey, Error> {
+    ComparisonKey::random().map_err(|_| {
+        Error::new(
+            ErrorKind::Internal,
+            "NO_RANDOMNESS",
+            "the system gave no random bytes, without which secrets are not compared",
+        )
+    })
 }
 
 /// The first half, which needs no memory: whether the dispatch is the mesh's and meant for us.

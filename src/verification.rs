@@ -6,7 +6,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{Config, DispatchSecrets};
-use crate::error::{Error, ErrorKind};
+use crate::dispatch_auth::comparison_key;
+use crate::error::Error;
 use crate::protocol::dispatch_auth::{self, Code, ComparisonKey, Expected, Refusal, Verified};
 
 /// See the [module documentation](self).
@@ -24,18 +25,11 @@ impl Verification {
         if secrets.is_empty() {
             return Ok(None);
         }
-        let comparison = ComparisonKey::random().map_err(|_| {
-            Error::new(
-                ErrorKind::Internal,
-                "NO_RANDOMNESS",
-                "the system gave no random bytes, without which secrets are not compared",
-            )
-        })?;
         Ok(Some(Self {
             instance_id: config.identity.instance_id.clone(),
             agent_type: config.identity.agent_type.clone(),
             secrets: secrets.clone(),
-            comparison,
+            comparison: comparison_key()?,
         }))
     }
 

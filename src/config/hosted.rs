@@ -18,7 +18,7 @@ pub const DISPATCH_SECRET_VARIABLES: [&str; 2] =
     ["SVANTIC_DISPATCH_SECRET", "SVANTIC_DISPATCH_SECRET_NEXT"];
 
 /// The most that `clock_skew_s` may be: every second of it is one more in which a stolen token is good.
-pub(crate) const MAX_CLOCK_SKEW_S: u64 = 300;
+const MAX_CLOCK_SKEW_S: u64 = 300;
 
 /// The longest `endpoint_path`.
 const MAX_ENDPOINT_PATH_BYTES: usize = 256;
@@ -100,9 +100,7 @@ fn secrets(
             fields.key_text("shared_secret")?,
             fields.key_text("shared_secret_next")?,
         ],
-        clock_skew: fields
-            .integer("clock_skew_s", 0..=MAX_CLOCK_SKEW_S)?
-            .map_or(DEFAULT_CLOCK_SKEW, Duration::from_secs),
+        clock_skew: clock_skew(fields)?,
     };
     let filled = match scheme {
         Some("shared_secret") => &mut secrets.shared,
@@ -122,6 +120,12 @@ fn secrets(
         }
     }
     Ok(secrets)
+}
+
+/// `clock_skew_s`.
+pub(crate) fn clock_skew(fields: &mut Fields) -> Result<Duration, Error> {
+    let seconds = fields.integer("clock_skew_s", 0..=MAX_CLOCK_SKEW_S)?;
+    Ok(seconds.map_or(DEFAULT_CLOCK_SKEW, Duration::from_secs))
 }
 
 /// `endpoint_path`, below the path of `public_url`.

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
-pub(crate) use hosted::MAX_CLOCK_SKEW_S;
+pub(crate) use hosted::clock_skew;
 pub use hosted::{DISPATCH_SECRET_VARIABLES, DispatchSecrets, Hosted};
 pub use listen::Listen;
 pub use place::Place;
