@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Fields, clock_skew};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::dispatch_auth::{
-    self, Code, ComparisonKey, Expected, Refusal, Verified,
-};
+use crate::protocol::dispatch_auth::{self, Code, ComparisonKey, Expected, Refusal, Verified};
 use crate::replay::{Admission, CAPACITY, DispatchKey, ReplayTable};
 
 const OPTIONS: &[&str] = &[

@@ -44,7 +44,8 @@ impl Fields {
         Ok(Self { what, map })
     }
 
-    fn take(&mut self, key: &str) -> Option<Value> {
+    /// Whatever it is.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.map.remove(key).filter(|value| !value.is_null())
     }
 
@@ -141,11 +142,6 @@ impl Fields {
             Some(value @ Value::Object(_)) => Ok(Some(value)),
             Some(_) => Err(self.wrong(key, "an object")),
         }
-    }
-
-    /// Whatever it is.
-    pub(crate) fn value(&mut self, key: &str) -> Option<Value> {
-        self.take(key)
     }
 
     /// An array of strings.

@@ -144,11 +144,8 @@ pub(super) fn endpoint_path(fields: &mut Fields) -> Result<String, Error> {
     if good {
         return Ok(path);
     }
-    Err(Error::new(
-        ErrorKind::InvalidArgument,
-        "INVALID_CONFIG",
-        "`endpoint_path` in the configuration must be a path such as \"/send\", without a query and without %-escapes",
-    ))
+    let expected = "a path such as \"/send\", without a query and without %-escapes";
+    Err(fields.wrong("endpoint_path", expected))
 }
 
 /// How dispatches reach the agent: as it says, or as follows from what else is said.

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
+use super::certificate_and_key;
 use super::fields::Fields;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::origin::BaseUrl;
@@ -58,7 +59,7 @@ impl Listen {
 
 /// Reads `"127.0.0.1:8080"` or `{"address", "certificate_file", "key_file"}`, and binds.
 pub(super) fn listen(fields: &mut Fields) -> Result<Option<Listen>, Error> {
-    let (text, tls) = match fields.value("listen") {
+    let (text, tls) = match fields.take("listen") {
         None => return Ok(None),
         Some(Value::String(text)) => (text, None),
         Some(value @ Value::Object(_)) => {
@@ -67,16 +68,7 @@ pub(super) fn listen(fields: &mut Fields) -> Result<Option<Listen>, Error> {
             let text = inner
                 .text("address")?
                 .ok_or_else(|| inner.missing("address", "such as \"127.0.0.1:8080\""))?;
-            let tls = match (inner.text("certificate_file")?, inner.text("key_file")?) {
-                (Some(certificate), Some(key)) => Some((certificate, key)),
-                (None, None) => None,
-                (Some(_), None) => {
-                    return Err(inner.missing("key_file", "the key of `certificate_file`"));
-                }
-                (None, Some(_)) => {
-                    return Err(inner.missing("certificate_file", "the certificate of `key_file`"));
-                }
-            };
+            let tls = certificate_and_key(&mut inner, "certificate_file", "key_file")?;
             (text, tls)
         }
         Some(_) => return Err(no_address()),

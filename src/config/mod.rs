@@ -292,11 +292,13 @@ impl Config {
             allowed_connect_hosts: fields.texts("allowed_connect_hosts")?.unwrap_or_default(),
             allow_insecure,
             ca_file: fields.text("ca_file")?,
-            client_certificate: client_certificate(&mut fields)?,
+            client_certificate: certificate_and_key(
+                &mut fields,
+                "client_cert_file",
+                "client_key_file",
+            )?,
             proxy: proxy::proxy(&mut fields, environment)?,
-            max_frame_bytes: fields
-                .integer("max_frame_bytes", 1024..=MAX_FRAME_BYTES as u64)?
-                .map_or(DEFAULT_MAX_FRAME_BYTES, size),
+            max_frame_bytes: max_frame_bytes(&mut fields)?,
             max_in_flight: fields
                 .integer("max_in_flight", 0..=1_000_000)?
                 .map_or(max_concurrent, size),
@@ -335,17 +337,24 @@ fn delivery(fields: &mut Fields) -> Result<DeliveryMode, Error> {
     }
 }
 
-fn client_certificate(fields: &mut Fields) -> Result<Option<(String, String)>, Error> {
-    let certificate = fields.text("client_cert_file")?;
-    let key = fields.text("client_key_file")?;
-    match (certificate, key) {
+/// The two files of these keys, of which neither is of use without the other.
+fn certificate_and_key(
+    fields: &mut Fields,
+    certificate: &str,
+    key: &str,
+) -> Result<Option<(String, String)>, Error> {
+    match (fields.text(certificate)?, fields.text(key)?) {
         (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(fields.missing("client_key_file", "the key of `client_cert_file`")),
-        (None, Some(_)) => {
-            Err(fields.missing("client_cert_file", "the certificate of `client_key_file`"))
-        }
+        (Some(_), None) => Err(fields.missing(key, &format!("the key of `{certificate}`"))),
+        (None, Some(_)) => Err(fields.missing(certificate, &format!("the certificate of `{key}`"))),
     }
+}
+
+fn max_frame_bytes(fields: &mut Fields) -> Result<usize, Error> {
+    let bytes = fields.integer("max_frame_bytes", 1024..=MAX_FRAME_BYTES as u64)?;
+    let bytes = bytes.and_then(|n| usize::try_from(n).ok());
+    Ok(bytes.unwrap_or(DEFAULT_MAX_FRAME_BYTES))
 }
 
 fn timing(fields: &mut Fields) -> Result<Timing, Error> {

@@ -10,11 +10,10 @@ use super::environment::Environment;
 use super::fields::{Fields, is_identifier};
 use super::{
     Config, Credentials, DeliveryMode, DeploymentMode, Hosted, Identity, SPAN_MS,
-    client_certificate, proxy, timing,
+    certificate_and_key, max_frame_bytes, proxy, timing,
 };
 use crate::error::{Error, ErrorKind};
 use crate::machine::protections::Protections;
-use crate::protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::origin::{BaseUrl, ConnectPolicy, OriginError};
 
 /// What makes a connector a transport.
@@ -85,10 +84,7 @@ impl Config {
         let mut fields = Fields::parse(json, WHAT, KEYS)?;
         let allow_insecure = fields.flag("allow_insecure")?.unwrap_or(false);
         let auto_reconnect = fields.flag("auto_reconnect")?.unwrap_or(true);
-        let max_frame_bytes = fields
-            .integer("max_frame_bytes", 1024..=MAX_FRAME_BYTES as u64)?
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(DEFAULT_MAX_FRAME_BYTES);
+        let max_frame_bytes = max_frame_bytes(&mut fields)?;
         let Hello {
             identity,
             written,
@@ -117,7 +113,11 @@ impl Config {
             allowed_connect_hosts: Vec::new(),
             allow_insecure,
             ca_file: fields.text("ca_file")?,
-            client_certificate: client_certificate(&mut fields)?,
+            client_certificate: certificate_and_key(
+                &mut fields,
+                "client_cert_file",
+                "client_key_file",
+            )?,
             proxy: proxy::proxy(&mut fields, environment)?,
             max_frame_bytes,
             max_in_flight: 0,
