@@ -12,6 +12,7 @@ use crate::machine::hosted::{Call, Fingerprint, tenant_of};
 use crate::protocol::a2a::{self, Fault, ReplyTo, VERSION_HEADER, code};
 use crate::protocol::dispatch_auth::Verified;
 use crate::protocol::frame::{Dispatch, push_json_string};
+use crate::protocol::hex::hex;
 use crate::protocol::limits::MAX_ID_BYTES;
 use crate::protocol::request::Beside;
 use crate::verification::Verification;
@@ -150,6 +151,5 @@ fn usable(id: Cow<'_, str>) -> Cow<'_, str> {
         return id;
     }
     let hash = digest::digest(&digest::SHA256, id.as_bytes());
-    let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
-    hex.collect::<String>().into()
+    hex(hash.as_ref()).into()
 }

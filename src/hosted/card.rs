@@ -4,6 +4,7 @@ use ring::digest;
 use serde_json::Value;
 
 use super::{Head, ResponsePart};
+use crate::protocol::hex::hex;
 
 impl Head {
     /// Where the request says that it reached us. Only an agent that knows no URL of its own looks at it.
@@ -18,10 +19,7 @@ impl Head {
     pub(crate) fn card_response(&self, card: &Value) -> ResponsePart {
         let body = card.to_string();
         let hash = digest::digest(&digest::SHA256, body.as_bytes());
-        let number = hash.as_ref()[..8]
-            .iter()
-            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        let etag = format!("\"{number:016x}\"");
+        let etag = format!("\"{}\"", hex(&hash.as_ref()[..8]));
         let known = self
             .header("if-none-match")
             .is_some_and(|tags| has_tag(tags, &etag));

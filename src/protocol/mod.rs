@@ -7,6 +7,7 @@ pub mod a2a;
 pub mod close_code;
 pub mod dispatch_auth;
 pub mod frame;
+pub mod hex;
 pub mod json_shape;
 pub mod limits;
 pub mod origin;

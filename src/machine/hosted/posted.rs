@@ -8,6 +8,7 @@ use ring::digest;
 
 use crate::machine::action::{CallId, DispatchId};
 use crate::protocol::a2a::ReplyTo;
+use crate::protocol::hex::hex;
 use crate::protocol::limits::MAX_ID_BYTES;
 use crate::replay::DispatchKey;
 
@@ -98,11 +99,7 @@ impl Posted {
         // No tenant is none of them.
         context.update(&[u8::from(tenant.is_some())]);
         context.update(tenant.unwrap_or_default().as_bytes());
-        let mut apart: String = context.finish().as_ref()[..16]
-            .iter()
-            .flat_map(|byte| [byte >> 4, byte & 15])
-            .filter_map(|digit| char::from_digit(digit.into(), 16))
-            .collect();
+        let mut apart = hex(&context.finish().as_ref()[..16]);
         if wire_id.len() < MAX_ID_BYTES - apart.len() {
             apart.insert(0, '~');
             apart.insert_str(0, wire_id);
