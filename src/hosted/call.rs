@@ -11,9 +11,8 @@ use super::{Head, ResponsePart, Site};
 use crate::machine::hosted::{Call, Fingerprint, tenant_of};
 use crate::protocol::a2a::{self, Fault, ReplyTo, VERSION_HEADER, code};
 use crate::protocol::dispatch_auth::Verified;
-use crate::protocol::frame::{Dispatch, push_json_string};
+use crate::protocol::frame::{Dispatch, is_usable_id, push_json_string};
 use crate::protocol::hex::hex;
-use crate::protocol::limits::MAX_ID_BYTES;
 use crate::protocol::request::Beside;
 use crate::verification::Verification;
 
@@ -147,7 +146,7 @@ fn no_data(to: &ReplyTo) -> ResponsePart {
 
 /// An id that can be kept and handed to the application, the same for the same.
 fn usable(id: Cow<'_, str>) -> Cow<'_, str> {
-    if id.len() <= MAX_ID_BYTES && !id.contains('\0') {
+    if is_usable_id(&id) {
         return id;
     }
     let hash = digest::digest(&digest::SHA256, id.as_bytes());

@@ -73,7 +73,7 @@ pub fn parse(text: &str) -> Result<Envelope<'_>, FrameError> {
         Some(id) => text_in(Some(id)).ok_or(FrameError::Malformed)?,
         None => Cow::default(),
     };
-    if id.len() > MAX_ID_BYTES || id.contains('\0') {
+    if !is_usable_id(&id) {
         return Err(FrameError::UnusableId);
     }
     let kind = match wire.kind.as_ref() {
@@ -86,6 +86,11 @@ pub fn parse(text: &str) -> Result<Envelope<'_>, FrameError> {
         id,
         payload: wire.payload,
     })
+}
+
+/// Whether an id can be kept and handed to the application, see [`FrameError::UnusableId`].
+pub fn is_usable_id(id: &str) -> bool {
+    id.len() <= MAX_ID_BYTES && !id.contains('\0')
 }
 
 /// Whether the text is one JSON object within the limits, whatever it says.

@@ -10,9 +10,8 @@ use serde_json::value::RawValue;
 use super::method::{Method, NO_PUSH_TEXT, UNKNOWN_TEXT, method};
 use super::reply::{ReplyTo, error, refuses_by_event};
 use super::{Version, code};
-use crate::protocol::frame::{Dispatch, object_in, text_in};
+use crate::protocol::frame::{Dispatch, is_usable_id, object_in, text_in};
 use crate::protocol::json_shape;
-use crate::protocol::limits::MAX_ID_BYTES;
 
 /// The longest id of a JSON-RPC request, as it is written.
 const MAX_REQUEST_ID_BYTES: usize = 256;
@@ -376,10 +375,7 @@ fn with_parts<'a>(mut call: Call<'a>, parts: &[&'a RawValue]) -> Result<Call<'a>
 fn identifier(raw: Option<&RawValue>) -> Option<Option<Cow<'_, str>>> {
     let Some(raw) = raw else { return Some(None) };
     let id = text_in(Some(raw))?;
-    if id.len() > MAX_ID_BYTES || id.contains('\0') {
-        return None;
-    }
-    Some((!id.is_empty()).then_some(id))
+    is_usable_id(&id).then(|| (!id.is_empty()).then_some(id))
 }
 
 impl<'a> WireData<'a> {
