@@ -8,7 +8,7 @@ use super::shared::{Core, Shared};
 use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
 use crate::hosted::gate::{Gate, Peer, Turned};
-use crate::hosted::{self, Asked, Head, ResponsePart, Route, Site, Trouble};
+use crate::hosted::{self, Head, ResponsePart, Route, Site, Trouble};
 use crate::machine::action::{CallId, Response};
 use crate::machine::hosted::refusals::{RATE_LIMITED, TOO_MANY, UNCONFIGURED};
 use crate::verification::Verification;
@@ -87,10 +87,18 @@ impl MeshConnector {
         };
         let unix_time = std::time::Duration::from_millis(now.unix_ms);
         let verification = serving.verification.as_deref();
-        let asked = Asked::read(&serving.site, head, body, verification, unix_time);
+        let mut made = String::new();
+        let call = hosted::read(
+            &serving.site,
+            head,
+            body,
+            verification,
+            unix_time,
+            &mut made,
+        );
         drop(guard);
-        let asked = match asked {
-            Ok(asked) => asked,
+        let call = match call {
+            Ok(call) => call,
             Err(Trouble::Response(part)) => return respond(part),
             Err(Trouble::Unauthenticated(cause)) => {
                 let limited = self.shared.gate().failed(now.mono, peer);
@@ -105,8 +113,6 @@ impl MeshConnector {
                 });
             }
         };
-        let mut made = String::new();
-        let call = asked.into_call(&mut made);
         let responder = Responder {
             tag,
             parts: Arc::new(Mutex::new(Parts {

@@ -8,10 +8,9 @@ use ring::digest;
 use super::fingerprint::{of_data, of_text};
 use super::response::refusal_part;
 use super::{Head, ResponsePart, Site};
-use crate::machine::hosted::{Call, Fingerprint, tenant_of};
+use crate::machine::hosted::{Call, tenant_of};
 use crate::protocol::a2a::{self, Fault, ReplyTo, VERSION_HEADER, code};
-use crate::protocol::dispatch_auth::Verified;
-use crate::protocol::frame::{Dispatch, is_usable_id, push_json_string};
+use crate::protocol::frame::{is_usable_id, push_json_string};
 use crate::protocol::hex::hex;
 use crate::protocol::request::Beside;
 use crate::verification::Verification;
@@ -24,106 +23,66 @@ pub(crate) enum Trouble {
     Unauthenticated(&'static str),
 }
 
-/// A call that has been read and verified.
-pub(crate) struct Asked<'a> {
-    to: ReplyTo,
-    dispatch: Option<Dispatch<'a>>,
-    /// The dispatch that a text is made into.
-    made: String,
-    dispatch_id: Option<Cow<'a, str>>,
-    fingerprint: Fingerprint,
-    verified: Option<Verified>,
-    beside: Beside<'a>,
-}
-
-impl<'a> Asked<'a> {
-    /// Reads a body, and verifies it before anything is made of its arguments.
-    pub(crate) fn read(
-        site: &Site,
-        head: &'a Head,
-        body: &'a [u8],
-        verification: Option<&Verification>,
-        unix_time: Duration,
-    ) -> Result<Self, Trouble> {
-        let version = head.header(VERSION_HEADER);
-        let faulty =
-            |fault: Fault| Trouble::Response(refusal_part(fault.by_event(), fault.reply()));
-        let body = std::str::from_utf8(body).map_err(|_| faulty(Fault::not_utf8(version)))?;
-        let call = a2a::read(body, version).map_err(faulty)?;
-        let verified = verification.map(|verification| {
-            // Text proves nothing.
-            verification.verify(call.data_json.unwrap_or("{}"), unix_time)
-        });
-        let verified = verified
-            .transpose()
-            .map_err(|refusal| Trouble::Unauthenticated(refusal.code.as_str()))?;
-        let to = call.reply_to();
-        let mut made = String::new();
-        if call.dispatch.is_none() {
-            made = match (&site.default_capability, &call.text) {
-                (Some(name), Some(text)) => dispatch_of_text(name, text),
-                _ => return Err(Trouble::Response(no_data(&to))),
-            };
+/// Reads a body, and verifies it before anything is made of its arguments. `made` takes the dispatch that a text is made
+/// into.
+pub(crate) fn read<'a>(
+    site: &Site,
+    head: &'a Head,
+    body: &'a [u8],
+    verification: Option<&Verification>,
+    unix_time: Duration,
+    made: &'a mut String,
+) -> Result<Call<'a>, Trouble> {
+    let version = head.header(VERSION_HEADER);
+    let faulty = |fault: Fault| Trouble::Response(refusal_part(fault.by_event(), fault.reply()));
+    let body = std::str::from_utf8(body).map_err(|_| faulty(Fault::not_utf8(version)))?;
+    let call = a2a::read(body, version).map_err(faulty)?;
+    let verified = verification.map(|verification| {
+        // Text proves nothing.
+        verification.verify(call.data_json.unwrap_or("{}"), unix_time)
+    });
+    let verified = verified
+        .transpose()
+        .map_err(|refusal| Trouble::Unauthenticated(refusal.code.as_str()))?;
+    let to = call.reply_to();
+    let dispatch = match (call.dispatch, &site.default_capability, &call.text) {
+        (Some(dispatch), ..) => dispatch,
+        (None, Some(name), Some(text)) => {
+            *made = dispatch_of_text(name, text);
+            serde_json::from_str(made).unwrap_or_default()
         }
-        let fingerprint = match (call.data_json, &call.text) {
-            (Some(data), _) => of_data(data),
-            (None, text) => of_text(text.as_deref().unwrap_or_default()),
-        };
-        let claimed = verified.as_ref().and_then(|v| v.dispatch_id.clone());
-        let dispatch_id = claimed
-            .filter(|id| !id.is_empty())
-            .map(Cow::from)
-            .or(call.dispatch_id)
-            .or(call.message_id)
-            .map(usable);
-        Ok(Self {
-            to,
-            dispatch: call.dispatch,
-            made,
-            dispatch_id,
-            fingerprint,
-            verified,
-            beside: Beside {
-                tenant_id: None,
-                traceparent: head.header("traceparent"),
-                baggage: head.header("baggage"),
-            },
-        })
-    }
-
-    /// What the machine decides on.
-    pub(crate) fn into_call<'b>(self, made: &'b mut String) -> Call<'b>
-    where
-        'a: 'b,
-    {
-        let Self {
-            to,
-            dispatch,
-            made: text,
-            dispatch_id,
-            fingerprint,
-            verified,
-            beside,
-        } = self;
-        *made = text;
-        let dispatch =
-            dispatch.unwrap_or_else(|| serde_json::from_str(made.as_str()).unwrap_or_default());
-        let claimed = verified.as_ref().and_then(|v| v.tenant_id.clone());
-        // Kept for as long as the dispatch is remembered, and a stranger may write what it likes.
-        let tenant = claimed
-            .map(Cow::from)
-            .or_else(|| tenant_of(&dispatch))
-            .map(usable);
-        Call {
-            to,
-            dispatch,
-            dispatch_id,
-            tenant,
-            fingerprint,
-            verified,
-            beside,
-        }
-    }
+        _ => return Err(Trouble::Response(no_data(&to))),
+    };
+    let fingerprint = match (call.data_json, &call.text) {
+        (Some(data), _) => of_data(data),
+        (None, text) => of_text(text.as_deref().unwrap_or_default()),
+    };
+    let claimed = verified.as_ref().and_then(|v| v.dispatch_id.clone());
+    let dispatch_id = claimed
+        .filter(|id| !id.is_empty())
+        .map(Cow::from)
+        .or(call.dispatch_id)
+        .or(call.message_id)
+        .map(usable);
+    let claimed = verified.as_ref().and_then(|v| v.tenant_id.clone());
+    // Kept for as long as the dispatch is remembered, and a stranger may write what it likes.
+    let tenant = claimed
+        .map(Cow::from)
+        .or_else(|| tenant_of(&dispatch))
+        .map(usable);
+    Ok(Call {
+        to,
+        dispatch,
+        dispatch_id,
+        tenant,
+        fingerprint,
+        verified,
+        beside: Beside {
+            tenant_id: None,
+            traceparent: head.header("traceparent"),
+            baggage: head.header("baggage"),
+        },
+    })
 }
 
 fn dispatch_of_text(capability: &str, text: &str) -> String {

@@ -12,7 +12,7 @@ mod part;
 mod response;
 mod site;
 
-pub(crate) use call::{Asked, Trouble};
+pub(crate) use call::{Trouble, read};
 pub use head::Head;
 pub use part::ResponsePart;
 pub(crate) use response::{ended, no_thread, render, turned_away};

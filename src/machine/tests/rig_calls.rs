@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::rig::{Rig, machine_of};
 use crate::config::Config;
-use crate::hosted::{self, Asked, Head, ResponsePart, Site, Trouble};
+use crate::hosted::{self, Head, ResponsePart, Site, Trouble};
 use crate::machine::action::{CallId, Response};
 use crate::verification::Verification;
 
@@ -94,10 +94,9 @@ impl Desk {
         let now = self.rig.now();
         let unix_time = Duration::from_millis(now.unix_ms);
         let verification = self.verification.as_deref();
-        match Asked::read(&self.site, &head, body, verification, unix_time) {
-            Ok(asked) => {
-                let mut made = String::new();
-                let call = asked.into_call(&mut made);
+        let (site, mut made) = (&self.site, String::new());
+        match hosted::read(site, &head, body, verification, unix_time, &mut made) {
+            Ok(call) => {
                 self.rig.machine.handle_call(now, id, call);
                 self.rig.collect();
             }
