@@ -24,6 +24,14 @@ impl ResponsePart {
         }
     }
 
+    /// The same with one more header, if it has a head.
+    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Some((_, headers)) = &mut self.head {
+            headers.push((name, value.to_owned()));
+        }
+        self
+    }
+
     /// The last part of a response that nobody waits for.
     pub fn cancelled() -> Self {
         Self {

@@ -30,11 +30,8 @@ pub(crate) fn render(response: Response) -> ResponsePart {
         },
         Response::Answer(answer) => answered(&answer),
         Response::Unauthenticated => {
-            let mut part = json_part(401, fixed(code::TASK_NOT_FOUND, UNAUTHENTICATED));
-            if let Some((_, headers)) = &mut part.head {
-                headers.push(("www-authenticate", "Svantic-Dispatch".to_owned()));
-            }
-            part
+            let part = json_part(401, fixed(code::TASK_NOT_FOUND, UNAUTHENTICATED));
+            part.with("www-authenticate", "Svantic-Dispatch")
         }
         Response::Busy => busy(503),
         Response::Cancelled => ResponsePart::cancelled(),
@@ -54,25 +51,20 @@ pub(crate) fn ended(begun: bool) -> ResponsePart {
     if begun {
         return ResponsePart::default();
     }
-    later(json_part(
-        503,
-        fixed(code::INTERNAL_ERROR, "the agent has ended"),
-    ))
+    unavailable(503, "the agent has ended")
 }
 
 /// The response when there is nobody to do the work.
 pub(crate) fn no_thread() -> ResponsePart {
-    later(json_part(
-        503,
-        fixed(code::INTERNAL_ERROR, "the agent cannot take the call now"),
-    ))
+    unavailable(503, "the agent cannot take the call now")
 }
 
 fn busy(status: u16) -> ResponsePart {
-    later(json_part(
-        status,
-        fixed(code::INTERNAL_ERROR, "too many calls: try again later"),
-    ))
+    unavailable(status, "too many calls: try again later")
+}
+
+fn unavailable(status: u16, text: &str) -> ResponsePart {
+    later(json_part(status, fixed(code::INTERNAL_ERROR, text)))
 }
 
 /// A response to a request of which nothing is repeated.
@@ -80,11 +72,8 @@ fn fixed(code: i32, message: &str) -> String {
     a2a::error("null", Version::V0_3, code, message, None)
 }
 
-fn later(mut part: ResponsePart) -> ResponsePart {
-    if let Some((_, headers)) = &mut part.head {
-        headers.push(("retry-after", "1".to_owned()));
-    }
-    part
+fn later(part: ResponsePart) -> ResponsePart {
+    part.with("retry-after", "1")
 }
 
 fn json_part(status: u16, body: String) -> ResponsePart {

@@ -84,11 +84,7 @@ fn is_json(content_type: &str) -> bool {
 }
 
 fn refused_method(allowed: &str) -> Route {
-    let mut part = plain(405, "this path has other methods");
-    if let Some((_, headers)) = &mut part.head {
-        headers.push(("allow", allowed.to_owned()));
-    }
-    Route::Refused(part)
+    Route::Refused(plain(405, "this path has other methods").with("allow", allowed))
 }
 
 /// A refusal by HTTP itself.
