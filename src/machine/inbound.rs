@@ -132,7 +132,8 @@ impl Machine {
         self.watch_silence(now);
         for text in early {
             if self.is_transport() {
-                self.raw(text);
+                // Looked at before it was kept.
+                self.actions.push_back(Action::Frame(text));
             } else {
                 self.while_ready(now, &text);
             }

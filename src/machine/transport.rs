@@ -161,9 +161,6 @@ impl Machine {
             return frame::hello(stamp, &self.agent.hello().to_string());
         };
         let first = std::mem::take(&mut transport.first_hello);
-        if first.id.is_none() && first.ts.is_none() {
-            return frame::hello(stamp, &transport.hello);
-        }
         let id = first.id.unwrap_or_else(|| stamp.id.to_string());
         let ts = first.ts.unwrap_or_else(|| {
             let mut ts = String::new();
