@@ -1,17 +1,17 @@
 //! The library's own server in front of a connector, for agents that have none.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
 use super::shared::Shared;
-use super::{Delivery, MeshConnector};
+use super::{Delivery, MeshConnector, WeakConnector};
 use crate::config::Listen;
 use crate::error::Error;
-use crate::hosted::Head;
+use crate::hosted::{Head, Respond};
 use crate::machine::event::Event;
-use crate::net::server::{Certificate, Limits, Respond, Server, Service};
+use crate::net::server::{Certificate, Limits, Server, Service};
 
 /// Where the library listens.
 pub(super) struct Listening {
@@ -69,30 +69,28 @@ impl Listening {
         let Some(bound) = bound.unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(None);
         };
-        let service = Arc::new(Agent(Arc::downgrade(shared)));
+        let service = Arc::new(WeakConnector(Arc::downgrade(shared)));
         let (listener, certificate) = (bound.listener, bound.certificate);
         Server::start(listener, certificate, Limits::default(), service, runtime).map(Some)
     }
 }
 
 /// The agent, as the server sees it.
-struct Agent(Weak<Shared>);
-
-impl Service for Agent {
+impl Service for WeakConnector {
     fn serve(&self, head: &Head, body: &[u8], tag: usize, respond: Respond) {
-        if let Some(shared) = self.0.upgrade() {
-            MeshConnector { shared }.serve(head, body, Some(tag), respond);
+        if let Some(connector) = self.upgrade() {
+            connector.serve(head, body, Some(tag), respond);
         }
     }
 
     fn abandon(&self, tag: usize) {
-        if let Some(shared) = self.0.upgrade() {
-            MeshConnector { shared }.cancel(tag);
+        if let Some(connector) = self.upgrade() {
+            connector.cancel(tag);
         }
     }
 
     fn warn(&self, text: String) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(MeshConnector { shared }) = self.upgrade() {
             let event = Event::log("warn", "svantic", text);
             shared.sink.deliver(&mut vec![Delivery::Event(event)]);
         }

@@ -47,7 +47,6 @@ use clock::Clock;
 pub use completion::Completion;
 pub use external::{SocketEvent, SocketRequest};
 use listening::Listening;
-pub use serve::Respond;
 use serve::Serving;
 use shared::{Core, DriverState, Shared};
 pub use sink::{Delivery, Sink};

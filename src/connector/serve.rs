@@ -8,13 +8,10 @@ use super::shared::{Core, Shared};
 use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
 use crate::hosted::gate::{Gate, Peer, Turned};
-use crate::hosted::{self, Head, ResponsePart, Route, Site, Trouble};
+use crate::hosted::{self, Head, Respond, ResponsePart, Route, Site, Trouble};
 use crate::machine::action::{CallId, Response};
 use crate::machine::hosted::refusals::{RATE_LIMITED, TOO_MANY, UNCONFIGURED};
 use crate::verification::Verification;
-
-/// Takes the parts of a response, in order. Called on any thread, so it must hand over and return.
-pub type Respond = Box<dyn FnMut(ResponsePart) + Send>;
 
 /// What serving needs besides the machine.
 pub(super) struct Serving {
@@ -74,7 +71,6 @@ impl MeshConnector {
             self.refused(UNCONFIGURED);
             return respond(hosted::render(Response::Unauthenticated));
         }
-        let peer = head.peer.as_deref().and_then(Peer::read);
         let guard = match serving.verification.as_deref() {
             None => None,
             Some(_) => match Visit::new(&self.shared) {
@@ -101,6 +97,7 @@ impl MeshConnector {
             Ok(call) => call,
             Err(Trouble::Response(part)) => return respond(part),
             Err(Trouble::Unauthenticated(cause)) => {
+                let peer = head.peer.as_deref().and_then(Peer::read);
                 let limited = self.shared.gate().failed(now.mono, peer);
                 self.refused(if limited.is_err() {
                     RATE_LIMITED

@@ -14,6 +14,6 @@ mod site;
 
 pub(crate) use call::{Trouble, read};
 pub use head::Head;
-pub use part::ResponsePart;
+pub use part::{Respond, ResponsePart};
 pub(crate) use response::{ended, no_thread, render, turned_away};
 pub(crate) use site::{Route, Site};

@@ -1,5 +1,8 @@
 //! What a request is answered with, in one part or several.
 
+/// Takes the parts of a response, in order. Called on any thread, so it must hand over and return.
+pub type Respond = Box<dyn FnMut(ResponsePart) + Send>;
+
 /// A part of a response. Each request gets exactly one that is the last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResponsePart {

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, ErrorKind};
-use crate::hosted::{Head, ResponsePart};
+use crate::hosted::{Head, Respond};
 pub(crate) use certificate::Certificate;
 pub(crate) use limits::Limits;
 use seats::Seats;
@@ -35,12 +35,10 @@ use seats::Seats;
 /// After a failed accept (out of descriptors, mostly) an immediate retry would spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
-/// Takes the parts of a response, in order, on any thread. Dropped before the last one it cuts the response off.
-pub(crate) type Respond = Box<dyn FnMut(ResponsePart) + Send>;
-
 /// Who answers requests. Called on the I/O thread, so it must hand over and return.
 pub(crate) trait Service: Send + Sync {
-    /// Takes a request with its body. `tag` is its own for as long as it is not answered.
+    /// Takes a request with its body. `tag` is its own for as long as it is not answered. `respond`, dropped before the
+    /// last part, cuts the response off.
     fn serve(&self, head: &Head, body: &[u8], tag: usize, respond: Respond);
 
     /// The client of this request has gone.
