@@ -5,12 +5,10 @@ use url::Url;
 
 use super::{Head, ResponsePart};
 use crate::config::{Config, Identity};
+use crate::protocol::limits::MAX_CALL_BYTES;
 
 /// Where the card is, below the agent's URL.
 const CARD_PATH: &str = "/.well-known/agent-card.json";
-
-/// The largest body of a call.
-const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// What a request asks for.
 pub(crate) enum Route {
@@ -67,7 +65,7 @@ impl Site {
         if head.method != Method::POST {
             return refused_method("POST");
         }
-        if body_bytes > MAX_BODY_BYTES {
+        if body_bytes > MAX_CALL_BYTES {
             return Route::Refused(plain(413, "the body is larger than 4 MiB"));
         }
         if !head.header("content-type").is_some_and(is_json) {
@@ -155,8 +153,8 @@ mod tests {
     fn only_json_of_so_many_bytes_is_a_call() {
         let site = site("https://desk.example", "/send");
         for (content_type, bytes, expected) in [
-            ("application/json", MAX_BODY_BYTES, "call"),
-            ("application/json", MAX_BODY_BYTES + 1, "413"),
+            ("application/json", MAX_CALL_BYTES, "call"),
+            ("application/json", MAX_CALL_BYTES + 1, "413"),
             ("Application/JSON ; charset=utf-8", 0, "call"),
             ("application/a2a+json", 0, "call"),
             ("text/plain", 0, "415"),

@@ -23,6 +23,9 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 /// The largest HTTP reply that is read, and the largest request that the application may send.
 pub const MAX_HTTP_BODY_BYTES: usize = 1 << 20;
 
+/// The largest body of a call by POST (section 8).
+pub const MAX_CALL_BYTES: usize = 4 << 20;
+
 /// The longest path of a request of the application's own.
 pub const MAX_PATH_BYTES: usize = 2048;
 

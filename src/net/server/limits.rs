@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::limits::MAX_CALL_BYTES;
+
 /// Everything that a client could hold on to has a limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -49,7 +51,7 @@ impl Default for Limits {
             header_bytes: 16 << 10,
             headers: 64,
             body: Duration::from_secs(30),
-            body_bytes: 4 << 20,
+            body_bytes: MAX_CALL_BYTES,
             patience: Duration::from_millis(250),
             pace: 64 << 10,
             idle: Duration::from_secs(75),
