@@ -100,7 +100,6 @@ fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
     let listener = TcpListener::from(socket);
     let bound = listener.local_addr()?;
     Ok((listener, bound))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::machine::Machine;
-use crate::machine::action::{Action, CallId, Response};
+use crate::machine::action::{CallId, Response};
 use crate::machine::time::Now;
 
 /// At most one line of the log in so long: a flood of forgeries does not fill it.
@@ -75,8 +75,7 @@ impl Machine {
         cause: &'static str,
     ) {
         self.call_refused(now, cause);
-        self.actions
-            .push_back(Action::Respond(call, Response::Unauthenticated));
+        self.respond(call, Response::Unauthenticated);
     }
 
     /// Says once what an agent that is reached by POST is in for without a secret.

@@ -74,11 +74,11 @@ where
     });
     let ended = watched(seat, limits, work).await;
     // Nothing of a response has been written where the head of its request is missing.
-    let words = (seat.phase() == Phase::Head && !seat.is_stalled()).then_some(());
+    let unanswered = seat.phase() == Phase::Head && !seat.is_stalled();
     let mut wire = connection.into_parts().io.into_inner();
-    match (ended, words) {
-        (Ok(_), _) => linger(limits, wire, seat).await,
-        (Err(end), Some(())) => {
+    match ended {
+        Ok(_) => linger(limits, wire, seat).await,
+        Err(end) if unanswered => {
             let words = match end {
                 End::Late => TOO_SLOW,
                 End::Unseated => NO_SEAT,
@@ -91,7 +91,7 @@ where
             })
             .await;
         }
-        (Err(_), None) => {}
+        Err(_) => {}
     }
 }
 
