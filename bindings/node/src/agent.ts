@@ -48,8 +48,8 @@ const REFUSED: Record<string, string> = {
     llm: NO_MODEL,
 };
 
-/** Whether an agent was given options of a connector. */
-export let has_mesh: (agent: Agent) => boolean;
+/** The options of a connector that an agent was given. */
+export let mesh_of: (agent: Agent) => MeshConnectorConfig | undefined;
 
 /** `start()` for an agent whose server may listen later; `failed` hears that the card could not be read. */
 export let start_early: (
@@ -70,7 +70,7 @@ export class Agent {
     #running: Running | undefined;
 
     static {
-        has_mesh = (agent) => agent.#mesh !== undefined && agent.#mesh !== null;
+        mesh_of = (agent) => agent.#mesh ?? undefined;
         start_early = (agent, options, failed) =>
             agent.#start(options, (connector) => join(connector, failed));
     }

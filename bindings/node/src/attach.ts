@@ -1,5 +1,5 @@
 // The one call that puts an agent on an Express app and on the mesh.
-import { has_mesh, start_early, type Agent } from './agent';
+import { mesh_of, start_early, type Agent } from './agent';
 import type { MeshConnector } from './connector';
 import type { AgentApp } from './hosted/express';
 import { Log } from './logger';
@@ -41,9 +41,9 @@ export async function attach(app: AgentApp, config: AttachConfig): Promise<Agent
     const { agent, mesh, endpoint_path } = config;
     agent.expose(app, endpoint_path ?? mesh?.endpoint_path);
     const is_running = agent.connector !== undefined; // then it cannot be started
-    const log = new Log(mesh?.logger);
+    const log = new Log(mesh?.logger ?? mesh_of(agent)?.logger ?? undefined);
     let detached = false;
-    const options = mesh ?? (has_mesh(agent) ? {} : { local: true });
+    const options = mesh ?? (mesh_of(agent) === undefined ? { local: true } : {});
     const started = start_early(agent, options, (error) => {
         log.say('warn', `agent ${agent.name} is not on the mesh yet: ${error.message}`);
     });

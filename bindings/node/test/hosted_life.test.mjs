@@ -262,3 +262,17 @@ test('a hosted agent that cannot join the mesh after attach says so, and that it
     assert.equal(process.exitCode, 1);
     assert.ok(!JSON.stringify(logger.lines).includes('wrongwrong'));
 });
+
+test("what attach has to say goes to the logger of the agent's own options", async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const refused = { client_secret: 'wrong'.repeat(8) };
+    t.after(() => (process.exitCode = 0));
+    for (const given of [undefined, { ...gateway.config(refused), logger: null }]) {
+        const logger = keeping_logger();
+        const public_url = 'http://127.0.0.1:9';
+        const agent = agent_with({}, { public_url, mesh: gateway.config({ ...refused, logger }) });
+        const handle = await attach(express(), { agent, mesh: given });
+        assert.equal((await rejection(handle.ready)).status, 'AUTH');
+        await logger.said(/^agent tried is not on the mesh\n/);
+    }
+});
