@@ -326,7 +326,7 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
     /** The events from now on, for `for await`; ends with the connector and with `signal`. */
     events(options?: { readonly signal?: AbortSignal | undefined }): EventStream {
         const stream = new EventStream((ended) => this.#streams.delete(ended), options?.signal);
-        if (this.#session.ended) stream.end();
+        if (this.#session.ended || options?.signal?.aborted) stream.end();
         else this.#streams.add(stream);
         return stream;
     }

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import vm from 'node:vm';
 import { MeshConnector } from 'svantic/mesh';
-import { agent_with, rejection } from './support/agents.mjs';
+import { agent_with, connected, rejection } from './support/agents.mjs';
 import { Gateway, wait_for } from './support/gateway.mjs';
 
 setFlagsFromString('--expose-gc');
@@ -65,4 +65,13 @@ test('a connector that has ended is collected although its agent lives', async (
     })();
     await wait_for(() => (collect(), gone.deref() === undefined), 'the collection of the connector');
     agent.define_capability({ name: 'later', description: 'Comes later.', handler() {} });
+});
+
+test('an iteration whose signal was aborted before is collected although its connector lives', async (t) => {
+    const gateway = await Gateway.start({ test: t });
+    const mesh = await connected(t, gateway);
+    const begin = () => new WeakRef(mesh.events({ signal: AbortSignal.abort() }));
+    const gone = begin();
+    await wait_for(() => (collect(), gone.deref() === undefined), 'the collection of the iteration');
+    assert.equal(mesh.connected, true);
 });
