@@ -227,8 +227,9 @@ export class Agent {
 
     /**
      * Mounts the agent's card and its endpoint on an app or a router of Express: GET
-     * `/.well-known/agent-card.json` and POST `endpoint_path` (default `/send`). Behind `express.json()` or
-     * before it, which is better: the body is then verified as it came.
+     * `/.well-known/agent-card.json` and POST `endpoint_path` (default: the option of that name, else what is
+     * told already, else `/send`). Behind `express.json()` or before it, which is better: the body is then
+     * verified as it came.
      *
      * Requests are answered by the latest connector that is not closed; before there is one they get 503. It
      * has to be made afterwards if `endpoint_path` is given. Throws a `TypeError` for what cannot work.

@@ -11,7 +11,7 @@ export interface AttachConfig {
     readonly agent: Agent;
     /** Options of its connector. Without them, and without those of the agent, there is no mesh: `local`. */
     readonly mesh?: MeshConnectorConfig | undefined;
-    /** Where calls are POSTed; default `/send`. */
+    /** Where calls are POSTed; default: the option of that name, else what is told already, else `/send`. */
     readonly endpoint_path?: string | undefined;
 }
 

@@ -32,11 +32,14 @@ export interface MeshConnectorConfig {
     readonly endpoint_path?: string | undefined;
     /** The key of the mesh's dispatch tokens. Default: `SVANTIC_DISPATCH_SECRET`. */
     readonly signing_secret?: string | undefined;
-    /** The one that follows it: either is good, so that a secret is rotated without a gap. */
+    /**
+     * The one that follows it: either is good, so that a secret is rotated without a gap. Default:
+     * `SVANTIC_DISPATCH_SECRET_NEXT`.
+     */
     readonly signing_secret_next?: string | undefined;
-    /** The token of the scheme `shared_secret`. */
+    /** The token of the scheme `shared_secret`, whose default is then `SVANTIC_DISPATCH_SECRET`. */
     readonly shared_secret?: string | undefined;
-    /** The one that follows it. */
+    /** The one that follows it; in the same way `SVANTIC_DISPATCH_SECRET_NEXT`. */
     readonly shared_secret_next?: string | undefined;
     /** How far the mesh's clock may be off, in seconds. Default 30. */
     readonly clock_skew_s?: number | undefined;

@@ -115,6 +115,9 @@ test('the messages of the guide are those that are thrown', async (t) => {
         const [start] = error.message.split(' [');
         return table.includes(`SvanticError: ${start} … [${error.code}]`);
     });
+    assert.throws(() => new MeshConnector(agent, { clientId: 'desk' }), (error) => {
+        return error instanceof TypeError && table.includes(`\`TypeError: ${error.message}\``);
+    });
     const config = gateway.config({ client_secret: 'wrong'.repeat(8), logger: false });
     const wrong = new MeshConnector(agent, config);
     await assert.rejects(wrong.connect(), (error) => table.includes(`\`${error.status}\`, at once`));
@@ -129,6 +132,7 @@ test('every link of the pages leads somewhere', () => {
             const [name, anchor] = target.split('#');
             const file = name === '' ? path.join(here, page) : path.resolve(here, path.dirname(page), name);
             assert.ok(existsSync(file), `${page}: ${target}`);
+            assert.ok(!path.relative(here, file).startsWith('..'), `${page}: ${target} is not in the package`);
             if (anchor === undefined) continue;
             const headings = [...readFileSync(file, 'utf8').matchAll(/^#+ (.+)$/gm)];
             const plain = headings.map(([, heading]) => heading.toLowerCase().replace(/[^\w -]/g, ''));

@@ -39,7 +39,10 @@ export interface WsTransportOptions extends NetworkOptions {
     readonly welcome_timeout_ms?: number | undefined;
     /** Whether a lost connection is made again; default true. */
     readonly auto_reconnect?: boolean | undefined;
-    /** The windows of the attempts, the last one repeated; default 3 s, 4 s, 8 s, 16 s, 30 s. */
+    /**
+     * The windows of the attempts, the last one repeated; default 3 s after a crash, 10 s after an announced
+     * restart, then 4, 8, 16, 30 s.
+     */
     readonly reconnect_delays_ms?: readonly number[] | undefined;
     /** Opens the WebSocket in the library's place, for test doubles and special networks. */
     readonly socket_factory?: SocketFactory | undefined;
