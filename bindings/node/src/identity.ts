@@ -8,6 +8,7 @@ import {
     type Answering,
     type HostedRequest,
     type Respond,
+    type Targets,
 } from './hosted/exchange';
 import { OpenResponses } from './hosted/node_http';
 import { check_keys } from './options';
@@ -73,6 +74,8 @@ export class Identity implements Answering {
     readonly capabilities = new Map<string, Capability>();
     /** What the application's server is writing. */
     readonly responses = new OpenResponses();
+    /** The path of its own `public_url`. */
+    readonly #prefix: string;
     #exposed = false;
     #endpoint_path: string | undefined;
     #announcers: WeakRef<Announcer>[] = [];
@@ -88,6 +91,7 @@ export class Identity implements Answering {
         }
         const given = IDENTITY_KEYS.filter((key) => config[key] !== undefined && config[key] !== null);
         this.fields = Object.fromEntries(given.map((key) => [key, config[key]]));
+        this.#prefix = path_of(this.fields['public_url']) ?? '';
     }
 
     /** Adds a capability, also to live connectors. All or none of them have it. */
@@ -157,14 +161,13 @@ export class Identity implements Answering {
         );
     }
 
-    get prefixes(): readonly string[] {
-        const prefixes = this.#live().map(({ prefix }) => prefix ?? '');
-        return [path_of(this.fields['public_url']) ?? '', ...prefixes];
-    }
-
-    get paths(): readonly string[] {
-        const endpoints = this.#live().map(({ endpoint_path }) => endpoint_path);
-        return [CARD_PATH, this.#endpoint_path ?? DEFAULT_ENDPOINT_PATH, ...endpoints];
+    targets(): Targets {
+        const live = this.#live();
+        const endpoints = live.map(({ endpoint_path }) => endpoint_path);
+        return {
+            prefixes: [this.#prefix, ...live.map(({ prefix }) => prefix ?? '')],
+            paths: [CARD_PATH, this.#endpoint_path ?? DEFAULT_ENDPOINT_PATH, ...endpoints],
+        };
     }
 
     serve(request: HostedRequest, respond: Respond): () => void {

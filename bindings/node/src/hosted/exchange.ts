@@ -36,11 +36,16 @@ export interface ResponsePart {
 /** Takes the parts, in order. Never throws. */
 export type Respond = (part: ResponsePart) => void;
 
-/** Where requests go. */
-export interface Answering {
-    /** The path of an agent's URL before the paths of `paths`, and those: its card's and its endpoint's. */
+/** What an agent's requests are for: its card's path and its endpoint's, and the path of its URL before them. */
+export interface Targets {
     readonly prefixes: readonly string[];
     readonly paths: readonly string[];
+}
+
+/** Where requests go. */
+export interface Answering {
+    /** What is answered at this moment. */
+    targets(): Targets;
     /**
      * Begins to answer; `respond` gets every part. Returns what says that the client has gone, after which
      * nothing comes any more.
@@ -71,7 +76,7 @@ function rpc_error(status: number, message: string, more_headers: Record<string,
 }
 
 /** Whether a request for `target` is one of the agent's. */
-export function is_ours({ prefixes, paths }: Answering, target: string): boolean {
+export function is_ours({ prefixes, paths }: Targets, target: string): boolean {
     const [path = ''] = target.split(/[?#]/, 1);
     return paths.some((own) => path === own || prefixes.some((prefix) => path === `${prefix}${own}`));
 }

@@ -68,12 +68,13 @@ async function read_body(request: Request): Promise<Uint8Array | 'too large' | '
     }
 }
 
+const ENCODER = new TextEncoder();
+
 /** The parts of a response on their way into one of fetch(). */
 class Parts {
     /** Says that the client has gone. */
     gone = (): void => {};
     readonly #resolve: (response: Response) => void;
-    readonly #encoder = new TextEncoder();
     #stream: ReadableStreamDefaultController<Uint8Array> | undefined;
 
     constructor(resolve: (response: Response) => void) {
@@ -87,7 +88,7 @@ class Parts {
         }
         if (part.status !== undefined) this.#resolve(new Response(this.#open(), init(part)));
         try {
-            if (part.body) this.#stream?.enqueue(this.#encoder.encode(part.body));
+            if (part.body) this.#stream?.enqueue(ENCODER.encode(part.body));
         } catch {
             this.gone(); // it was cancelled meanwhile
         }

@@ -104,7 +104,7 @@ function calls_of(socket: Socket): Set<() => void> {
 export function listener(answering: Answering, open: OpenResponses): AgentRequestListener {
     return (request, response, next) => {
         const target = request.url ?? '/';
-        if (typeof next === 'function' && !is_ours(answering, target)) next();
+        if (typeof next === 'function' && !is_ours(answering.targets(), target)) next();
         else answer(answering, open, request, response, target);
     };
 }
