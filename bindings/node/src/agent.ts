@@ -7,7 +7,7 @@ import { answer_fetch } from './hosted/fetch';
 import { join } from './hosted/joining';
 import { listener, type AgentRequestListener } from './hosted/node_http';
 import { Identity, check_identity_keys, identify, type AgentIdentity } from './identity';
-import { CONNECTOR_KEYS, type MeshConnectorConfig } from './options';
+import { CONNECTOR_KEYS, is_given, type MeshConnectorConfig } from './options';
 import { catch_signals, has_left } from './signals';
 
 /** Who an agent is, and how `start()` connects it. */
@@ -214,9 +214,7 @@ export class Agent {
 
     /** With the address for `port`, where that says anything. */
     #listening(wanted: MeshConnectorConfig): MeshConnectorConfig {
-        if (this.#port === undefined || this.#identity.exposed || given(wanted).listen !== undefined) {
-            return wanted;
-        }
+        if (this.#port === undefined || this.#identity.exposed || is_given(wanted.listen)) return wanted;
         const public_url = wanted.public_url ?? this.#identity.fields['public_url'];
         const mode = wanted.deployment_mode ?? (public_url || wanted.local ? 'hosted' : 'connected');
         if (mode !== 'hosted') return wanted;
@@ -278,7 +276,5 @@ function interface_for(public_url: unknown): string {
 
 /** Without what says nothing, and would hide what the option `mesh` says. */
 function given(options: MeshConnectorConfig): MeshConnectorConfig {
-    return Object.fromEntries(
-        Object.entries(options).filter(([, value]) => value !== undefined && value !== null),
-    );
+    return Object.fromEntries(Object.entries(options).filter(([, value]) => is_given(value)));
 }

@@ -34,11 +34,6 @@ export class Answers {
         this.#redact = redact;
     }
 
-    /** Whether some wait. */
-    get waiting(): boolean {
-        return this.#texts.length > 0;
-    }
-
     /** Adds a result. Written here and now: the handler may change the object as soon as it goes on. */
     add(dispatch: Dispatch, result: unknown): void {
         let text: string;

@@ -11,7 +11,7 @@ import {
     type Targets,
 } from './hosted/exchange';
 import { OpenResponses } from './hosted/node_http';
-import { check_keys } from './options';
+import { check_keys, is_given } from './options';
 
 /** What an agent is, as the mesh is told. */
 export interface AgentIdentity {
@@ -89,7 +89,7 @@ export class Identity implements Answering {
                 throw new TypeError(`an Agent needs a ${key}, which is a text`);
             }
         }
-        const given = IDENTITY_KEYS.filter((key) => config[key] !== undefined && config[key] !== null);
+        const given = IDENTITY_KEYS.filter((key) => is_given(config[key]));
         this.fields = Object.fromEntries(given.map((key) => [key, config[key]]));
         this.#prefix = path_of(this.fields['public_url']) ?? '';
     }

@@ -18,8 +18,6 @@ export type Out<T> = [T];
 
 /** The functions of the library, each by its C name without `svantic_`. */
 export interface Library {
-    readonly version: () => string;
-    readonly last_error: () => string;
     readonly last_error_json: () => string;
     readonly shutdown: (timeout_ms: number) => number;
     readonly create: (config: string, out: Out<Handle>) => number;
@@ -141,7 +139,7 @@ function load(): Library {
 }
 
 /** Where the shared library is: `SVANTIC_LIBRARY`, else in the package for this platform. */
-export function library_path(): string {
+function library_path(): string {
     const chosen = process.env['SVANTIC_LIBRARY'];
     if (chosen) return path.resolve(chosen);
     const name = native_package();
@@ -199,8 +197,6 @@ function declare(object: LibraryHandle, file: string): Library {
     const property = [mesh, out(owned)];
     const parse = ['str', out(owned)];
     const prototypes: Record<keyof Library, [Definition, Definition[]]> = {
-        version: ['str', []],
-        last_error: ['str', []],
         last_error_json: ['str', []],
         shutdown: ['int32_t', [ms]],
         create: ['int32_t', ['str', out(mesh)]],

@@ -9,6 +9,9 @@ const INVALID_STATE = 4;
 const TIMEOUT = 20;
 const CANCELLED = 21;
 
+/** No handle, so that the library refuses what comes later. */
+const FREED: Handle = 0n;
+
 /** Answers of more bytes get a buffer of their own, so that none of a large one stays behind. */
 const REUSED_BYTES = 256 << 10;
 
@@ -76,7 +79,6 @@ function configuration(options: Readonly<Record<string, unknown>>): string {
 export class NativeMesh {
     readonly #library: Library;
     #handle: Handle;
-    #freed = false;
     #answers: Buffer | undefined;
     readonly #out: Out<string | null> = [null];
 
@@ -99,11 +101,6 @@ export class NativeMesh {
         const out: Out<Handle> = [0n];
         check(native.create_transport(configuration(config), out));
         return new NativeMesh(native, out[0]);
-    }
-
-    /** Whether {@link free} was called. */
-    get freed(): boolean {
-        return this.#freed;
     }
 
     /** Adds a capability; the mesh learns of it with connect or re_register. */
@@ -282,10 +279,9 @@ export class NativeMesh {
 
     /** Frees the handle, once. Waits for the farewell unless the agent has ended or was never used. */
     free(): void {
-        if (this.#freed) return;
-        this.#freed = true;
         const handle = this.#handle;
-        this.#handle = 0n; // no handle, so that the library refuses what comes later
+        if (handle === FREED) return;
+        this.#handle = FREED;
         this.#library.free(handle);
     }
 }

@@ -132,6 +132,11 @@ const REFUSED = { delivery: NOT_HERE, workers: NOT_HERE };
 /** The keys of a {@link MeshConnectorConfig}. */
 export const CONNECTOR_KEYS: readonly string[] = Object.keys(KEYS);
 
+/** Whether an option says anything. */
+export function is_given(value: unknown): boolean {
+    return value !== undefined && value !== null;
+}
+
 /** Checked options: what the library gets, and what stays here. */
 export class Options {
     readonly config: Readonly<Record<string, unknown>>;
@@ -153,9 +158,7 @@ export class Options {
             CONNECTOR_KEYS,
             REFUSED,
         );
-        const given = new Map<string, unknown>(
-            all.filter(([, value]) => value !== undefined && value !== null),
-        );
+        const given = new Map<string, unknown>(all.filter(([, value]) => is_given(value)));
         const take = (key: string): unknown => {
             const value = given.get(key);
             given.delete(key);

@@ -16,8 +16,6 @@ export class Serving implements Cancellations {
     readonly #signals = new Map<string, AbortController>();
     /** Why dispatches were cancelled that run without a signal so far. */
     readonly #cancelled = new Map<string, string>();
-    /** Dispatches whose handlers have not settled. */
-    #running = 0;
     #ended: string | undefined;
     #flush_is_due = false;
 
@@ -40,17 +38,14 @@ export class Serving implements Cancellations {
             if (capability === undefined) throw new Error(`there is no capability ${dispatch.skill_id}`);
             const result = capability.handler(dispatch.args, context);
             if (is_thenable(result)) {
-                this.#running += 1;
                 this.#flush_later();
                 // Also adopts what is no promise, and calls one of the two once.
                 Promise.resolve(result).then(
                     (value) => {
-                        this.#running -= 1;
                         this.#settled(context);
                         this.#answers.add(dispatch, value);
                     },
                     (error: unknown) => {
-                        this.#running -= 1;
                         this.#settled(context);
                         this.#answers.fail(dispatch, error);
                     },
@@ -63,11 +58,6 @@ export class Serving implements Cancellations {
             this.#answers.fail(dispatch, error);
             this.#ends(context);
         }
-    }
-
-    /** How many handlers have been called and have not settled. */
-    get running(): number {
-        return this.#running;
     }
 
     /** Hands over what was answered by handlers that return no promise; call it behind a batch. */
