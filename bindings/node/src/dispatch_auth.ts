@@ -1,13 +1,11 @@
 // Whether a dispatch that your own HTTP server received comes from the mesh and is meant for this agent.
-import { SvanticError, type ErrorFields, type SvanticErrorOptions } from './errors';
+import { STATUS, SvanticError, type ErrorFields, type SvanticErrorOptions } from './errors';
 import { library, type Out } from './library';
 import { last_error } from './native_mesh';
 
 /** The `iss` of the tokens with which the mesh signs dispatches. */
 export const MESH_DISPATCH_JWT_ISSUER = 'svantic-mesh';
 
-const OK = 0;
-const AUTH = 24;
 const REFUSE_IT = 'answer HTTP 401, and do not run the dispatch';
 
 /** Why a dispatch was refused: the `code` of a {@link DispatchAuthVerifyError}. */
@@ -104,8 +102,8 @@ export function verify_dispatch_auth(data: unknown, config: VerifierConfig): Dis
     const options = JSON.stringify(config);
     const out: Out<string | null> = [null];
     const status = library().verify_dispatch_auth(text_of(data), options, out);
-    if (status === OK) return JSON.parse(out[0] ?? 'null') as DispatchAuthContext;
-    throw status === AUTH ? refusal() : last_error(status);
+    if (status === STATUS.OK) return JSON.parse(out[0] ?? 'null') as DispatchAuthContext;
+    throw status === STATUS.AUTH ? refusal() : last_error(status);
 }
 
 function refusal(): DispatchAuthVerifyError {

@@ -1,45 +1,30 @@
 // What can go wrong, as one class: programs look at its code.
 
-/** The kind of a failure, which is the status of the C interface by name. */
-export type SvanticStatus =
-    | 'OK'
-    | 'INVALID_ARGUMENT'
-    | 'INVALID_HANDLE'
-    | 'INVALID_JSON'
-    | 'INVALID_STATE'
-    | 'WOULD_DEADLOCK'
-    | 'FORKED'
-    | 'NOT_FOUND'
-    | 'TIMEOUT'
-    | 'CANCELLED'
-    | 'NETWORK'
-    | 'TLS'
-    | 'AUTH'
-    | 'REMOTE'
-    | 'PROTOCOL'
-    | 'INTERNAL';
+/** The statuses of the C interface, by name. */
+export const STATUS = {
+    OK: 0,
+    INVALID_ARGUMENT: 1,
+    INVALID_HANDLE: 2,
+    INVALID_JSON: 3,
+    INVALID_STATE: 4,
+    WOULD_DEADLOCK: 5,
+    FORKED: 6,
+    NOT_FOUND: 7,
+    TIMEOUT: 20,
+    CANCELLED: 21,
+    NETWORK: 22,
+    TLS: 23,
+    AUTH: 24,
+    REMOTE: 25,
+    PROTOCOL: 26,
+    INTERNAL: 90,
+} as const;
 
-const STATUS_CODES: ReadonlyMap<SvanticStatus, number> = new Map([
-    ['OK', 0],
-    ['INVALID_ARGUMENT', 1],
-    ['INVALID_HANDLE', 2],
-    ['INVALID_JSON', 3],
-    ['INVALID_STATE', 4],
-    ['WOULD_DEADLOCK', 5],
-    ['FORKED', 6],
-    ['NOT_FOUND', 7],
-    ['TIMEOUT', 20],
-    ['CANCELLED', 21],
-    ['NETWORK', 22],
-    ['TLS', 23],
-    ['AUTH', 24],
-    ['REMOTE', 25],
-    ['PROTOCOL', 26],
-    ['INTERNAL', 90],
-]);
+/** The kind of a failure, which is the status of the C interface by name. */
+export type SvanticStatus = keyof typeof STATUS;
 
 const STATUS_NAMES: ReadonlyMap<number, SvanticStatus> = new Map(
-    [...STATUS_CODES].map(([name, code]) => [code, name]),
+    Object.entries(STATUS).map(([name, code]) => [code, name as SvanticStatus]),
 );
 
 /** An error as the library tells it. */
@@ -100,7 +85,7 @@ export class SvanticError extends Error {
         );
         this.code = code;
         this.status = status;
-        this.status_code = STATUS_CODES.get(status) ?? 90;
+        this.status_code = Object.hasOwn(STATUS, status) ? STATUS[status] : STATUS.INTERNAL;
         this.http_status = options.http_status;
         this.retryable = options.retryable ?? false;
         this.hint = options.hint;
@@ -171,7 +156,7 @@ export function is_wire_code(code: unknown): code is string {
 
 /** The error for what the library tells. */
 export function from_fields(fields: ErrorFields, cause?: unknown): SvanticError {
-    const status = STATUS_NAMES.get(fields.status ?? 90) ?? 'INTERNAL';
+    const status = STATUS_NAMES.get(fields.status ?? STATUS.INTERNAL) ?? 'INTERNAL';
     return new SvanticError(fields.message ?? '', {
         status,
         code: fields.code ?? status,

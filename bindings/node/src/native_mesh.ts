@@ -1,13 +1,9 @@
 // One native handle: JSON in and out, a status becomes an exception. Knows no event loop and no waiting.
-import { SvanticError, ended, from_fields, type ErrorFields } from './errors';
+import { STATUS, SvanticError, ended, from_fields, type ErrorFields } from './errors';
 import type { HostedRequest } from './hosted/exchange';
 import { library, type Handle, type Library, type Out, type Property } from './library';
 
-const OK = 0;
-const INVALID_HANDLE = 2;
-const INVALID_STATE = 4;
-const TIMEOUT = 20;
-const CANCELLED = 21;
+const { OK, INVALID_HANDLE, INVALID_STATE, TIMEOUT, CANCELLED } = STATUS;
 
 /** No handle, so that the library refuses what comes later. */
 const FREED: Handle = 0n;

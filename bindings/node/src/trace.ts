@@ -1,5 +1,6 @@
 // The W3C trace context that the mesh sends along with a dispatch. A handler finds it in its context; this is
 // for programs that read the headers themselves.
+import { STATUS } from './errors';
 import { library, type Out, type Property } from './library';
 import { text_of } from './native_mesh';
 
@@ -74,7 +75,7 @@ export function extract_trace_context(
         headers ? (json_of(plain_headers(headers)) ?? null) : null,
         out,
     );
-    if (status !== 0 || !out[0]) return { baggage: {}, propagation_headers: {} };
+    if (status !== STATUS.OK || !out[0]) return { baggage: {}, propagation_headers: {} };
     return JSON.parse(out[0]) as ExtractedTraceContext;
 }
 
