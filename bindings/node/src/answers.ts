@@ -3,15 +3,13 @@ import { randomUUID } from 'node:crypto';
 import { CapabilityError, is_wire_code, words_of } from './errors';
 import type { Dispatch } from './context';
 import type { Log } from './logger';
+import { has_lone_surrogate } from './surrogates';
 
 const REDACTED = 'the handler failed';
 const INVALID_RESULT = 'INVALID_RESULT';
 
 /** More text than this is handed over at once: a string cannot grow for ever, and the mesh waits for it. */
 const MOST_WAITING_CHARS = 1 << 20;
-
-/** JSON.stringify() escapes no others; a backslash of the text itself is doubled. */
-const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/;
 
 /** What takes answers; `false` says that it took none of them. */
 export interface AnswerSink {
@@ -45,7 +43,7 @@ export class Answers {
                 throw new TypeError(`it is a ${typeof result}`);
             }
             // Escaped they are JSON, but whoever reads it strictly gives up the whole frame.
-            if (text.includes('\\ud') && LONE_SURROGATE.test(text)) {
+            if (has_lone_surrogate(text)) {
                 throw new TypeError('a text in it holds a lone surrogate, which UTF-8 cannot carry');
             }
         } catch (error) {

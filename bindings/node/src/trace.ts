@@ -3,6 +3,7 @@
 import { STATUS } from './errors';
 import { library, type Out, type Property } from './library';
 import { text_of } from './native_mesh';
+import { without_lone_surrogates } from './surrogates';
 
 /** The parts of a `traceparent`. */
 export interface ParsedTraceparent {
@@ -79,9 +80,6 @@ export function extract_trace_context(
     return JSON.parse(out[0]) as ExtractedTraceContext;
 }
 
-/** As JSON.stringify() writes one; a backslash of the text itself is doubled. */
-const LONE_SURROGATE = /(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g;
-
 /** Where a NUL stands C would see another text than the caller. */
 function is_c_text(raw: unknown): raw is string {
     return typeof raw === 'string' && !raw.includes('\0');
@@ -113,7 +111,7 @@ function json_of(value: unknown): string | undefined {
 /** JSON in which each half of a character is replaced: one would hide all the rest from the library. */
 function written(value: unknown): string | undefined {
     const text = JSON.stringify(value) as string | undefined;
-    return text?.includes('\\ud') ? text.replaceAll(LONE_SURROGATE, '$1\ufffd') : text;
+    return text === undefined ? undefined : without_lone_surrogates(text);
 }
 
 function plain_headers(headers: TraceHeaders): Record<string, string> | undefined {
