@@ -6,6 +6,7 @@ import type { Capability } from './capability';
 import { SvanticError } from './errors';
 import { line_of } from './event_lines';
 import { EventStream, type MeshEvent, type MeshEventName, type MeshEvents } from './events';
+import { call_listeners } from './guarded';
 import { DEFAULT_ENDPOINT_PATH, type HostedRequest, type Respond } from './hosted/exchange';
 import { identity_of, path_of } from './identity';
 import type { Log } from './logger';
@@ -13,7 +14,7 @@ import { NativeMesh, type ConnectorState } from './native_mesh';
 import { Options, type MeshConnectorConfig } from './options';
 import { Serving } from './serving';
 import type { OperationOptions } from './operation';
-import { Session, type Resources } from './session';
+import { Session, forgotten } from './session';
 import { Remains, transport_state, type Health, type MeshSnapshot, type MeshTransport } from './snapshot';
 
 /** Every event with what its listeners are called with; `event` stands for all of them. */
@@ -23,8 +24,6 @@ export type MeshEventMap = { [Name in MeshEventName]: [data: MeshEvents[Name]] }
 
 /** Connectors that gave up while somebody listened for that: afterwards a `once()` is not seen any more. */
 export const heard_failing = new WeakSet<MeshConnector>();
-
-const forgotten = new FinalizationRegistry((resources: Resources) => resources.release());
 
 /**
  * Connects an agent to the mesh and runs its handlers on this thread's loop.
@@ -346,22 +345,10 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
         this.#call('event', event);
     }
 
-    /** Not emit(): where one listener throws the others are called all the same. */
-    #call(name: string, data: unknown): void {
-        for (const listener of this.rawListeners(name as MeshEventName) as ((data: unknown) => unknown)[]) {
-            try {
-                const outcome = listener.call(this, data);
-                if (outcome instanceof Promise) {
-                    outcome.catch((error: unknown) => this.#say_failed(name, error));
-                }
-            } catch (error) {
-                this.#say_failed(name, error);
-            }
-        }
-    }
-
-    #say_failed(name: string, error: unknown): void {
-        this.#log.say('error', `a listener of the event ${name} failed`, error);
+    #call(name: MeshEventName | 'event', data: unknown): void {
+        call_listeners(this, name, data, (error) => {
+            this.#log.say('error', `a listener of the event ${name} failed`, error);
+        });
     }
 
     async #give_token(): Promise<void> {

@@ -68,6 +68,9 @@ export class Resources {
     }
 }
 
+/** Lets go of what the owner of a session held, when that is collected. */
+export const forgotten = new FinalizationRegistry((resources: Resources) => resources.release());
+
 /** Starts operations and routes items. The owner sets `hooks` right behind the construction. */
 export class Session implements Sleeper {
     readonly native: NativeMesh;

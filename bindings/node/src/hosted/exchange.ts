@@ -36,7 +36,7 @@ export interface ResponsePart {
 /** Takes the parts, in order. Never throws. */
 export type Respond = (part: ResponsePart) => void;
 
-/** What an agent's requests are for: its card's path and its endpoint's, and the path of its URL before them. */
+/** What an agent's requests are for: the paths of its card and its endpoint, and its URL's before them. */
 export interface Targets {
     readonly prefixes: readonly string[];
     readonly paths: readonly string[];

@@ -3,10 +3,11 @@ import { EventEmitter } from 'node:events';
 import { SvanticError } from '../errors';
 import { line_of } from '../event_lines';
 import type { MeshEvent, MeshEvents } from '../events';
+import { call_guarded, call_listeners } from '../guarded';
 import { Log } from '../logger';
 import { NativeMesh, type ConnectorState } from '../native_mesh';
 import type { OperationOptions } from '../operation';
-import { Session, type SocketRequest } from '../session';
+import { Session, forgotten, type SocketRequest } from '../session';
 import type { WsTransportState } from '../snapshot';
 import { ForeignSocket, type SocketNews } from './foreign_socket';
 import { transport_config, type SocketFactory, type WsTransportOptions } from './transport_options';
@@ -86,13 +87,17 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
             on_frame: (frame) => this.#on_frame(frame as unknown as WsFrame),
             on_socket: (request) => this.#on_socket(request),
         };
-        FORGOTTEN.register(this, this.#session.resources);
+        forgotten.register(this, this.#session.resources);
     }
 
     /** Where it is, at this moment. */
     get state(): WsTransportState {
         if (this.#session.ended) return 'closed';
-        const state = STATES[this.#session.native.state()];
+        return this.#state_of(this.#session.native.state());
+    }
+
+    #state_of(connector: ConnectorState): WsTransportState {
+        const state = STATES[connector];
         return state === 'connecting' && this.#welcome_awaited ? 'authenticating' : state;
     }
 
@@ -228,32 +233,21 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
         if (line !== undefined) this.#log.say(line[0], `transport: ${line[1]}`);
         if (event.name === 'state') {
             this.#welcome_awaited = event.data.link === 'handshaking';
-            const state = STATES[event.data.state];
-            this.#call('state', state === 'connecting' && this.#welcome_awaited ? 'authenticating' : state);
+            this.#call('state', this.#state_of(event.data.state));
             return;
         }
         if (event.name === 'token_wanted') this.#want_token();
         this.#call(event.name, event.data);
     }
 
-    /** Not emit(): where one listener throws the others are called all the same. */
-    #call(name: string, data: unknown): void {
-        for (const listener of this.rawListeners(name as keyof WsTransportEvents)) {
-            this.#guarded(`a listener of the event ${name}`, () =>
-                (listener as (data: unknown) => unknown).call(this, data),
-            );
-        }
+    #call(name: keyof WsTransportEvents, data: unknown): void {
+        call_listeners(this, name, data, (error) => {
+            this.#say_failed(`a listener of the event ${name}`, error);
+        });
     }
 
-    /** What fails in the application's functions ends neither the process nor the delivery. */
-    #guarded(what: string, run: () => unknown): void {
-        const say = (error: unknown) => this.#log.say('error', `transport: ${what} failed`, error);
-        try {
-            const outcome = run();
-            if (outcome instanceof Promise) outcome.catch(say);
-        } catch (error) {
-            say(error);
-        }
+    #say_failed(what: string, error: unknown): void {
+        this.#log.say('error', `transport: ${what} failed`, error);
     }
 
     #on_end(): void {
@@ -281,7 +275,8 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
     #deliver(frame: WsFrame): void {
         for (const subscription of [...this.#subscriptions]) {
             if (!this.#subscriptions.has(subscription)) continue; // taken off by one before it
-            this.#guarded('a callback of on_frame', () => subscription.callback(frame));
+            const failed = (error: unknown) => this.#say_failed('a callback of on_frame', error);
+            call_guarded(() => subscription.callback(frame), failed);
         }
     }
 
@@ -386,8 +381,6 @@ export class WsTransport extends EventEmitter<WsTransportEvents> {
         if (this.#socket_factory !== undefined && !this.#session.ended) this.#session.drain();
     }
 }
-
-const FORGOTTEN = new FinalizationRegistry<{ release(): void }>((resources) => resources.release());
 
 /** A connect under way. */
 interface Attempt {
