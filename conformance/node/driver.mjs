@@ -7,21 +7,7 @@ import { define } from './capabilities.mjs';
 import { Commands } from './commands.mjs';
 import { Lines } from './lines.mjs';
 import { Command, FIRST_CONNECT, LEAVING, Observer } from './observed.mjs';
-import { Agent, MeshConnector, SvanticError } from './package.mjs';
-
-/** The keys of the configuration that are the agent's. The others are options of the connector. */
-const OF_AGENT = [
-    'name',
-    'description',
-    'version',
-    'agent_type',
-    'instance_id',
-    'public_url',
-    'context',
-    'learning',
-    'mcp_servers',
-    'max_concurrent_sessions',
-];
+import { Agent, IDENTITY_KEYS, MeshConnector, SvanticError } from './package.mjs';
 
 /**
  * How long what the library has handed out may take to be delivered, in milliseconds. Less than the runner's
@@ -41,9 +27,9 @@ class Driver {
         const options = JSON.parse(config);
         delete options.delivery; // The library's, which the package decides; here it named the driver's own.
         const of_agent = Object.fromEntries(
-            OF_AGENT.filter((key) => key in options).map((key) => [key, options[key]]),
+            IDENTITY_KEYS.filter((key) => key in options).map((key) => [key, options[key]]),
         );
-        for (const key of OF_AGENT) delete options[key];
+        for (const key of IDENTITY_KEYS) delete options[key];
         this.#observer = new Observer(this.#lines, options.max_frame_bytes ?? 4 << 20);
         this.#agent = new Agent(of_agent);
         for (const specification of specifications) define(this.#agent, this.#lines, specification);

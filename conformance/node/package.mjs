@@ -8,5 +8,10 @@ const require = createRequire(new URL('../../bindings/node/package.json', import
 export const { Agent, CapabilityError, SvanticError } = require('svantic');
 export const { MeshConnector } = require('svantic/mesh');
 
-/** The one part that is not a program's: where the package meets the library. */
+// The parts that are not a program's.
+
+/** Where the package meets the library. */
 export const { library } = require('./dist/library.js');
+
+/** The options that are an agent's; others are a connector's. */
+export const { IDENTITY_KEYS } = require('./dist/identity.js');

@@ -40,19 +40,14 @@ export interface AgentIdentity {
     readonly max_concurrent_sessions?: number | undefined;
 }
 
+// Every key once, which the compiler checks.
+const KEYS: Record<keyof AgentIdentity, true> = {
+    name: true, description: true, version: true, agent_type: true, instance_id: true, public_url: true,
+    context: true, learning: true, mcp_servers: true, max_concurrent_sessions: true,
+};
+
 /** The keys of an {@link AgentIdentity}. */
-export const IDENTITY_KEYS = [
-    'name',
-    'description',
-    'version',
-    'agent_type',
-    'instance_id',
-    'public_url',
-    'context',
-    'learning',
-    'mcp_servers',
-    'max_concurrent_sessions',
-] as const;
+export const IDENTITY_KEYS: readonly string[] = Object.keys(KEYS);
 
 /** A connector, as an agent knows it. */
 export interface Announcer {

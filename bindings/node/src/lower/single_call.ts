@@ -18,17 +18,14 @@ export type NetworkOptions = Pick<
     | 'logger'
 >;
 
+// Every key once, which the compiler checks.
+const KEYS: Record<keyof NetworkOptions, true> = {
+    ca_file: true, client_cert_file: true, client_key_file: true, proxy: true, allow_insecure: true,
+    http_timeout_ms: true, fail_fast: true, logger: true,
+};
+
 /** The keys of {@link NetworkOptions}. */
-export const NETWORK_KEYS = [
-    'ca_file',
-    'client_cert_file',
-    'client_key_file',
-    'proxy',
-    'allow_insecure',
-    'http_timeout_ms',
-    'fail_fast',
-    'logger',
-] as const satisfies readonly (keyof NetworkOptions)[];
+export const NETWORK_KEYS: readonly string[] = Object.keys(KEYS);
 
 /**
  * Creates a handle, does `task` with it, and lets go of it. The process stays for that long.

@@ -68,32 +68,19 @@ export interface WsTransportOptions extends NetworkOptions {
     readonly max_frame_bytes?: number | undefined;
 }
 
-const KEYS: readonly (keyof WsTransportOptions)[] = [
-    ...NETWORK_KEYS,
-    'connect_url',
-    'token_provider',
-    'hello',
-    'welcome_timeout_ms',
-    'auto_reconnect',
-    'reconnect_delays_ms',
-    'socket_factory',
-    'uuid_impl',
-    'now_iso',
-    'timeout_ms',
-    'stage_timeout_ms',
-    'attempt_timeout_ms',
-    'token_provider_timeout_ms',
-    'ping_interval_ms',
-    'dead_after_ms',
-    'drain_timeout_ms',
-    'max_frame_bytes',
-];
+// Every key once, which the compiler checks.
+const KEYS: Record<Exclude<keyof WsTransportOptions, keyof NetworkOptions>, true> = {
+    connect_url: true, token_provider: true, hello: true, welcome_timeout_ms: true, auto_reconnect: true,
+    reconnect_delays_ms: true, socket_factory: true, uuid_impl: true, now_iso: true, timeout_ms: true,
+    stage_timeout_ms: true, attempt_timeout_ms: true, token_provider_timeout_ms: true,
+    ping_interval_ms: true, dead_after_ms: true, drain_timeout_ms: true, max_frame_bytes: true,
+};
 
 /** The configuration of `svantic_create_transport()`. Throws a `TypeError` for what is no option. */
 export function transport_config(options: WsTransportOptions): Readonly<Record<string, unknown>> {
     if (typeof options !== 'object' || options === null)
         throw new TypeError('WsTransport needs an object of options');
-    check_keys(Object.keys(options), KEYS, {});
+    check_keys(Object.keys(options), [...NETWORK_KEYS, ...Object.keys(KEYS)], {});
     const { token_provider, socket_factory, uuid_impl, now_iso, logger: _, ...native } = options;
     required_text(options.connect_url, 'connect_url');
     if (typeof token_provider !== 'function') {
