@@ -11,7 +11,7 @@ import { DEFAULT_ENDPOINT_PATH, type HostedRequest, type Respond } from './hoste
 import { identity_of, path_of } from './identity';
 import type { Log } from './logger';
 import { NativeMesh, type ConnectorState } from './native_mesh';
-import { Options, type MeshConnectorConfig } from './options';
+import { Options, type DeploymentMode, type MeshConnectorConfig } from './options';
 import { Serving } from './serving';
 import type { OperationOptions } from './operation';
 import { Session, forgotten } from './session';
@@ -267,8 +267,8 @@ export class MeshConnector extends EventEmitter<MeshEventMap> {
     }
 
     /** `"connected"` or `"hosted"`. */
-    get deployment_mode(): 'connected' | 'hosted' {
-        return this.#now.text('deployment_mode') as 'connected' | 'hosted';
+    get deployment_mode(): DeploymentMode {
+        return this.#now.text('deployment_mode') as DeploymentMode;
     }
 
     /** The id of this instance, given or generated. */

@@ -11,7 +11,6 @@ export type { TokenCredentials } from './lower/mesh_auth';
 export { RegistrationClient } from './lower/registration_client';
 export type {
     AuthHeaders,
-    DeploymentMode,
     DispatchAuthRequest,
     RegistrationClientOptions,
     RegistrationReply,
@@ -22,7 +21,7 @@ export type { SocketFactory, WebSocketFactory, WsHello, WsTransportOptions } fro
 export { WsTransport } from './lower/ws_transport';
 export type { WsFrame, WsTransportEvents } from './lower/ws_transport';
 export type { ConnectorState } from './native_mesh';
-export type { MeshConnectorConfig } from './options';
+export type { DeploymentMode, MeshConnectorConfig } from './options';
 export type { OperationOptions } from './operation';
 export { VERSION as SDK_VERSION } from './version';
 export type { Health, MeshSnapshot, MeshTransport, WsTransportState } from './snapshot';

@@ -1,5 +1,9 @@
 // The options of a connector, and the configuration that the library gets.
+import type { DispatchAuthScheme } from './dispatch_auth';
 import { Log, type Logger } from './logger';
+
+/** How calls reach an agent. */
+export type DeploymentMode = 'connected' | 'hosted';
 
 /** Every option of a connector. All may be left out; times are milliseconds. */
 export interface MeshConnectorConfig {
@@ -24,10 +28,10 @@ export interface MeshConnectorConfig {
     /** Where a hosted agent is reached, in place of the agent's own. */
     readonly public_url?: string | undefined;
     /** How calls reach the agent. */
-    readonly deployment_mode?: 'connected' | 'hosted' | undefined;
+    readonly deployment_mode?: DeploymentMode | undefined;
     /** How calls by HTTP prove where they come from; sent at registration. */
     readonly dispatch_auth?:
-        { readonly scheme: 'svantic_jwt' | 'shared_secret'; readonly required?: boolean } | undefined;
+        { readonly scheme: DispatchAuthScheme; readonly required?: boolean } | undefined;
     /** Where calls are POSTed, below `public_url`. Default: `/send`, or what `expose()` was given. */
     readonly endpoint_path?: string | undefined;
     /** The key of the mesh's dispatch tokens. Default: `SVANTIC_DISPATCH_SECRET`. */

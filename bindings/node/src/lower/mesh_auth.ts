@@ -2,7 +2,7 @@
 import { SvanticError } from '../errors';
 import type { OperationOptions } from '../operation';
 import { check_keys } from '../options';
-import { NETWORK_KEYS, required_text, single_call, type NetworkOptions } from './single_call';
+import { NETWORK_KEYS, caller, required_text, single_call, type NetworkOptions } from './single_call';
 
 /** What is exchanged for a token. */
 export interface TokenCredentials {
@@ -38,10 +38,7 @@ export class MeshAuth {
         const { client_id, client_secret, agent_type, expires_in } = credentials;
         const config = {
             ...network,
-            name: 'MeshAuth',
-            description: 'A program that asks for a token',
-            // One of its own, so that it takes nobody's place among the agents of this process.
-            instance_id: 'mesh-auth',
+            ...caller('MeshAuth', 'asks for a token', 'mesh-auth'),
             svantic_url: required_text(base_url, 'base_url'),
             client_id: required_text(client_id, 'client_id'),
             client_secret: required_text(client_secret, 'client_secret'),

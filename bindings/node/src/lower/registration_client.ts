@@ -1,15 +1,13 @@
 // Registration alone, for programs that keep the connection themselves.
+import type { DispatchAuthScheme } from '../dispatch_auth';
 import { SvanticError } from '../errors';
 import type { OperationOptions } from '../operation';
-import { check_keys } from '../options';
-import { NETWORK_KEYS, required_text, single_call, type NetworkOptions } from './single_call';
-
-/** How calls reach an agent. */
-export type DeploymentMode = 'connected' | 'hosted';
+import { check_keys, type DeploymentMode } from '../options';
+import { NETWORK_KEYS, caller, required_text, single_call, type NetworkOptions } from './single_call';
 
 /** How a dispatch is to prove that it is the mesh's. */
 export interface DispatchAuthRequest {
-    readonly scheme: 'svantic_jwt' | 'shared_secret';
+    readonly scheme: DispatchAuthScheme;
     readonly required: boolean;
 }
 
@@ -81,10 +79,7 @@ export class RegistrationClient {
         }
         this.#config = {
             ...network,
-            name: 'RegistrationClient',
-            description: 'A program that registers an instance',
-            // One of its own, so that it takes nobody's place among the agents of this process.
-            instance_id: 'registration-client',
+            ...caller('RegistrationClient', 'registers an instance', 'registration-client'),
             svantic_url: required_text(svantic_url, 'svantic_url'),
         };
         this.#auth_headers = auth_headers;

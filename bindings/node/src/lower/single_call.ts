@@ -28,6 +28,14 @@ const KEYS: Record<keyof NetworkOptions, true> = {
 export const NETWORK_KEYS: readonly string[] = Object.keys(KEYS);
 
 /**
+ * Who calls, where that is no agent. The instance id is one of its own, so that it takes nobody's place among
+ * the agents of this process.
+ */
+export function caller(name: string, does: string, instance_id: string): Readonly<Record<string, string>> {
+    return { name, description: `A program that ${does}`, instance_id };
+}
+
+/**
  * Creates a handle, does `task` with it, and lets go of it. The process stays for that long.
  *
  * The end of the lifeline frees the handle in the background, so nothing here waits for what was aborted.
