@@ -228,7 +228,7 @@ test('attach without a mesh serves alone, and with one in connected mode waits f
     const site = await listening(t);
     site.handle = express().use(express.json());
     const agent = agent_with();
-    const handle = await attach(site.handle, { agent, endpoint_path: '/a2a' });
+    const handle = await attach(site.handle, { agent, endpoint_path: '/a2a', triggers: [] }); // not here
     await handle.ready;
     const reply = await ask(`${site.url}/a2a`, { body: call('echo', { n: 1 }) });
     assert.deepEqual(result_of(reply), { result: { n: 1 } });
