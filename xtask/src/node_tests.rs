@@ -46,14 +46,14 @@ impl<'a> NodeTests<'a> {
         self.package.build()
     }
 
-    /// Types and tests: both, even when one fails. Says how many tests passed. With arguments, the tests alone: of the
-    /// files that one of the words is in the name of, with options for the runner.
+    /// Types and tests of what was built: both, even when one fails. Says how many tests passed. With arguments, the tests
+    /// alone: of the files that one of the words is in the name of, with options for the runner.
     pub(crate) fn run(&self, arguments: &[String]) -> Result<usize, Failure> {
         let mut failed = Vec::new();
         if arguments.is_empty() {
-            self.heading("npm run check");
-            let checked = python::run(self.package.script("check"), "npm run check");
-            failed.extend(checked.err().map(|_| "npm run check"));
+            self.heading("npm run check:types");
+            let checked = python::run(self.package.script("check:types"), "npm run check:types");
+            failed.extend(checked.err().map(|_| "npm run check:types"));
         }
         self.heading("node --test");
         let passed = said_how_many_passed(self.tests(arguments)?)?;
