@@ -196,8 +196,10 @@ async fn dispatch(shared: &Arc<Shared>, body: &[u8]) -> Reply {
     let pending = shared.change(|state| state.begin_dispatch(&request, timeout));
     let id = pending.id.clone();
     let answered = |mut reply: Value| {
-        let entry = shared.read(|state| state.ledger.ledger().get(&id).cloned());
-        let status = entry.and_then(|entry| entry.answers.last()?.http_status);
+        let status = shared.read(|state| {
+            let entry = state.ledger.ledger().get(&id)?;
+            entry.answers.last()?.http_status
+        });
         if let Some(status) = status {
             reply["http_status"] = status.into();
         }

@@ -10,6 +10,7 @@ use http::Method;
 use tokio::sync::mpsc;
 
 use super::{
+    call::A2aMethod,
     exchange::{Failure, HttpReply, Sending},
     replay::{self, Replay},
 };
@@ -30,8 +31,7 @@ pub(crate) struct Post {
     pub(crate) instance_id: String,
     pub(crate) url: String,
     pub(crate) body: Arc<str>,
-    pub(crate) streaming: bool,
-    pub(crate) is_1_0: bool,
+    pub(crate) method: A2aMethod,
     pub(crate) deadline: Instant,
     /// Hangs up at the first sign of the first reply.
     pub(crate) loses_first_reply: bool,
@@ -86,14 +86,14 @@ async fn once(shared: &Shared, post: &Post, leaves_early: bool) -> Result<HttpRe
         ("content-type", "application/json"),
         (
             "accept",
-            if post.streaming {
+            if post.method.is_streaming() {
                 "text/event-stream"
             } else {
                 "application/json"
             },
         ),
     ];
-    if post.is_1_0 {
+    if post.method.is_1_0() {
         headers.push(("a2a-version", "1.0"));
     }
     let sending = Sending {

@@ -116,9 +116,7 @@ impl State {
                 deadline,
             }));
         }
-        let forged = request.forge.is_some();
-        let wire_id = request.id.clone().filter(|_| forged);
-        let wire_id = wire_id.unwrap_or_else(|| id.clone());
+        let wire_id = request.id.clone().unwrap_or_else(|| id.clone());
         let body = open.text.clone().unwrap_or_else(|| {
             let auth = self.dispatch_auth(&request, instance_id, &wire_id);
             call::write(&request, &wire_id, auth.as_ref()).into()
@@ -127,7 +125,7 @@ impl State {
             open.text = Some(Arc::clone(&body));
             open.posts += 1;
         }
-        if !forged && body.len() <= CAPTURED_BYTES {
+        if request.forge.is_none() && body.len() <= CAPTURED_BYTES {
             let captured = self.hosted.captured.entry(recent::hash(&wire_id), None);
             *captured = Some(Arc::clone(&body));
         }
@@ -135,10 +133,9 @@ impl State {
             id,
             wire_id,
             instance_id: instance_id.to_owned(),
-            url: String::new(),
+            url: self.endpoint_of(instance_id),
             body,
-            streaming: request.method.is_streaming(),
-            is_1_0: request.method.is_1_0(),
+            method: request.method,
             deadline,
             loses_first_reply: request.loses_first_reply,
         });
@@ -146,25 +143,26 @@ impl State {
 
     /// Sends a body that has been on the wire before.
     pub(crate) fn post_replay(&mut self, replay: &Replay, wire_id: String, body: Arc<str>) {
-        let method = replay.request.method;
         self.post(Post {
             id: replay.id.clone(),
             wire_id,
             instance_id: replay.instance_id.clone(),
-            url: String::new(),
+            url: self.endpoint_of(&replay.instance_id),
             body,
-            streaming: method.is_streaming(),
-            is_1_0: method.is_1_0(),
+            method: replay.request.method,
             deadline: replay.deadline,
             loses_first_reply: false,
         });
     }
 
-    /// Records a POST and has it carried to the agent's endpoint.
-    fn post(&mut self, mut post: Post) {
-        let agent = self.agents.get(&post.instance_id);
+    fn endpoint_of(&self, instance_id: &str) -> String {
+        let agent = self.agents.get(instance_id);
         let endpoint = agent.and_then(|agent| agent.endpoint.clone());
-        post.url = endpoint.unwrap_or_default();
+        endpoint.unwrap_or_default()
+    }
+
+    /// Records a POST and has it carried to the agent's endpoint.
+    fn post(&mut self, post: Post) {
         self.record_post(&post);
         self.presence_mut(&post.instance_id).last_post = Some(post.clone());
         self.hosted.order(Order::Post(post));
@@ -222,7 +220,7 @@ impl State {
     pub(crate) fn take_reply(&mut self, post: &Post, reply: &HttpReply) {
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         self.record_http(&post.instance_id, Direction::FromAgent, text.clone());
-        let read = reply::read(reply, &post.wire_id, post.streaming);
+        let read = reply::read(reply, &post.wire_id, post.method.is_streaming());
         if let Some(fault) = read.fault {
             let fault = format!("{fault}, in reply to dispatch {:?}", post.wire_id);
             self.violation(&post.instance_id, &fault);
