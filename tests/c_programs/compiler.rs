@@ -41,7 +41,7 @@ pub(crate) fn linked(sources: &[&str], cpp: bool, libraries: &[&str]) -> PathBuf
     // Held while the compiler runs, so that the second who asks waits for it.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     built
-        .entry(format!("{sources:?} {cpp}"))
+        .entry(format!("{sources:?} {cpp} {libraries:?}"))
         .or_insert_with(|| compile(sources, cpp, libraries))
         .clone()
 }
