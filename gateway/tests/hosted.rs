@@ -6,19 +6,11 @@ use std::time::Duration;
 
 use peer::{
     Agent, SOON, TTL,
-    hosted::{Call, HostedAgent, Served},
+    hosted::{Call, HostedAgent, Served, dispatch, echo},
     post, start,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use svantic_gateway::{A2aMethod, Answer, DispatchError, DispatchRequest, Gateway};
-
-async fn dispatch(gateway: &Gateway, request: DispatchRequest) -> Result<Answer, DispatchError> {
-    gateway.begin_dispatch(request).outcome().await
-}
-
-fn echo(args: Value) -> DispatchRequest {
-    DispatchRequest::new("echo", args)
-}
 
 async fn heartbeat(gateway: &Gateway, instance_id: &str, status: &str) {
     let token = gateway.issue_token("desk", TTL);

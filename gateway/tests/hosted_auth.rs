@@ -13,7 +13,7 @@ use std::{
 
 use peer::{
     Agent,
-    hosted::{Call, HostedAgent, Served, opened},
+    hosted::{Call, HostedAgent, Served, dispatch, echo, opened},
     http, start,
 };
 use serde_json::{Value, json};
@@ -27,14 +27,6 @@ fn signing() -> Gateway {
         ..Options::default()
     })
     .unwrap()
-}
-
-fn echo(args: Value) -> DispatchRequest {
-    DispatchRequest::new("echo", args)
-}
-
-async fn dispatch(gateway: &Gateway, request: DispatchRequest) -> Result<Answer, DispatchError> {
-    gateway.begin_dispatch(request).outcome().await
 }
 
 /// An agent that lets nothing by: the strictest reading of security.md S-10 and S-11, written for these tests alone.

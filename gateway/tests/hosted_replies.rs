@@ -3,15 +3,11 @@
 mod peer;
 
 use peer::{
-    hosted::{HostedAgent, Served},
+    hosted::{HostedAgent, Served, echo},
     start,
 };
 use serde_json::{Value, json};
-use svantic_gateway::{Answer, DispatchRequest};
-
-fn echo(args: Value) -> DispatchRequest {
-    DispatchRequest::new("echo", args)
-}
+use svantic_gateway::Answer;
 
 fn error(code: &str, message: &str) -> Answer {
     Answer::Error {

@@ -14,7 +14,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use ring::hmac;
 use serde_json::{Value, json};
-use svantic_gateway::Gateway;
+use svantic_gateway::{Answer, DispatchError, DispatchRequest, Gateway};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{TTL, post};
@@ -198,6 +198,19 @@ impl HostedAgent {
                 .map_err(|never| match never {}),
         }
     }
+}
+
+/// A request for the agent's one skill.
+pub(crate) fn echo(args: Value) -> DispatchRequest {
+    DispatchRequest::new("echo", args)
+}
+
+/// Sends it and waits for what comes of it.
+pub(crate) async fn dispatch(
+    gateway: &Gateway,
+    request: DispatchRequest,
+) -> Result<Answer, DispatchError> {
+    gateway.begin_dispatch(request).outcome().await
 }
 
 /// The header and the claims of a token whose signature this secret made, byte for byte.
