@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use svantic::ffi::status::{svantic_state as State, svantic_status as Status};
 
 use crate::abi::{Agent, GUARD, config, gateway};
-use crate::tls::file;
+use crate::tls::certificate_files;
 
 fn listening(agent: &Agent) -> SocketAddr {
     let snapshot = agent.snapshot();
@@ -70,13 +70,6 @@ fn result(response: (u16, Value)) -> Value {
     let (status, body) = response;
     assert_eq!(status, 200, "{body}");
     body["result"]["parts"][0]["data"]["result"].clone()
-}
-
-#[track_caller]
-fn answer(agent: &Agent, result: &Value) {
-    let dispatch = agent.dispatch();
-    let id = dispatch["dispatch_id"].as_str().unwrap();
-    agent.resolve(id, result).unwrap();
 }
 
 #[track_caller]
@@ -141,18 +134,13 @@ fn without_a_mesh_it_serves_from_the_start_with_tls_or_without() {
     };
     let agent = local(json!("127.0.0.1:0"));
     let asked = post(listening(&agent), "m-1", &json!({}));
-    answer(&agent, &json!("plain"));
+    agent.answers(&json!("plain"));
     assert_eq!(result(asked.response()), "plain");
     let address = listening(&agent);
     drop(agent);
     refuses(address);
 
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned()];
-    let parameters = rcgen::CertificateParams::new(names).unwrap();
-    let certificate = parameters.self_signed(&key).unwrap();
-    let certificate_file = file("listen-certificate.pem", certificate.pem().as_bytes());
-    let key_file = file("listen-key.pem", key.serialize_pem().as_bytes());
+    let (certificate, certificate_file, key_file) = certificate_files("listen", "localhost");
     let agent = local(json!({
         "address": "127.0.0.1:0", "certificate_file": certificate_file, "key_file": key_file,
     }));
@@ -175,7 +163,7 @@ fn without_a_mesh_it_serves_from_the_start_with_tls_or_without() {
     let url = card["url"].as_str().unwrap();
     assert!(url.starts_with("https://"), "{url}");
     let asked = Asked::new(secure(), "POST", "/send", &call("m-2", &json!({})));
-    answer(&agent, &json!("secure"));
+    agent.answers(&json!("secure"));
     assert_eq!(result(asked.response()), "secure");
     fs::remove_file(certificate_file).unwrap();
     fs::remove_file(key_file).unwrap();

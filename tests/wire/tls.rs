@@ -8,8 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -35,6 +35,19 @@ pub(crate) fn file(name: &str, content: &[u8]) -> PathBuf {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
     fs::write(&path, content).unwrap();
     path
+}
+
+/// A certificate of its own making for this address, in files with this in their names; those are the caller's to remove.
+pub(crate) fn certificate_files(name: &str, address: &str) -> (Certificate, PathBuf, PathBuf) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![address.to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let certificate_file = file(
+        &format!("{name}-certificate.pem"),
+        certificate.pem().as_bytes(),
+    );
+    let key_file = file(&format!("{name}-key.pem"), key.serialize_pem().as_bytes());
+    (certificate, certificate_file, key_file)
 }
 
 pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;

@@ -367,6 +367,15 @@ impl Agent {
         self.wait("a dispatch", |item| item["type"] == "dispatch")
     }
 
+    /// Answers the next dispatch like this, and says which one it was.
+    #[track_caller]
+    pub(crate) fn answers(&self, result: &Value) -> String {
+        let dispatch = self.dispatch();
+        let id = dispatch["dispatch_id"].as_str().unwrap();
+        self.resolve(id, result).unwrap();
+        id.to_owned()
+    }
+
     #[track_caller]
     pub(crate) fn done(&self, tag: usize) -> Value {
         self.wait("the outcome", |item| {
