@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use svantic_gateway::{Answer, DispatchRequest};
+use svantic_gateway::Answer;
 
 use super::{conversation, joined::Joined, stage::Stage};
 use crate::{failure::Failure, terminal::say};
@@ -21,9 +21,7 @@ pub(super) fn play(stage: &mut Stage<'_>, agent: &mut Joined) -> Result<(), Fail
         return Err(Failure::new("there was no connection to cut"));
     }
     let cut = Instant::now();
-    let call = DispatchRequest::new("find_order", json!({"order_id": "A17"}))
-        .to(instance)
-        .within(BACK_WITHIN);
+    let call = agent.find_order(BACK_WITHIN);
     let calls: Vec<_> = (0..CALLS)
         .map(|_| gateway.begin_dispatch(call.clone()))
         .collect();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use svantic_gateway::{Direction, FrameKind};
+use serde_json::json;
+use svantic_gateway::{Direction, DispatchRequest, FrameKind};
 
 use super::{agent_process::AgentProcess, languages::Language, stage::Stage};
 use crate::{
@@ -57,6 +58,13 @@ impl Joined {
             process,
             instance,
         })
+    }
+
+    /// The call that most of the demo's steps make, to this agent.
+    pub(super) fn find_order(&self, within: Duration) -> DispatchRequest {
+        DispatchRequest::new("find_order", json!({"order_id": "A17"}))
+            .to(&self.instance)
+            .within(within)
     }
 
     /// Ends the agent with SIGTERM and checks that it leaves as it should.

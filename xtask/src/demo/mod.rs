@@ -13,6 +13,7 @@ mod joined;
 mod languages;
 mod request_log;
 mod stage;
+mod under_way;
 
 use std::time::{Duration, Instant};
 

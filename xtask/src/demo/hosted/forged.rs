@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use svantic_gateway::{Answer, DispatchRequest, Forgery};
 
 use super::super::{joined::Joined, stage::Stage};
@@ -66,7 +66,7 @@ pub(super) fn play(stage: &Stage<'_>, agents: &[Joined]) -> Result<(), Failure> 
     for (what, forgery) in FORGERIES {
         let mut title = what.to_owned();
         for agent in agents {
-            let seen = send(stage, call(agent).forged(forgery))?;
+            let seen = send(stage, agent.find_order(ANSWERED_WITHIN).forged(forgery))?;
             let status = seen.status;
             row(std::mem::take(&mut title), agent, status, seen.told());
             if status != 401 {
@@ -82,7 +82,7 @@ pub(super) fn play(stage: &Stage<'_>, agents: &[Joined]) -> Result<(), Failure> 
         let id = format!("twice-{}", agent.instance);
         let again = || DispatchRequest {
             id: Some(id.clone()),
-            ..call(agent)
+            ..agent.find_order(ANSWERED_WITHIN)
         };
         let first = send(stage, again())?;
         let second = send(stage, again().forged(Forgery::Replayed))?;
@@ -97,12 +97,6 @@ pub(super) fn play(stage: &Stage<'_>, agents: &[Joined]) -> Result<(), Failure> 
         }
     }
     Ok(())
-}
-
-fn call(agent: &Joined) -> DispatchRequest {
-    DispatchRequest::new("find_order", json!({"order_id": "A17"}))
-        .to(&agent.instance)
-        .within(ANSWERED_WITHIN)
 }
 
 fn send(stage: &Stage<'_>, request: DispatchRequest) -> Result<Seen, Failure> {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-use svantic_gateway::{Answer, DispatchError, DispatchRequest};
+use svantic_gateway::{Answer, DispatchError};
 
 use super::super::{
     joined::{Joined, RECORDED_WITHIN},
@@ -18,9 +17,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_mins(1);
 pub(super) fn play(stage: &mut Stage<'_>, mut agent: Joined) -> Result<(), Failure> {
     let gateway = stage.gateway;
     stage.log.show_new(gateway, stage.screen)?;
-    let call = DispatchRequest::new("find_order", json!({"order_id": "A17"}))
-        .to(&agent.instance)
-        .within(ANSWERED_WITHIN);
+    let call = agent.find_order(ANSWERED_WITHIN);
     let calls: Vec<_> = (0..CALLS)
         .map(|_| gateway.begin_dispatch(call.clone()))
         .collect();
