@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use svantic_gateway::{Direction, DispatchRequest, FrameKind};
 
-use super::{agent_process::AgentProcess, languages::Language, stage::Stage};
+use super::{
+    agent_process::AgentProcess,
+    languages::{LANGUAGES, Language},
+    stage::Stage,
+};
 use crate::{
     failure::Failure,
     terminal::{Colour, say},
@@ -24,8 +28,25 @@ pub(super) struct Joined {
 }
 
 impl Joined {
+    /// Starts one agent in each language, with the program of that language and the source that this gives.
+    pub(super) fn start_all(
+        stage: &mut Stage<'_>,
+        programs: &[String],
+        source: impl Fn(&Stage<'_>, &Language) -> Result<String, Failure>,
+    ) -> Result<Vec<Self>, Failure> {
+        let mut joined = Vec::new();
+        for (language, program) in LANGUAGES.iter().zip(programs) {
+            let name = format!("  {}", language.name);
+            say(&stage.screen.paint(Colour::Agent, &name));
+            let source = source(stage, language)?;
+            let agent = Self::start(stage, language, &source, program, &joined)?;
+            joined.push(agent);
+        }
+        Ok(joined)
+    }
+
     /// Starts the source and waits until calls can reach it; `others` are there already.
-    pub(super) fn start(
+    fn start(
         stage: &mut Stage<'_>,
         language: &'static Language,
         source: &str,

@@ -22,7 +22,8 @@ use svantic_gateway::{Gateway, Options};
 use crate::{
     checkout::Checkout,
     failure::Failure,
-    library, prerequisites,
+    library::{self, Built},
+    prerequisites,
     terminal::{Colour, Terminal, say},
 };
 use joined::Joined;
@@ -34,31 +35,19 @@ const STEPS: usize = 6 + LANGUAGES.len();
 
 pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     let screen = Terminal::for_stdout();
-    let agents = format!("the agents in {}", languages::names());
-    screen.step(1, STEPS, &format!("Looking for what {agents} need"));
-    let programs = find_programs()?;
-
-    screen.step(
-        2,
-        STEPS,
-        "Building libsvantic (dev profile, which builds fastest)",
-    );
-    let library = library::build_for_development(here)?;
+    let (programs, library) = prepare(here, screen, STEPS)?;
     let built = Instant::now();
 
     screen.step(3, STEPS, "Starting the local gateway, which plays the mesh");
-    let gateway = Gateway::start(Options::default())
-        .map_err(|error| Failure::new(format!("the gateway did not start: {error}")))?;
+    let gateway = start_gateway(Options::default())?;
     say(&format!("  listening on {}", gateway.url()));
     let mut stage = Stage::new(here, &library, &gateway, screen, "demo")?;
 
-    screen.step(4, STEPS, &format!("Starting {agents}"));
-    let mut joined = Vec::new();
-    for (language, program) in LANGUAGES.iter().zip(programs) {
-        say(&screen.paint(Colour::Agent, &format!("  {}", language.name)));
-        let agent = Joined::start(&mut stage, language, language.example, &program, &joined)?;
-        joined.push(agent);
-    }
+    let title = format!("Starting the agents in {}", languages::names());
+    screen.step(4, STEPS, &title);
+    let mut joined = Joined::start_all(&mut stage, &programs, |_, language| {
+        Ok(language.example.to_owned())
+    })?;
 
     screen.step(5, STEPS, "Sending all of them the same work");
     conversation::hold(&stage, &joined, &conversation::first_calls())?;
@@ -80,6 +69,29 @@ pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     nothing_was_broken(&gateway)?;
     sum_up(&gateway, screen, built.elapsed());
     Ok(())
+}
+
+/// The first two steps: finds the program of each language, and builds the library.
+fn prepare(
+    here: &Checkout,
+    screen: Terminal,
+    steps: usize,
+) -> Result<(Vec<String>, Built), Failure> {
+    let title = format!("Looking for what the agents in {} need", languages::names());
+    screen.step(1, steps, &title);
+    let programs = find_programs()?;
+    screen.step(
+        2,
+        steps,
+        "Building libsvantic (dev profile, which builds fastest)",
+    );
+    Ok((programs, library::build_for_development(here)?))
+}
+
+/// A gateway of this process.
+pub(crate) fn start_gateway(options: Options) -> Result<Gateway, Failure> {
+    Gateway::start(options)
+        .map_err(|error| Failure::new(format!("the gateway did not start: {error}")))
 }
 
 /// The program of each language, if all are there and new enough.

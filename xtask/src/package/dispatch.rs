@@ -4,10 +4,10 @@ use std::{process::Command, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::json;
-use svantic_gateway::{Answer, DispatchRequest, Gateway, Options};
+use svantic_gateway::{Answer, DispatchRequest, Options};
 
 use crate::{
-    demo::agent_process::AgentProcess,
+    demo::{agent_process::AgentProcess, start_gateway},
     failure::Failure,
     terminal::{Terminal, say},
 };
@@ -21,8 +21,7 @@ pub(super) fn is_answered_by(
     name: &str,
     screen: Terminal,
 ) -> Result<(), Failure> {
-    let gateway = Gateway::start(Options::default())
-        .map_err(|error| Failure::new(format!("the gateway did not start: {error}")))?;
+    let gateway = start_gateway(Options::default())?;
     let mut agent = AgentProcess::start(program, name, &gateway, screen)?;
     let mut instance = None;
     agent.wait_until(&gateway, READY_WITHIN, "became ready", |seen| {

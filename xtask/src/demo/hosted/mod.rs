@@ -12,16 +12,14 @@ use svantic_gateway::{A2aMethod, Gateway, Options};
 
 use super::{
     conversation::{self, Call, Expected},
-    find_programs,
     joined::Joined,
-    languages::{self, LANGUAGES},
-    nothing_was_broken,
+    languages, nothing_was_broken, prepare,
     stage::Stage,
+    start_gateway,
 };
 use crate::{
     checkout::Checkout,
     failure::Failure,
-    library,
     terminal::{Colour, Terminal, say},
 };
 
@@ -29,16 +27,7 @@ const STEPS: usize = 8;
 
 pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     let screen = Terminal::for_stdout();
-    let agents = format!("the agents in {}", languages::names());
-    screen.step(1, STEPS, &format!("Looking for what {agents} need"));
-    let programs = find_programs()?;
-
-    screen.step(
-        2,
-        STEPS,
-        "Building libsvantic (dev profile, which builds fastest)",
-    );
-    let library = library::build_for_development(here)?;
+    let (programs, library) = prepare(here, screen, STEPS)?;
     let built = Instant::now();
 
     screen.step(
@@ -48,11 +37,10 @@ pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
     );
     let secrets = [(); 2].map(|()| Gateway::new_dispatch_secret());
     let [first, next] = &secrets;
-    let gateway = Gateway::start(Options {
+    let gateway = start_gateway(Options {
         dispatch_secret: Some(first.clone()),
         ..Options::default()
-    })
-    .map_err(|error| Failure::new(format!("the gateway did not start: {error}")))?;
+    })?;
     say(&format!("  listening on {}", gateway.url()));
     let mut stage = Stage::new(here, &library, &gateway, screen, "demo/hosted")?;
     stage.variables = vec![
@@ -60,15 +48,10 @@ pub(crate) fn run(here: &Checkout) -> Result<(), Failure> {
         ("SVANTIC_DISPATCH_SECRET_NEXT", next.clone()),
     ];
 
-    let title = format!("Starting {agents}, each with one line changed");
+    let names = languages::names();
+    let title = format!("Starting the agents in {names}, each with one line changed");
     screen.step(4, STEPS, &title);
-    let mut joined = Vec::new();
-    for (language, program) in LANGUAGES.iter().zip(programs) {
-        say(&screen.paint(Colour::Agent, &format!("  {}", language.name)));
-        let source = switch::write(&stage, language)?;
-        let agent = Joined::start(&mut stage, language, &source, &program, &joined)?;
-        joined.push(agent);
-    }
+    let joined = Joined::start_all(&mut stage, &programs, switch::write)?;
 
     screen.step(5, STEPS, "Sending all of them the same work, by POST");
     let mut calls = Vec::from(conversation::first_calls());
