@@ -16,6 +16,7 @@ from typing import Any, Callable, NamedTuple
 from urllib.parse import urlsplit
 
 import uvicorn
+from desk import Gate
 from gateway import GUARD_S, Gateway, wait_for
 from waitress.server import create_server
 from werkzeug.serving import make_server
@@ -200,3 +201,53 @@ def wait_joined(gateway: Gateway, count: int = 1) -> dict[str, dict[str, Any]]:
         return there if len(there) >= count else {}
 
     return wait_for(joined, f"{count} hosted agents at the mesh")
+
+
+def runs_no_forgery(gateway: Gateway, gate: Gate, forge: str) -> None:
+    """A call forged like this fails before its handler, and a good one is answered."""
+    gate.go_on.set()
+    assert gateway.dispatch("wait", forge=forge).failed
+    assert gate.runs == 0
+    assert gateway.dispatch("wait").result == "done"
+    assert gate.runs == 1
+
+
+def streams_while_it_runs(url: str, gate: Gate) -> None:
+    """A stream begins before its handler has ended."""
+    with Stream(f"{url}/send", call("wait", method="message/stream")) as stream:
+        # The head is here, and the handler has not ended.
+        assert (stream.status, stream.content_type) == (200, "text/event-stream")
+        gate.wait_started()
+        gate.go_on.set()
+        assert stream.event().result == "done"
+        assert stream.is_at_its_end()
+
+
+def wait_refused(url: str) -> None:
+    """Waits until a new call is turned away for now."""
+
+    def refused() -> bool:
+        reply = post(f"{url}/send", call("add", {"a": 1, "b": 2}))
+        return reply.status == 503 and reply.headers["retry-after"] != ""
+
+    wait_for(refused, "the refusal of a new call")
+
+
+def refuses_ten_megabytes(url: str, *, stated: bool, begun: bytes = b"") -> None:
+    """A body that is too long by its stated length, of which only this comes, or as it comes; and then a good one."""
+    connection = connection_to(url)
+    try:
+        connection.putrequest("POST", "/send")
+        connection.putheader("Content-Type", "application/json")
+        if stated:
+            connection.putheader("Content-Length", str(10 << 20))
+            connection.endheaders(begun)  # the rest never comes
+        else:
+            connection.putheader("Transfer-Encoding", "chunked")
+            connection.endheaders()
+            # One byte more than there may be, and no end.
+            connection.send(b"%x\r\n" % ((4 << 20) + 1) + b" " * ((4 << 20) + 1) + b"\r\n")
+        assert connection.getresponse().status == 413
+    finally:
+        connection.close()
+    assert post(f"{url}/send", call("add", {"a": 1, "b": 2})).result == 3

@@ -18,6 +18,8 @@ from hosting import (
     call,
     connection_to,
     post,
+    refuses_ten_megabytes,
+    streams_while_it_runs,
     uvicorn_serves,
 )
 from listeners import SECRET, listener
@@ -47,14 +49,7 @@ def test_an_unsigned_call_is_refused_with_401() -> None:
 
 def test_a_stream_begins_while_the_handler_runs() -> None:
     with served_locally() as (_, agent, url):
-        gate = Gate(agent)
-        with Stream(f"{url}/send", call("wait", method="message/stream")) as stream:
-            # The head is here, and the handler has not ended.
-            assert (stream.status, stream.content_type) == (200, "text/event-stream")
-            gate.wait_started()
-            gate.go_on.set()
-            assert stream.event().result == "done"
-            assert stream.is_at_its_end()
+        streams_while_it_runs(url, Gate(agent))
 
 
 @pytest.mark.parametrize("method", ["message/send", "message/stream"])
@@ -124,22 +119,7 @@ def test_what_is_no_call_gets_the_status_that_says_so() -> None:
 @pytest.mark.parametrize("stated", [True, False])
 def test_a_body_of_ten_megabytes_is_refused_before_it_is_all_there(stated: bool) -> None:
     with served_locally() as (_, _, url):
-        connection = connection_to(url)
-        try:
-            connection.putrequest("POST", "/send")
-            connection.putheader("Content-Type", "application/json")
-            if stated:
-                connection.putheader("Content-Length", str(10 << 20))
-                connection.endheaders(b"{")  # the rest never comes
-            else:
-                connection.putheader("Transfer-Encoding", "chunked")
-                connection.endheaders()
-                # One byte more than there may be, and no end.
-                connection.send(b"%x\r\n" % ((4 << 20) + 1) + b" " * ((4 << 20) + 1) + b"\r\n")
-            assert connection.getresponse().status == 413
-        finally:
-            connection.close()
-        assert post(f"{url}/send", call("add", {"a": 1, "b": 2})).result == 3
+        refuses_ten_megabytes(url, stated=stated, begun=b"{")
 
 
 def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

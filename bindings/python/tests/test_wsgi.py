@@ -21,7 +21,11 @@ from hosting import (
     call,
     connection_to,
     post,
+    refuses_ten_megabytes,
+    runs_no_forgery,
+    streams_while_it_runs,
     wait_joined,
+    wait_refused,
     waitress_serves,
     werkzeug_serves,
 )
@@ -77,16 +81,12 @@ def test_a_forged_call_runs_no_handler(
     listening, url = at
     agent = desk_at(url)
     gate = Gate(agent)
-    gate.go_on.set()
     with (
         agent.wsgi(**signing_gateway.options, signing_secret=SECRET) as desk,
         werkzeug_serves(desk, listening),
     ):
         wait_joined(signing_gateway)
-        assert signing_gateway.dispatch("wait", forge=forge).failed
-        assert gate.runs == 0
-        assert signing_gateway.dispatch("wait").result == "done"
-        assert gate.runs == 1
+        runs_no_forgery(signing_gateway, gate, forge)
 
 
 def test_two_agents_in_a_flask_application_answer_for_themselves(
@@ -121,14 +121,7 @@ def test_two_agents_in_a_flask_application_answer_for_themselves(
 @both_servers
 def test_a_stream_begins_while_the_handler_runs(serve: Serve) -> None:
     with served_locally(serve) as (_, agent, url):
-        gate = Gate(agent)
-        with Stream(f"{url}/send", call("wait", method="message/stream")) as stream:
-            # The head is here, and the handler has not ended.
-            assert (stream.status, stream.content_type) == (200, "text/event-stream")
-            gate.wait_started()
-            gate.go_on.set()
-            assert stream.event().result == "done"
-            assert stream.is_at_its_end()
+        streams_while_it_runs(url, Gate(agent))
 
 
 def test_a_client_that_hangs_up_cancels_nothing_and_finds_the_answer_when_it_comes_back() -> None:
@@ -230,21 +223,7 @@ def test_an_unsigned_call_is_refused_with_401() -> None:
 @pytest.mark.parametrize("stated", [True, False])
 def test_a_body_of_ten_megabytes_is_refused(stated: bool) -> None:
     with served_locally() as (_, _, url):
-        connection = connection_to(url)
-        try:
-            connection.putrequest("POST", "/send")
-            connection.putheader("Content-Type", "application/json")
-            if stated:
-                connection.putheader("Content-Length", str(10 << 20))
-                connection.endheaders()  # nothing of it ever comes
-            else:
-                connection.putheader("Transfer-Encoding", "chunked")
-                connection.endheaders()
-                connection.send(b"%x\r\n" % ((4 << 20) + 1) + b" " * ((4 << 20) + 1) + b"\r\n")
-            assert connection.getresponse().status == 413
-        finally:
-            connection.close()
-        assert post(f"{url}/send", call("add", {"a": 1, "b": 2})).result == 3
+        refuses_ten_megabytes(url, stated=stated)
 
 
 def test_stop_lets_the_call_that_runs_out_and_takes_no_other(
@@ -261,11 +240,7 @@ def test_stop_lets_the_call_that_runs_out_and_takes_no_other(
         gate.wait_started()
         leaving = pool.submit(desk.stop)
 
-        def refused() -> bool:
-            reply = post(f"{url}/send", call("add", {"a": 1, "b": 2}))
-            return reply.status == 503 and reply.headers["retry-after"] != ""
-
-        wait_for(refused, "the refusal of a new call")
+        wait_refused(url)
         assert not leaving.done()
         gate.go_on.set()
         assert running.result(GUARD_S).result == "done"
