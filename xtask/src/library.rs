@@ -1,6 +1,9 @@
 //! Building the shared library, for the demo, for shipping, and for its header.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{checkout::Checkout, failure::Failure, terminal::say};
 
@@ -32,6 +35,25 @@ pub(crate) fn build_for_development(here: &Checkout) -> Result<Built, Failure> {
         }
     }
     Ok(Built { folder, file })
+}
+
+/// What a C compiler gets, from the repository's root, to make this program of one source, linked with the library of a
+/// folder: as the README tells people to.
+pub(crate) fn arguments_for_c(source: &str, program: &Path, library_folder: &Path) -> Vec<String> {
+    let library_folder = library_folder.display();
+    let strictly = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"];
+    let mut arguments = strictly.map(str::to_owned).to_vec();
+    arguments.extend([
+        "-Iinclude".to_owned(),
+        source.to_owned(),
+        "-o".to_owned(),
+        program.display().to_string(),
+        format!("-L{library_folder}"),
+        "-lsvantic".to_owned(),
+        // So that the program finds the library without an installation or an environment variable.
+        format!("-Wl,-rpath,{library_folder}"),
+    ]);
+    arguments
 }
 
 /// `cargo xtask build`

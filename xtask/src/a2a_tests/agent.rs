@@ -91,22 +91,11 @@ fn c(tests: &A2aTests<'_>, _: &NodeTests<'_>) -> Result<Command, Failure> {
     fs::create_dir_all(&folder)
         .map_err(|error| python::cannot_write(tests.here, &folder, &error))?;
     let program = folder.join("desk");
-    let libraries = tests.here.target.join("debug").display().to_string();
+    let source = format!("{FOLDER}/agents/desk.c");
+    let library_folder = tests.here.target.join("debug");
     let mut compile = Command::new(&tests.compiler);
     compile
-        .args([
-            "-std=c99",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-pedantic",
-            "-Iinclude",
-        ])
-        .arg(format!("{FOLDER}/agents/desk.c"))
-        .arg("-o")
-        .arg(&program)
-        .args([format!("-L{libraries}"), "-lsvantic".to_owned()])
-        .arg(format!("-Wl,-rpath,{libraries}"))
+        .args(library::arguments_for_c(&source, &program, &library_folder))
         .current_dir(&tests.here.root);
     python::run(compile, &format!("{} desk.c", tests.compiler))?;
     Ok(Command::new(program))

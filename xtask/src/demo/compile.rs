@@ -5,26 +5,14 @@ use std::process::Command;
 use super::stage::Stage;
 use crate::{
     failure::Failure,
+    library,
     terminal::{Colour, say},
 };
 
 /// Compiles and links the program; the command is what comes out.
 pub(super) fn c(stage: &Stage<'_>, source: &str, compiler: &str) -> Result<Command, Failure> {
     let program = stage.folder.join("agent");
-    let library_folder = stage.library.folder.display().to_string();
-    let mut arguments: Vec<String> = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-        .map(str::to_owned)
-        .to_vec();
-    arguments.extend([
-        "-Iinclude".to_owned(),
-        source.to_owned(),
-        "-o".to_owned(),
-        program.display().to_string(),
-        format!("-L{library_folder}"),
-        "-lsvantic".to_owned(),
-        // So that the program finds the library without an installation or an environment variable.
-        format!("-Wl,-rpath,{library_folder}"),
-    ]);
+    let arguments = library::arguments_for_c(source, &program, &stage.library.folder);
     let shown = format!("  {compiler} {}", stage.shown(&arguments));
     say(&stage.screen.paint(Colour::Quiet, &shown));
     let ended = Command::new(compiler)
