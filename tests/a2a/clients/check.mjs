@@ -5,6 +5,9 @@ import { readFileSync } from 'node:fs';
 const ALL = JSON.parse(readFileSync(new URL('../cases.json', import.meta.url), 'utf8'));
 export const SECRET = process.env.A2A_SHARED_SECRET;
 
+/** A part that every agent answers if it lets the call in. */
+export const FIND = { data: { skill_id: 'find_order', args: { order_id: 'A17' } } };
+
 /** So many calls at the same time, and what they are answered with. */
 const NUMBERS = [...Array(50).keys()];
 export const AT_ONCE = NUMBERS.map((n) => [{ data: { skill_id: 'count', args: { n } } }]);
@@ -36,6 +39,25 @@ export function code_in(data) {
 
 export function check(holds, seen) {
     if (!holds) throw new Error(`unexpected: ${JSON.stringify(seen)}`);
+}
+
+/** The version of an installed client. */
+export function version_of(name) {
+    const file = new URL(`../node_modules/${name}/package.json`, import.meta.url);
+    return JSON.parse(readFileSync(file, 'utf8')).version;
+}
+
+/** How a client asks: for a message, or for a stream of one event, which has the answer inside. */
+export function ways_of(client, outcome_of, inside = (event) => event) {
+    return {
+        sent: async (wanted) => outcome_of(await client.sendMessage(wanted)),
+        streamed: async (wanted) => {
+            const events = [];
+            for await (const event of client.sendMessageStream(wanted)) events.push(event);
+            check(events.length === 1, events);
+            return outcome_of(inside(events[0]));
+        },
+    };
 }
 
 /** One client against one agent: every case is played, then it says how many there were. */

@@ -1,12 +1,21 @@
 // The official client of A2A 0.3, @a2a-js/sdk 0.3.x: `node_0_3.mjs URL`.
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { ClientFactory } from 'a2a-0.3/client';
-import { AT_ONCE, AT_ONCE_ANSWERS, cases, check, code_in, outcome_of_data, Run, SECRET } from './check.mjs';
+import {
+    AT_ONCE,
+    AT_ONCE_ANSWERS,
+    cases,
+    check,
+    code_in,
+    FIND,
+    outcome_of_data,
+    Run,
+    SECRET,
+    version_of,
+    ways_of,
+} from './check.mjs';
 
 const [url] = process.argv.slice(2);
-const package_file = new URL('../node_modules/a2a-0.3/package.json', import.meta.url);
-const { version } = JSON.parse(readFileSync(package_file, 'utf8'));
 
 function part({ data, text, url: uri }) {
     if (data) return { kind: 'data', data };
@@ -41,25 +50,16 @@ function refusal(error) {
 }
 
 const client = await new ClientFactory().createFromUrl(url);
-const ways = {
-    sent: async (wanted) => outcome_of(await client.sendMessage(wanted)),
-    streamed: async (wanted) => {
-        const events = [];
-        for await (const event of client.sendMessageStream(wanted)) events.push(event);
-        check(events.length === 1, events);
-        return outcome_of(events[0]);
-    },
-};
+const ways = ways_of(client, outcome_of);
 
-const run = new Run(`Node @a2a-js/sdk ${version} in A2A 0.3`);
-const find = { data: { skill_id: 'find_order', args: { order_id: 'A17' } } };
+const run = new Run(`Node @a2a-js/sdk ${version_of('a2a-0.3')} in A2A 0.3`);
 for (const [how, play] of Object.entries(ways)) {
     const answer = (parts) => () => play(request(parts)).catch(refusal);
     for (const { name, parts, expect } of cases()) {
         await run.expect(`${name} (${how})`, answer(parts), expect);
     }
     if (SECRET !== undefined) {
-        await run.expect(`no secret (${how})`, answer([find]), { error: -32001 });
+        await run.expect(`no secret (${how})`, answer([FIND]), { error: -32001 });
     } else {
         const at_once = () => Promise.all(AT_ONCE.map((parts) => answer(parts)()));
         await run.expect(`each has its own answer (${how})`, at_once, AT_ONCE_ANSWERS);

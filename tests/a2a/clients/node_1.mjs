@@ -1,18 +1,27 @@
 // The official client, @a2a-js/sdk 1.x: `node_1.mjs URL 1.0`, or with 0.3 as it talks to agents of that
 // version.
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import {
     ClientFactory,
     ClientFactoryOptions,
     DefaultAgentCardResolver,
     JsonRpcTransportFactory,
 } from 'a2a-1/client';
-import { AT_ONCE, AT_ONCE_ANSWERS, cases, check, code_in, outcome_of_data, Run, SECRET } from './check.mjs';
+import {
+    AT_ONCE,
+    AT_ONCE_ANSWERS,
+    cases,
+    check,
+    code_in,
+    FIND,
+    outcome_of_data,
+    Run,
+    SECRET,
+    version_of,
+    ways_of,
+} from './check.mjs';
 
 const [url, wire] = process.argv.slice(2);
-const package_file = new URL('../node_modules/a2a-1/package.json', import.meta.url);
-const { version } = JSON.parse(readFileSync(package_file, 'utf8'));
 const [ROLE_USER, ROLE_AGENT, TASK_STATE_FAILED] = [1, 2, 4];
 
 function part(wanted) {
@@ -71,28 +80,19 @@ if (wire === '0.3') {
 const client = await factory.createFromAgentCard(card);
 check(client.protocolVersion === wire, client.protocolVersion);
 
-const ways = {
-    sent: async (wanted) => outcome_of(await client.sendMessage(wanted)),
-    streamed: async (wanted) => {
-        const events = [];
-        for await (const event of client.sendMessageStream(wanted)) events.push(event);
-        check(events.length === 1, events);
-        return outcome_of(events[0].payload.value);
-    },
-};
+const ways = ways_of(client, outcome_of, (event) => event.payload.value);
 
-const run = new Run(`Node @a2a-js/sdk ${version} in A2A ${wire}`);
-const find = { data: { skill_id: 'find_order', args: { order_id: 'A17' } } };
+const run = new Run(`Node @a2a-js/sdk ${version_of('a2a-1')} in A2A ${wire}`);
 for (const [how, play] of Object.entries(ways)) {
     const answer = (...wanted) => () => play(request(...wanted)).catch(refusal);
     for (const { name, parts, expect } of cases()) {
         await run.expect(`${name} (${how})`, answer(parts), expect);
     }
     if (SECRET !== undefined) {
-        await run.expect(`no secret (${how})`, answer([find]), { error: -32001 });
+        await run.expect(`no secret (${how})`, answer([FIND]), { error: -32001 });
     } else {
         const push = { acceptedOutputModes: [], taskPushNotificationConfig: { url: 'http://127.0.0.1:9/' } };
-        await run.expect(`nobody is called back (${how})`, answer([find], push), { error: -32003 });
+        await run.expect(`nobody is called back (${how})`, answer([FIND], push), { error: -32003 });
         const at_once = () => Promise.all(AT_ONCE.map((parts) => answer(parts)()));
         await run.expect(`each has its own answer (${how})`, at_once, AT_ONCE_ANSWERS);
     }
