@@ -9,6 +9,7 @@ mod command;
 mod completion;
 mod driver;
 mod external;
+mod flaw;
 mod link;
 mod listening;
 mod observed;
@@ -27,7 +28,6 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use observed::Observed;
 use secrecy::SecretString;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::agent::{Agent, Capability};
@@ -40,8 +40,6 @@ use crate::machine::{Machine, Settings, State};
 use crate::net::proxy::Proxies;
 use crate::net::tls::Trust;
 use crate::own_request::OwnRequest;
-use crate::protocol::json_shape::{self, ShapeError};
-use crate::protocol::limits::MAX_JSON_DEPTH;
 use crate::verification::Verification;
 use clock::Clock;
 pub use completion::Completion;
@@ -277,29 +275,7 @@ impl MeshConnector {
     /// holds, is an error here, and the mesh is told in the result's place: the dispatch has ended either way.
     pub fn resolve(&self, dispatch_id: &str, result_json: &str, haste: Haste) -> Result<(), Error> {
         // Checked before the lock is taken: this is the part that takes long.
-        let flaw = match serde_json::from_str::<IgnoredAny>(result_json) {
-            Err(error) => Some(("is not JSON", format!("is not JSON: {error}"))),
-            // serde_json skips over any depth, which hardly a parser on the other side can read.
-            Ok(_) if json_shape::check(result_json) == Err(ShapeError::TooDeep) => {
-                let text = "is nested too deeply";
-                Some((
-                    text,
-                    format!("{text}: the limit is {MAX_JSON_DEPTH} levels"),
-                ))
-            }
-            // As hardly: the mesh would drop the frame, and the answer with it.
-            Ok(_) if json_shape::has_lone_surrogate(result_json) => {
-                let text = "holds a lone surrogate";
-                Some((text, format!("{text}, which UTF-8 cannot carry")))
-            }
-            // The same, or it would come out as null on the other side.
-            Ok(_) if json_shape::has_vast_number(result_json) => {
-                let text = "holds a number that is too large";
-                Some((text, format!("{text}: a double ends at 1.8e308")))
-            }
-            Ok(_) => None,
-        };
-        let Some((short, long)) = flaw else {
+        let Some((short, long)) = flaw::in_result(result_json) else {
             let result = Answer::Result(result_json.trim_ascii());
             return self.answer(dispatch_id, result, haste);
         };

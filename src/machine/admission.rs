@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::Machine;
 use super::action::{Dispatch, DispatchId};
@@ -13,6 +12,7 @@ use super::inbox::Known;
 use super::time::{Now, Timer};
 use crate::protocol::dispatch_auth::Code;
 use crate::protocol::frame::{self, Envelope};
+use crate::protocol::json_scan::Raw;
 use crate::protocol::request::{self, Beside};
 use crate::replay::{Admission, DispatchKey};
 
@@ -36,8 +36,7 @@ impl Machine {
             }
             known => return self.duplicate(now, &envelope.id, known),
         };
-        let dispatch = frame::Dispatch::read(envelope.payload);
-        let replay = match self.verify_frame(now, envelope.payload) {
+        let replay = match self.verify_frame(now, envelope) {
             Ok(replay) => replay,
             Err(cause) => {
                 self.call_refused(now, cause.as_str());
@@ -45,7 +44,7 @@ impl Machine {
                 return self.refuse_dispatch(now, id, "DISPATCH_AUTH_FAILED", text);
             }
         };
-        let refused = self.take_on(now, id, &dispatch, Beside::default());
+        let refused = self.take_on(now, id, &envelope.dispatch, Beside::default());
         if let (true, Some(key)) = (refused.is_some_and(may_do_better), replay) {
             self.replay.release(key);
         }
@@ -82,14 +81,15 @@ impl Machine {
     fn verify_frame(
         &mut self,
         now: Now,
-        payload: Option<&RawValue>,
+        envelope: &Envelope<'_>,
     ) -> Result<Option<DispatchKey>, Code> {
-        let (Some(verification), Some(payload)) = (&self.settings.verification, payload) else {
+        let (Some(verification), Some(payload), true) = (
+            &self.settings.verification,
+            envelope.payload,
+            envelope.is_signed,
+        ) else {
             return Ok(None);
         };
-        if !has_envelope(payload) {
-            return Ok(None);
-        }
         let unix_time = Duration::from_millis(now.unix_ms);
         let verified = verification
             .verify(payload.get(), unix_time)
@@ -112,8 +112,7 @@ impl Machine {
     /// the answer stay those of the first run.
     fn run_beside(&mut self, now: Now, envelope: &Envelope<'_>) {
         let id = envelope.id.as_ref().into();
-        let asked = frame::Dispatch::read(envelope.payload);
-        if let Ok((dispatch, _)) = self.admissible(&id, &asked, Beside::default()) {
+        if let Ok((dispatch, _)) = self.admissible(&id, &envelope.dispatch, Beside::default()) {
             self.deliver(now, dispatch);
         }
     }
@@ -177,7 +176,7 @@ impl Machine {
             ));
         };
         // Absent arguments, or arguments that are not an object, are none (section 7, rule 2).
-        let args = dispatch.args.map_or("{}", |raw| raw.get());
+        let args = dispatch.args.map_or("{}", Raw::get);
         let args = if args.starts_with('{') { args } else { "{}" };
         capability
             .check_args(args)
@@ -222,20 +221,6 @@ impl Machine {
 /// Whether the same dispatch may be taken on at another time.
 fn may_do_better(code: &str) -> bool {
     matches!(code, "AGENT_OVERLOADED" | "AGENT_SHUTDOWN")
-}
-
-/// Whether a payload says who it is from. One that cannot be read says it to be refused for it.
-fn has_envelope(payload: &RawValue) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Probe<'a> {
-        #[serde(borrow, default)]
-        svantic_auth: Option<&'a RawValue>,
-    }
-    let text = payload.get();
-    if !text.starts_with('{') {
-        return false;
-    }
-    serde_json::from_str::<Probe<'_>>(text).map_or(true, |probe| probe.svantic_auth.is_some())
 }
 
 /// Where an admitted dispatch goes.

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// The text of a whole frame: shared, never copied on its way to the socket.
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as FrameText;
 
+use super::json_scan::{Raw, Scanner, Unsure};
 use super::json_shape::{self, ShapeError};
 use super::limits::{ENVELOPE_VERSION, MAX_ID_BYTES};
 use super::timestamp::push_timestamp;
@@ -21,8 +21,12 @@ pub struct Envelope<'a> {
     pub kind: Kind,
     /// The sender's id of the frame; empty where it sent none.
     pub id: Cow<'a, str>,
-    /// The payload's text, not yet looked into.
-    pub payload: Option<&'a RawValue>,
+    /// The payload's text.
+    pub payload: Option<Raw<'a>>,
+    /// What the payload says if it is that of a dispatch.
+    pub dispatch: Dispatch<'a>,
+    /// Whether the payload says who it is from (section 8).
+    pub is_signed: bool,
 }
 
 /// The frame types that mean something to an agent.
@@ -57,13 +61,59 @@ struct WireEnvelope<'a> {
     kind: Cow<'a, str>,
     /// Raw, since serde copies a string that may be `null`.
     #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
+    id: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    payload: Option<&'a RawValue>,
+    payload: Option<Raw<'a>>,
 }
 
 /// Reads one frame. A frame without `v` is read as version 1: strict in what is sent, tolerant in what is accepted.
 pub fn parse(text: &str) -> Result<Envelope<'_>, FrameError> {
+    at_once(text).or_else(|Unsure| with_care(text))
+}
+
+/// Reads a frame as the mesh sends them, in one pass. It says of a frame what [`with_care`] would say, or nothing.
+fn at_once(text: &str) -> Result<Envelope<'_>, Unsure> {
+    let (mut version, mut kind, mut id, mut payload) = (None, None, None, None);
+    let (mut dispatch, mut is_signed) = Default::default();
+    let mut scan = Scanner::new(text);
+    scan.object(|scan, key| match key {
+        "v" => once(&mut version, scan.value()?),
+        "type" => once(&mut kind, scan.value()?),
+        "id" => once(&mut id, scan.value()?),
+        "payload" if scan.is_at_object() => {
+            let start = scan.position();
+            (dispatch, is_signed) = Dispatch::scan(scan)?;
+            once(&mut payload, scan.since(start))
+        }
+        "payload" => Err(Unsure),
+        _ => scan.value().map(drop),
+    })?;
+    scan.finish()?;
+    if version.is_some_and(|v: Raw<'_>| v.get() != "1") {
+        return Err(Unsure);
+    }
+    let id = id.map_or(Some(""), Raw::plain_text);
+    let id = id.filter(|id| id.len() <= MAX_ID_BYTES).ok_or(Unsure)?;
+    let kind = kind.and_then(Raw::plain_text).ok_or(Unsure)?;
+    Ok(Envelope {
+        kind: Kind::named(kind),
+        id: Cow::Borrowed(id),
+        payload,
+        dispatch,
+        is_signed,
+    })
+}
+
+/// Fills a place that must have been empty.
+fn once<T>(place: &mut Option<T>, value: T) -> Result<(), Unsure> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Unsure),
+    }
+}
+
+/// Reads any frame, and says what is wrong with one that cannot be read.
+fn with_care(text: &str) -> Result<Envelope<'_>, FrameError> {
     json_shape::check(text).map_err(FrameError::Shape)?;
     let wire: WireEnvelope<'_> = serde_json::from_str(text).map_err(|_| FrameError::Malformed)?;
     if wire.v.is_some_and(|v| v != ENVELOPE_VERSION) {
@@ -76,16 +126,36 @@ pub fn parse(text: &str) -> Result<Envelope<'_>, FrameError> {
     if !is_usable_id(&id) {
         return Err(FrameError::UnusableId);
     }
-    let kind = match wire.kind.as_ref() {
-        "welcome" => Kind::Welcome,
-        "dispatch" => Kind::Dispatch,
-        _ => Kind::Unknown,
-    };
     Ok(Envelope {
-        kind,
+        kind: Kind::named(&wire.kind),
         id,
         payload: wire.payload,
+        dispatch: object_in(wire.payload).unwrap_or_default(),
+        is_signed: is_signed(wire.payload),
     })
+}
+
+/// Whether a payload says who it is from. One that cannot be read says it, to be refused for it.
+fn is_signed(payload: Option<Raw<'_>>) -> bool {
+    #[derive(Deserialize)]
+    struct Probe<'a> {
+        #[serde(borrow, default)]
+        svantic_auth: Option<Raw<'a>>,
+    }
+    let text = payload.map_or("", Raw::get);
+    text.starts_with('{')
+        && serde_json::from_str::<Probe<'_>>(text)
+            .map_or(true, |probe| probe.svantic_auth.is_some())
+}
+
+impl Kind {
+    fn named(name: &str) -> Self {
+        match name {
+            "welcome" => Self::Welcome,
+            "dispatch" => Self::Dispatch,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// Whether an id can be kept and handed to the application, see [`FrameError::UnusableId`].
@@ -95,9 +165,13 @@ pub fn is_usable_id(id: &str) -> bool {
 
 /// Whether the text is one JSON object within the limits, whatever it says.
 pub fn is_object(text: &str) -> bool {
-    text.trim_ascii_start().starts_with('{')
-        && json_shape::check(text).is_ok()
-        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+    let mut scan = Scanner::new(text);
+    if !scan.is_at_object() {
+        return false;
+    }
+    let recognised = scan.value().and_then(|_| scan.finish()).is_ok();
+    recognised
+        || (json_shape::check(text).is_ok() && serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// What kind of frame it is that was not understood, for people.
@@ -133,42 +207,62 @@ pub struct Welcome {
 
 impl Welcome {
     /// Reads the payload; what is missing or malformed counts as not resumed.
-    pub fn read(payload: Option<&RawValue>) -> Self {
+    pub fn read(payload: Option<Raw<'_>>) -> Self {
         payload
             .and_then(|raw| serde_json::from_str(raw.get()).ok())
             .unwrap_or_default()
     }
 }
 
-/// The payload of a `dispatch`, every field still raw: one that is malformed must not cost the others.
-#[derive(Debug, Default, Deserialize)]
+/// The payload of a `dispatch`, every field still raw: one that is malformed must not cost the others. A payload that is no
+/// object, or names a member twice, is a dispatch without a `skill_id`.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Dispatch<'a> {
     /// Which capability is called.
     #[serde(borrow, default)]
-    pub skill_id: Option<&'a RawValue>,
+    pub skill_id: Option<Raw<'a>>,
     /// The arguments; absent or not an object means `{}` (section 7, rule 2).
     #[serde(borrow, default)]
-    pub args: Option<&'a RawValue>,
+    pub args: Option<Raw<'a>>,
     /// `{session_id?, tenant_id?, …}`.
     #[serde(borrow, default)]
-    pub session_context: Option<&'a RawValue>,
+    pub session_context: Option<Raw<'a>>,
     /// W3C trace context.
     #[serde(borrow, default)]
-    pub traceparent: Option<&'a RawValue>,
+    pub traceparent: Option<Raw<'a>>,
     /// W3C baggage.
     #[serde(borrow, default)]
-    pub baggage: Option<&'a RawValue>,
+    pub baggage: Option<Raw<'a>>,
 }
 
 impl<'a> Dispatch<'a> {
-    /// Reads the payload; one that is no object is a dispatch without a `skill_id`.
-    pub fn read(payload: Option<&'a RawValue>) -> Self {
-        object_in(payload).unwrap_or_default()
+    /// Reads the payload that is next, and whether it says who it is from.
+    fn scan(scan: &mut Scanner<'a>) -> Result<(Self, bool), Unsure> {
+        let mut read = Self::default();
+        let mut svantic_auth = None;
+        scan.object(|scan, key| {
+            let value = scan.value()?;
+            let place = match key {
+                "skill_id" => &mut read.skill_id,
+                "args" => &mut read.args,
+                "session_context" => &mut read.session_context,
+                "traceparent" => &mut read.traceparent,
+                "baggage" => &mut read.baggage,
+                "svantic_auth" => &mut svantic_auth,
+                _ => return Ok(()),
+            };
+            // To serde null is no value, and two of them are two.
+            if value.get() == "null" {
+                return Err(Unsure);
+            }
+            once(place, value)
+        })?;
+        Ok((read, svantic_auth.is_some()))
     }
 }
 
 /// The members of the object in `raw`; `None` for anything else and for an object that names one of them twice.
-pub fn object_in<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+pub fn object_in<'a, T: Deserialize<'a>>(raw: Option<Raw<'a>>) -> Option<T> {
     let text = raw?.get();
     // serde would read an array as the members in order.
     text.starts_with('{')
@@ -176,11 +270,15 @@ pub fn object_in<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T>
 }
 
 /// The string in `raw`, if it is one.
-pub fn text_in(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
+pub fn text_in(raw: Option<Raw<'_>>) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    raw.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
-        .map(|text| text.0)
+    let raw = raw?;
+    if let Some(plain) = raw.plain_text() {
+        return Some(Cow::Borrowed(plain));
+    }
+    let text: Text<'_> = serde_json::from_str(raw.get()).ok()?;
+    Some(text.0)
 }
 
 /// What a frame of ours starts with.
@@ -321,8 +419,7 @@ mod tests {
         let frame =
             parse(r#"{"type":"dispatch","id":"d1","payload":{"skill_id":"a"},"new":1}"#).unwrap();
         assert_eq!((frame.kind, frame.id.as_ref()), (Kind::Dispatch, "d1"));
-        let dispatch = Dispatch::read(frame.payload);
-        assert_eq!(text_in(dispatch.skill_id).as_deref(), Some("a"));
+        assert_eq!(text_in(frame.dispatch.skill_id).as_deref(), Some("a"));
         let frame = parse(r#"{"v":1,"type":"to be invented"}"#).unwrap();
         assert_eq!((frame.kind, frame.id.as_ref()), (Kind::Unknown, ""));
         assert!(!Welcome::read(None).resumed);
@@ -362,15 +459,67 @@ mod tests {
         );
     }
 
+    /// What is read at once is read as it is read with care.
+    #[test]
+    fn both_ways_of_reading_agree_about_any_frame() {
+        let frames = [
+            r#"{"v":1,"type":"dispatch","id":"d-1","ts":"t","payload":{"skill_id":"echo","args":{"a":"x"},"session_context":{"session_id":"s"}}}"#,
+            r#"{"type":"dispatch","payload":{"svantic_auth":{"scheme":"x"},"traceparent":null,"baggage":"a=b"},"id":"d","v":1}"#,
+            r#"{"v":1,"type":"welcome","id":"w","payload":{"resumed":true}}"#,
+        ];
+        let pieces = [
+            "\"v\":1,",
+            "\"v\":2,",
+            "\"v\":1.0,",
+            "null",
+            "\"id\":\"x\",",
+            "\"id\":null,",
+            "\"type\":\"dispatch\",",
+            "\"skill_id\":\"a\",",
+            "\"svantic_auth\":null,",
+            "{",
+            "}",
+            "[",
+            "]",
+            "\"",
+            "\\",
+            "\\u0041",
+            ",",
+            ":",
+            "7",
+            " ",
+            "\n",
+            "{}",
+            "\"args\":null,",
+        ];
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut read = 0;
+        for _ in 0..60_000 {
+            let mut text = frames[rng.usize(..frames.len())].to_owned();
+            for _ in 0..rng.usize(..3) {
+                let at = rng.usize(..=text.len());
+                let end = text.len().min(at + rng.usize(..6) * rng.usize(..2));
+                text.replace_range(at..end, pieces[rng.usize(..pieces.len())]);
+            }
+            let Ok(quick) = at_once(&text) else { continue };
+            let careful = with_care(&text).expect(&text);
+            assert_eq!(format!("{quick:?}"), format!("{careful:?}"), "{text}");
+            read += 1;
+        }
+        assert!(read > 10_000, "{read} were read at once");
+        assert!(
+            frames
+                .iter()
+                .all(|text| text.contains("null") || at_once(text).is_ok())
+        );
+    }
+
     #[test]
     fn a_payload_that_is_no_object_is_an_empty_dispatch() {
         for payload in ["7", "\"x\"", "null", "[]", "[\"echo\"]"] {
             let text = format!(r#"{{"type":"dispatch","id":"d","payload":{payload}}}"#);
             let frame = parse(&text).unwrap();
-            assert!(
-                Dispatch::read(frame.payload).skill_id.is_none(),
-                "{payload}"
-            );
+            assert!(frame.dispatch.skill_id.is_none(), "{payload}");
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod close_code;
 pub mod dispatch_auth;
 pub mod frame;
 pub mod hex;
+pub mod json_scan;
 pub mod json_shape;
 pub mod limits;
 pub mod origin;

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::frame::{Dispatch, object_in, push_json_string, text_in};
+use super::json_scan::{Raw, Scanner, Unsure};
 use super::trace::{parse_baggage, parse_traceparent};
 
 /// What is known of a dispatch beside its payload, and looked at where that says nothing.
@@ -53,17 +52,47 @@ pub fn write(
 #[derive(Default, serde::Deserialize)]
 struct SessionContext<'a> {
     #[serde(borrow, default)]
-    session_id: Option<&'a RawValue>,
+    session_id: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    tenant_id: Option<&'a RawValue>,
+    tenant_id: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    traceparent: Option<&'a RawValue>,
+    traceparent: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    baggage: Option<&'a RawValue>,
+    baggage: Option<Raw<'a>>,
+}
+
+impl<'a> SessionContext<'a> {
+    fn read(raw: Option<Raw<'a>>) -> Self {
+        let Some(context) = raw else {
+            return Self::default();
+        };
+        Self::at_once(context).unwrap_or_else(|Unsure| object_in(Some(context)).unwrap_or_default())
+    }
+
+    /// In one pass, if it is an object as the mesh sends them.
+    fn at_once(context: Raw<'a>) -> Result<Self, Unsure> {
+        let mut read = Self::default();
+        Scanner::new(context.get()).object(|scan, key| {
+            let value = scan.value()?;
+            let place = match key {
+                "session_id" => &mut read.session_id,
+                "tenant_id" => &mut read.tenant_id,
+                "traceparent" => &mut read.traceparent,
+                "baggage" => &mut read.baggage,
+                _ => return Ok(()),
+            };
+            // What is no text is absent, and so is null; a member twice is for serde to refuse.
+            match place.replace(value) {
+                None => Ok(()),
+                Some(_) => Err(Unsure),
+            }
+        })?;
+        Ok(read)
+    }
 }
 
 fn push_context(out: &mut String, dispatch: &Dispatch<'_>, beside: Beside<'_>) {
-    let session: SessionContext<'_> = object_in(dispatch.session_context).unwrap_or_default();
+    let session = SessionContext::read(dispatch.session_context);
     push_field(out, "session_id", text_in(session.session_id).as_deref());
     let tenant_id = text_in(session.tenant_id);
     push_field(out, "tenant_id", tenant_id.as_deref().or(beside.tenant_id));
@@ -127,8 +156,8 @@ mod tests {
 
     fn written(payload: &Value) -> Value {
         let text = payload.to_string();
-        let raw: &RawValue = serde_json::from_str(&text).unwrap();
-        let dispatch = Dispatch::read(Some(raw));
+        let raw: &serde_json::value::RawValue = serde_json::from_str(&text).unwrap();
+        let dispatch: Dispatch<'_> = object_in(Some(raw.into())).unwrap();
         let request = write(
             "",
             "d1",

@@ -20,6 +20,7 @@ use super::time::{Now, Timer};
 use crate::protocol::a2a::ReplyTo;
 use crate::protocol::dispatch_auth::{Code, Verified};
 use crate::protocol::frame::{self, Dispatch, FrameText};
+use crate::protocol::json_scan::Raw;
 use crate::protocol::request::Beside;
 use crate::replay::{Admission, DispatchKey};
 
@@ -281,7 +282,7 @@ pub fn tenant_of<'a>(dispatch: &Dispatch<'a>) -> Option<Cow<'a, str>> {
     #[derive(serde::Deserialize)]
     struct Session<'a> {
         #[serde(borrow, default)]
-        tenant_id: Option<&'a serde_json::value::RawValue>,
+        tenant_id: Option<Raw<'a>>,
     }
     let session: Session<'_> = frame::object_in(dispatch.session_context)?;
     frame::text_in(session.tenant_id)

@@ -11,6 +11,7 @@ use super::method::{Method, NO_PUSH_TEXT, UNKNOWN_TEXT, method};
 use super::reply::{ReplyTo, error, refuses_by_event};
 use super::{Version, code};
 use crate::protocol::frame::{Dispatch, is_usable_id, object_in, text_in};
+use crate::protocol::json_scan::Raw;
 use crate::protocol::json_shape;
 
 /// The longest id of a JSON-RPC request, as it is written.
@@ -109,32 +110,32 @@ impl Fault {
 #[derive(Deserialize)]
 struct WireCall<'a> {
     #[serde(borrow, default)]
-    jsonrpc: Option<&'a RawValue>,
+    jsonrpc: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
+    id: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    method: Option<&'a RawValue>,
+    method: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
+    params: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
 struct WireParams<'a> {
     #[serde(borrow, default)]
-    message: Option<&'a RawValue>,
+    message: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    configuration: Option<&'a RawValue>,
+    configuration: Option<Raw<'a>>,
 }
 
 /// The names of 1.0 may be written in `snake_case` too, as all of protobuf's JSON.
 #[derive(Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow, default, rename = "messageId", alias = "message_id")]
-    message_id: Option<&'a RawValue>,
+    message_id: Option<Raw<'a>>,
     #[serde(borrow, default, rename = "contextId", alias = "context_id")]
-    context_id: Option<&'a RawValue>,
+    context_id: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    parts: Option<&'a RawValue>,
+    parts: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -147,40 +148,40 @@ struct WireConfiguration<'a> {
         alias = "push_notification_config",
         alias = "task_push_notification_config"
     )]
-    push: Option<&'a RawValue>,
+    push: Option<Raw<'a>>,
 }
 
 /// In 0.3 `kind` says which member counts, in 1.0 the member that is there.
 #[derive(Deserialize)]
 struct WirePart<'a> {
     #[serde(borrow, default)]
-    kind: Option<&'a RawValue>,
+    kind: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
+    data: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    text: Option<&'a RawValue>,
+    text: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
 struct WireData<'a> {
     #[serde(borrow, default)]
-    skill_id: Option<&'a RawValue>,
+    skill_id: Option<Raw<'a>>,
     #[serde(borrow, default, rename = "skillId")]
-    skill_id_alias: Option<&'a RawValue>,
+    skill_id_alias: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    capability: Option<&'a RawValue>,
+    capability: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    args: Option<&'a RawValue>,
+    args: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    inputs: Option<&'a RawValue>,
+    inputs: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    session_context: Option<&'a RawValue>,
+    session_context: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    traceparent: Option<&'a RawValue>,
+    traceparent: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    baggage: Option<&'a RawValue>,
+    baggage: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    dispatch_id: Option<&'a RawValue>,
+    dispatch_id: Option<Raw<'a>>,
 }
 
 /// Why a call is refused, before it is known whom to tell.
@@ -278,7 +279,7 @@ fn envelope(body: &str) -> Result<WireCall<'_>, (i32, &'static str)> {
 }
 
 /// Repeated in the answer as it stands, so it has to be something that every parser takes.
-fn request_id(raw: Option<&RawValue>) -> Option<&str> {
+fn request_id(raw: Option<Raw<'_>>) -> Option<&str> {
     let Some(raw) = raw else { return Some("null") };
     let text = raw.get();
     let fits = text.len() <= MAX_REQUEST_ID_BYTES;
@@ -297,7 +298,7 @@ fn version_of(header: Option<&str>) -> Option<Version> {
     }
 }
 
-fn with_message<'a>(mut call: Call<'a>, params: Option<&'a RawValue>) -> Result<Call<'a>, Refusal> {
+fn with_message<'a>(mut call: Call<'a>, params: Option<Raw<'a>>) -> Result<Call<'a>, Refusal> {
     let params: WireParams<'_> = object_in(params).ok_or(invalid("`params` is no object"))?;
     let message: WireMessage<'_> =
         object_in(params.message).ok_or(invalid("`params.message` is no object"))?;
@@ -314,7 +315,7 @@ fn with_message<'a>(mut call: Call<'a>, params: Option<&'a RawValue>) -> Result<
     call.context_id = identifier(message.context_id).ok_or(invalid(
         "`contextId` is no text of at most 128 bytes without NUL",
     ))?;
-    let parts: Vec<&RawValue> = message
+    let parts: Vec<Raw<'a>> = message
         .parts
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
         .ok_or(invalid("`message.parts` is no list"))?;
@@ -325,12 +326,12 @@ fn with_message<'a>(mut call: Call<'a>, params: Option<&'a RawValue>) -> Result<
 }
 
 /// Takes the first data part that names a skill, else the first, so that a caller may add data of its own.
-fn with_parts<'a>(mut call: Call<'a>, parts: &[&'a RawValue]) -> Result<Call<'a>, Refusal> {
-    let mut chosen: Option<(&RawValue, WireData<'_>)> = None;
+fn with_parts<'a>(mut call: Call<'a>, parts: &[Raw<'a>]) -> Result<Call<'a>, Refusal> {
+    let mut chosen: Option<(Raw<'_>, WireData<'_>)> = None;
     let mut texts: Vec<Cow<'_, str>> = Vec::new();
     for part in parts {
         let part: WirePart<'_> =
-            object_in(Some(part)).ok_or(invalid("a part of the message is no object"))?;
+            object_in(Some(*part)).ok_or(invalid("a part of the message is no object"))?;
         let kind = text_in(part.kind);
         let is = |name: &str| kind.as_deref().is_none_or(|kind| kind == name);
         if is("data")
@@ -372,14 +373,14 @@ fn with_parts<'a>(mut call: Call<'a>, parts: &[&'a RawValue]) -> Result<Call<'a>
     clippy::option_option,
     reason = "an id that is missing is not one that is wrong"
 )]
-fn identifier(raw: Option<&RawValue>) -> Option<Option<Cow<'_, str>>> {
+fn identifier(raw: Option<Raw<'_>>) -> Option<Option<Cow<'_, str>>> {
     let Some(raw) = raw else { return Some(None) };
     let id = text_in(Some(raw))?;
     is_usable_id(&id).then(|| (!id.is_empty()).then_some(id))
 }
 
 impl<'a> WireData<'a> {
-    fn skill(&self) -> Option<&'a RawValue> {
+    fn skill(&self) -> Option<Raw<'a>> {
         self.skill_id.or(self.skill_id_alias).or(self.capability)
     }
 

@@ -1,0 +1,385 @@
+//! One pass over a JSON text that finds out everything a dispatch needs to know of it: whether it is JSON, within the
+//! limits of depth and number, and where the values lie that are asked for. Nothing is built and nothing allocated.
+//!
+//! `serde_json` stays the judge. This recognises what frames look like in practice; whatever it does not recognise, or
+//! finds fault with, is [`Unsure`] and read again by the code that can say what is wrong with it. So it may be strict
+//! where it likes, and must never accept what `serde_json` refuses.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::limits::{MAX_JSON_DEPTH, MAX_JSON_VALUES};
+
+/// The text of one value, known to be JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a>(&'a str);
+
+impl<'a> Raw<'a> {
+    /// As it was written, without blanks around it.
+    pub fn get(self) -> &'a str {
+        self.0
+    }
+
+    /// What a string without escapes says; `None` for any other value.
+    pub fn plain_text(self) -> Option<&'a str> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        memchr::memchr(b'\\', inner.as_bytes())
+            .is_none()
+            .then_some(inner)
+    }
+}
+
+impl<'a> From<&'a RawValue> for Raw<'a> {
+    fn from(raw: &'a RawValue) -> Self {
+        Self(raw.get())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+/// Nothing is said about the text: it is to be read by other means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsure;
+
+/// Whether a text is JSON that every parser on the way can take. If not, or if it needs a closer look, `false`.
+pub fn is_carried_by_all(text: &str) -> bool {
+    let mut scan = Scanner::new(text);
+    scan.value().is_ok() && scan.finish().is_ok() && !scan.surrogates && !scan.vast_numbers
+}
+
+/// A text and how far it has been read.
+pub struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    values: usize,
+    /// Whether a string escaped a UTF-16 unit that may be half of a pair, see `json_shape::has_lone_surrogate`.
+    surrogates: bool,
+    /// Whether there was a number that may be more than a double holds, see `json_shape::has_vast_number`.
+    vast_numbers: bool,
+}
+
+/// A number of more digits, or with an exponent, is looked at more closely.
+const CERTAINLY_FINITE: usize = 300;
+
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = LOW_BITS << 7;
+
+/// The high bit of each byte that ends the run of plain characters in a string: a quote, a backslash, a control
+/// character. Bytes behind the first such may be marked wrongly.
+fn special(word: u64) -> u64 {
+    let zero = |word: u64| word.wrapping_sub(LOW_BITS) & !word;
+    let quote = zero(word ^ (LOW_BITS * u64::from(b'"')));
+    let backslash = zero(word ^ (LOW_BITS * u64::from(b'\\')));
+    let control = word.wrapping_sub(LOW_BITS * 0x20) & !word;
+    (quote | backslash | control) & HIGH_BITS
+}
+
+/// Whether none of these bytes is such a one. Written so that it becomes vector instructions.
+fn all_plain(block: &[u8; 32]) -> bool {
+    let ends = |b: u8| u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\');
+    block.iter().fold(0, |found, &b| found | ends(b)) == 0
+}
+
+impl<'a> Scanner<'a> {
+    /// At the beginning of a text.
+    pub fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            depth: 0,
+            values: 1,
+            surrogates: false,
+            vast_numbers: false,
+        }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_blanks(&mut self) {
+        while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// Goes past this byte, which must be next.
+    fn expect(&mut self, byte: u8) -> Result<(), Unsure> {
+        if self.byte() != Some(byte) {
+            return Err(Unsure);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Whether the next value is an object.
+    pub fn is_at_object(&mut self) -> bool {
+        self.skip_blanks();
+        self.byte() == Some(b'{')
+    }
+
+    /// Where the next value begins, for [`Scanner::since`].
+    pub fn position(&mut self) -> usize {
+        self.skip_blanks();
+        self.at
+    }
+
+    /// What was read since a position at which a value began: that value.
+    pub fn since(&self, position: usize) -> Raw<'a> {
+        Raw(&self.text[position..self.at])
+    }
+
+    /// Nothing but blanks may be left, and the limit of values must not have been exceeded.
+    pub fn finish(&mut self) -> Result<(), Unsure> {
+        self.skip_blanks();
+        if self.at < self.text.len() || self.values > MAX_JSON_VALUES {
+            return Err(Unsure);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<(), Unsure> {
+        self.at += 1;
+        self.depth += 1;
+        self.values += 1;
+        if self.depth > MAX_JSON_DEPTH {
+            return Err(Unsure);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.at += 1;
+        self.depth -= 1;
+    }
+
+    /// Reads an object. For each member `read` is called with its key, and must read its value.
+    pub fn object(
+        &mut self,
+        mut read: impl FnMut(&mut Self, &'a str) -> Result<(), Unsure>,
+    ) -> Result<(), Unsure> {
+        if !self.is_at_object() {
+            return Err(Unsure);
+        }
+        self.open()?;
+        self.skip_blanks();
+        if self.byte() == Some(b'}') {
+            self.close();
+            return Ok(());
+        }
+        loop {
+            let start = self.at + 1;
+            let plain = self.string()?;
+            if !plain {
+                return Err(Unsure);
+            }
+            let key = &self.text[start..self.at - 1];
+            self.colon()?;
+            read(self, key)?;
+            self.skip_blanks();
+            match self.byte() {
+                Some(b',') => {
+                    self.at += 1;
+                    self.values += 1;
+                    self.skip_blanks();
+                }
+                Some(b'}') => {
+                    self.close();
+                    return Ok(());
+                }
+                _ => return Err(Unsure),
+            }
+        }
+    }
+
+    fn colon(&mut self) -> Result<(), Unsure> {
+        self.skip_blanks();
+        self.expect(b':')
+    }
+
+    /// Reads any value.
+    pub fn value(&mut self) -> Result<Raw<'a>, Unsure> {
+        let start = self.position();
+        self.skip_value()?;
+        Ok(self.since(start))
+    }
+
+    /// Goes past a value of any depth without recursion: one bit a level tells objects from arrays.
+    fn skip_value(&mut self) -> Result<(), Unsure> {
+        let mut kinds: u64 = 0;
+        let floor = self.depth;
+        loop {
+            self.skip_blanks();
+            match self.byte().ok_or(Unsure)? {
+                b'"' => {
+                    self.string()?;
+                }
+                b'-' | b'0'..=b'9' => self.number()?,
+                b't' => self.literal("true")?,
+                b'f' => self.literal("false")?,
+                b'n' => self.literal("null")?,
+                b'{' => {
+                    self.open()?;
+                    self.skip_blanks();
+                    if self.byte() != Some(b'}') {
+                        kinds = kinds << 1 | 1;
+                        self.string()?;
+                        self.colon()?;
+                        continue;
+                    }
+                    self.close();
+                }
+                b'[' => {
+                    self.open()?;
+                    self.skip_blanks();
+                    if self.byte() != Some(b']') {
+                        kinds <<= 1;
+                        continue;
+                    }
+                    self.close();
+                }
+                _ => return Err(Unsure),
+            }
+            // Behind a value: on to the next one, or out of as many levels as end here.
+            loop {
+                if self.depth == floor {
+                    return Ok(());
+                }
+                self.skip_blanks();
+                let in_object = kinds & 1 == 1;
+                match self.byte() {
+                    Some(b',') => {
+                        self.at += 1;
+                        self.values += 1;
+                        if in_object {
+                            self.skip_blanks();
+                            self.string()?;
+                            self.colon()?;
+                        }
+                        break;
+                    }
+                    Some(b'}') if in_object => {}
+                    Some(b']') if !in_object => {}
+                    _ => return Err(Unsure),
+                }
+                self.close();
+                kinds >>= 1;
+            }
+        }
+    }
+
+    fn literal(&mut self, word: &str) -> Result<(), Unsure> {
+        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(Unsure);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Unsure> {
+        let start = self.at;
+        while matches!(self.byte(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start {
+            return Err(Unsure);
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Unsure> {
+        let start = self.at;
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.byte() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.byte(), Some(b'e' | b'E')) {
+            self.vast_numbers = true;
+            self.at += 1;
+            if matches!(self.byte(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        self.vast_numbers |= self.at - start > CERTAINLY_FINITE;
+        Ok(())
+    }
+
+    /// Goes past a string, opening quote included. Whether it has no escapes.
+    fn string(&mut self) -> Result<bool, Unsure> {
+        self.expect(b'"')?;
+        let mut plain = true;
+        loop {
+            self.skip_plain();
+            match self.byte() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(plain);
+                }
+                Some(b'\\') => {
+                    plain = false;
+                    self.escape()?;
+                }
+                _ => return Err(Unsure),
+            }
+        }
+    }
+
+    /// To the next quote, backslash or control character, or the end.
+    fn skip_plain(&mut self) {
+        let bytes = self.text.as_bytes();
+        // Most strings are short: two words, before anything wider is worth its while.
+        for _ in 0..2 {
+            let Some(word) = bytes[self.at..].first_chunk::<8>() else {
+                break;
+            };
+            let found = special(u64::from_le_bytes(*word));
+            if found != 0 {
+                self.at += found.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
+        }
+        while let Some(block) = bytes[self.at..].first_chunk::<32>() {
+            if !all_plain(block) {
+                break;
+            }
+            self.at += 32;
+        }
+        while self
+            .byte()
+            .is_some_and(|b| b >= 0x20 && b != b'"' && b != b'\\')
+        {
+            self.at += 1;
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Unsure> {
+        let rest = &self.text.as_bytes()[self.at + 1..];
+        match rest {
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
+            [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|b| b.is_ascii_hexdigit()) => {
+                self.surrogates |= matches!(a, b'd' | b'D') && !matches!(b, b'0'..=b'7');
+                self.at += 6;
+            }
+            _ => return Err(Unsure),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
