@@ -192,7 +192,7 @@ pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
                         more,
                     }) => {
                         MORE_WAIT.set(more);
-                        run_dispatch(dispatch, &handler);
+                        run_dispatch(&dispatch, &handler);
                         MORE_WAIT.set(false);
                     }
                     None => break,
@@ -203,21 +203,20 @@ pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
         .is_ok()
 }
 
-fn run_dispatch(mut dispatch: Dispatch, handler: &Handler) {
+fn run_dispatch(dispatch: &Dispatch, handler: &Handler) {
     let Some(run) = handler.run else {
         return;
     };
     let mut id = [0_u8; MAX_ID_BYTES + 1];
     id[..dispatch.id.len()].copy_from_slice(dispatch.id.as_bytes());
     let length = dispatch.request.len();
-    dispatch.request.push('\0');
     // SAFETY: the caller gave the function and the pointer together. Both texts are NUL-terminated (the id is
     // at most MAX_ID_BYTES long and the array one longer) and outlive the call; no lock is held.
     unsafe {
         run(
             handler.owned.data.0,
             id.as_ptr().cast(),
-            dispatch.request.as_ptr().cast(),
+            dispatch.request.with_nul().as_ptr().cast(),
             length,
         );
     }

@@ -322,7 +322,7 @@ fn push_frame(json: &mut String, text: &str) {
 
 fn item_json(item: Item) -> String {
     match item {
-        Item::Dispatch(dispatch) => dispatch.request,
+        Item::Dispatch(dispatch) => (*dispatch.request).to_owned(),
         Item::Closed => "{\"type\":\"closed\"}".to_owned(),
         Item::Control(Control::Event(event)) => format!(
             "{{\"type\":\"event\",\"event\":{},\"name\":\"{}\",\"data\":{}}}",

@@ -268,6 +268,7 @@ pub(super) type Possessions = (
 mod tests {
     use super::*;
     use crate::agent::Capability;
+    use crate::protocol::request::RequestText;
 
     /// The ids of the dispatches that one call hands out.
     fn ids(lanes: &mut Lanes, max: usize) -> Vec<String> {
@@ -300,7 +301,7 @@ mod tests {
                 Dispatch {
                     id: id.into(),
                     capability: Arc::clone(&capability),
-                    request: "x".repeat(bytes),
+                    request: RequestText::from("x".repeat(bytes)),
                 },
             );
         }

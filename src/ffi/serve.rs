@@ -20,7 +20,7 @@ use super::text::into_c;
 use crate::config::Fields;
 use crate::error::{Error, ErrorKind};
 use crate::hosted::{Head, ResponsePart};
-use crate::protocol::frame::push_json_string;
+use crate::protocol::frame_writer::push_json_string;
 
 /// Answers an HTTP request that a server of your own has taken in, for an agent with "public_url", "listen" or "local": the
 /// agent's card (GET /.well-known/agent-card.json) and the calls of the mesh and of A2A clients (POST "endpoint_path"). Hand

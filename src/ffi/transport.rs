@@ -14,7 +14,7 @@ use super::status::svantic_status;
 use crate::config::Config;
 use crate::connector::{SocketEvent, SocketRequest};
 use crate::error::{Error, ErrorKind};
-use crate::protocol::frame::push_json_string;
+use crate::protocol::frame_writer::push_json_string;
 use crate::protocol::limits::SUBPROTOCOL;
 
 /// The close code and reason that are used when none are given.

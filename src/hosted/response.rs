@@ -10,7 +10,7 @@ use super::ResponsePart;
 use super::gate::Turned;
 use crate::machine::action::{CallAnswer, Response};
 use crate::protocol::a2a::{self, Outcome, Version, code};
-use crate::protocol::frame::Stamp;
+use crate::protocol::frame_writer::Stamp;
 
 /// The one text of all that cannot be believed (`security.md` S-04).
 const UNAUTHENTICATED: &str = "the dispatch is not authenticated";

@@ -12,6 +12,7 @@ use crate::agent::Capability;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::a2a::ReplyTo;
 use crate::protocol::frame::FrameText;
+use crate::protocol::request::RequestText;
 
 /// Names an operation that somebody waits for.
 pub type OperationId = u64;
@@ -133,7 +134,7 @@ pub struct Dispatch {
     /// What is called.
     pub capability: Arc<Capability>,
     /// The request as a JSON object (`protocol::request`).
-    pub request: String,
+    pub request: RequestText,
 }
 
 /// What an operation yields.

@@ -13,7 +13,7 @@ use super::time::{Now, Timer};
 use crate::protocol::dispatch_auth::Code;
 use crate::protocol::frame::{self, Envelope};
 use crate::protocol::json_scan::Raw;
-use crate::protocol::request::{self, Beside};
+use crate::protocol::request::Beside;
 use crate::replay::{Admission, DispatchKey};
 
 impl Machine {
@@ -149,14 +149,16 @@ impl Machine {
             Known::Answered(None) => {
                 let stamp = self.stamp(now);
                 let text = "the dispatch was answered before, and the answer is no longer kept";
-                let frame = frame::error(stamp, id, "DUPLICATE_DISPATCH", text);
-                self.enqueue(now, id.into(), frame.into(), waits_until);
+                let frame = self
+                    .frame_writer
+                    .error(stamp, id, "DUPLICATE_DISPATCH", text);
+                self.enqueue(now, id.into(), frame, waits_until);
             }
         }
     }
 
     fn admissible(
-        &self,
+        &mut self,
         id: &DispatchId,
         dispatch: &frame::Dispatch<'_>,
         beside: Beside<'_>,
@@ -193,7 +195,7 @@ impl Machine {
             return overloaded();
         }
         let deadline = self.settings.timing.dispatch;
-        let request = request::write(
+        let request = self.request_writer.write(
             self.settings.request_lead,
             id,
             &skill_id,

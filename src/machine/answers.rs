@@ -12,7 +12,7 @@ use super::outbox::Write;
 use super::time::{Now, Timer};
 use crate::agent::Capability;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::frame::{self, FrameText};
+use crate::protocol::frame::FrameText;
 
 /// How long past a dispatch's deadline its answer is still worth sending.
 const LATE_GRACE: Duration = Duration::from_secs(5);
@@ -52,20 +52,21 @@ impl Machine {
         json: &str,
     ) -> Result<(), Error> {
         let stamp = self.stamp(now);
-        let frame = frame::dispatch_result(stamp, &id, json);
         let limit = self.settings.max_frame_bytes;
-        if frame.len() > limit {
-            let size = frame.len();
-            let text = format!("makes a frame of {size} bytes, and the limit is {limit}");
-            let message = format!("the result {text}");
-            let error = Error::new(ErrorKind::InvalidArgument, "RESULT_TOO_LARGE", text).hint(
-                "the dispatch has been answered with this error; `max_frame_bytes` sets the limit",
-            );
-            return Err(self.not_sent(now, id, capability, &message, error));
-        }
+        let frame = match self.frame_writer.dispatch_result(stamp, &id, json, limit) {
+            Ok(frame) => frame,
+            Err(size) => {
+                let text = format!("makes a frame of {size} bytes, and the limit is {limit}");
+                let message = format!("the result {text}");
+                let error = Error::new(ErrorKind::InvalidArgument, "RESULT_TOO_LARGE", text).hint(
+                    "the dispatch has been answered with this error; `max_frame_bytes` sets the limit",
+                );
+                return Err(self.not_sent(now, id, capability, &message, error));
+            }
+        };
         self.inbox.consecutive_failures = 0;
         self.counters.answered += 1;
-        self.answered(now, id, frame.into());
+        self.answered(now, id, frame);
         Ok(())
     }
 
@@ -109,25 +110,26 @@ impl Machine {
     /// Answers a dispatch with an error, whether it ran or was refused.
     pub(super) fn send_error(&mut self, now: Now, id: DispatchId, code: &str, message: &str) {
         let stamp = self.stamp(now);
-        let mut frame = frame::error(stamp, &id, code, message);
+        let mut frame = self.frame_writer.error(stamp, &id, code, message);
         let mut message = message;
         while frame.len() > self.settings.max_frame_bytes && !message.is_empty() {
             message = &message[..message.floor_char_boundary(message.len() / 2)];
-            frame = frame::error(stamp, &id, code, message);
+            frame = self.frame_writer.error(stamp, &id, code, message);
         }
-        self.answered(now, id, frame.into());
+        self.answered(now, id, frame);
     }
 
     fn answered(&mut self, now: Now, id: DispatchId, frame: FrameText) {
+        let ended = self.inbox.answer(now.mono, Arc::clone(&id), frame.clone());
         // The mesh waits from the receipt on, however late the answer is; a refusal is as old as its dispatch.
-        let deadline = self.inbox.deadline(&id);
-        let waits_until = deadline.unwrap_or(now.mono + self.settings.timing.dispatch);
-        let freed = self.inbox.answer(now.mono, Arc::clone(&id), frame.clone());
+        let waits_until = ended
+            .deadline
+            .unwrap_or(now.mono + self.settings.timing.dispatch);
         self.answer_calls(&id, &frame);
         if self.inbox.posted.came_by_link(&id) {
             self.enqueue(now, id, frame, waits_until);
         }
-        if freed {
+        if ended.ran {
             self.start_waiting(now);
         }
         self.status_may_have_changed(now);

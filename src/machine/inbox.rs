@@ -4,30 +4,24 @@
 //! An id is entered before its handler starts and stays known for a while after the answer, so that a
 //! dispatch that arrives twice never runs twice: it is answered again with the same bytes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::DispatchId;
-use super::forgotten::Forgotten;
+use super::answered::{Answered, ByKey, Key};
 use super::hosted::Posted;
 use crate::agent::Capability;
 use crate::protocol::frame::FrameText;
 
-/// How long an answered id is remembered, how many of them, and how many bytes of answers.
-const REMEMBERED_FOR: Duration = Duration::from_mins(10);
-const REMEMBERED_IDS: usize = 10_000;
-const REMEMBERED_BYTES: usize = 64 << 20;
-
-enum Record {
-    Open {
-        capability: Arc<Capability>,
-        deadline: Duration,
-        /// `false` while it waits for a slot, and the application has not heard of it.
-        running: bool,
-    },
-    /// The body is dropped before the id is.
-    Answered { frame: Option<FrameText> },
+/// A dispatch without an answer.
+struct Open {
+    id: DispatchId,
+    capability: Arc<Capability>,
+    deadline: Duration,
+    /// `false` while it waits for a slot, and the application has not heard of it.
+    running: bool,
 }
 
 /// What is known about a dispatch id that has just arrived.
@@ -42,22 +36,25 @@ pub(super) enum Known {
     Answered(Option<FrameText>),
 }
 
+/// What an answer has ended.
+pub(super) struct Ended {
+    /// Until when the mesh waited, if the dispatch was open.
+    pub(super) deadline: Option<Duration>,
+    /// Whether it held a slot, which is free now.
+    pub(super) ran: bool,
+}
+
 /// The dispatches of one instance.
 #[derive(Default)]
 pub(super) struct Inbox {
-    records: HashMap<DispatchId, Record>,
-    running: usize,
+    /// Makes the keys, so that nobody can choose ids with the same.
+    hasher: RandomState,
     /// Those that run and those that wait for a slot.
-    unanswered: usize,
+    open: ByKey<Open>,
+    running: usize,
     /// Dispatches without an answer in the order of their deadlines, together with some that have ended since.
-    deadlines: VecDeque<(Duration, DispatchId)>,
-    /// Answered ids in the order of their answers: when, which, and the size of the kept body.
-    answered: VecDeque<(Duration, DispatchId)>,
-    /// How many from the front of `answered` have lost their bodies.
-    bodiless: usize,
-    answered_bytes: usize,
-    /// Answered ids that found no place among those.
-    forgotten: Forgotten,
+    deadlines: VecDeque<(Duration, Key)>,
+    answered: Answered,
     /// Those that came by POST, and who waits for them.
     pub(super) posted: Posted,
     /// Handlers that have failed since the last one that did not.
@@ -69,13 +66,17 @@ impl Inbox {
         self.running
     }
 
+    fn key(&self, id: &str) -> Key {
+        self.hasher.hash_one(id)
+    }
+
     pub(super) fn look_up(&self, id: &str) -> Known {
-        match self.records.get(id) {
-            None if self.forgotten.holds(id) => Known::Answered(None),
+        let key = self.key(id);
+        match self.open.get(&key) {
+            Some(open) if open.running => Known::Running,
+            Some(_) => Known::Queued,
+            None if self.answered.holds(key) => Known::Answered(self.answered.frame(key).cloned()),
             None => Known::New,
-            Some(Record::Open { running: false, .. }) => Known::Queued,
-            Some(Record::Open { .. }) => Known::Running,
-            Some(Record::Answered { frame }) => Known::Answered(frame.clone()),
         }
     }
 
@@ -113,22 +114,22 @@ impl Inbox {
                 .is_none_or(|(last, _)| *last <= deadline),
             "every dispatch gets the same time, so deadlines come in order"
         );
-        self.deadlines.push_back((deadline, Arc::clone(&id)));
-        self.unanswered += 1;
-        self.records.insert(
+        let key = self.key(&id);
+        self.deadlines.push_back((deadline, key));
+        let open = Open {
             id,
-            Record::Open {
-                capability,
-                deadline,
-                running,
-            },
-        );
+            capability,
+            deadline,
+            running,
+        };
+        self.open.insert(key, open);
     }
 
     /// A slot has become free for a dispatch that waited.
     pub(super) fn begin(&mut self, id: &str) {
-        if let Some(Record::Open { running, .. }) = self.records.get_mut(id)
-            && !std::mem::replace(running, true)
+        let key = self.key(id);
+        if let Some(open) = self.open.get_mut(&key)
+            && !std::mem::replace(&mut open.running, true)
         {
             self.running += 1;
         }
@@ -136,103 +137,72 @@ impl Inbox {
 
     /// The capability of a dispatch that the application is to answer.
     pub(super) fn awaiting(&self, id: &str) -> Option<(DispatchId, Arc<Capability>)> {
-        let (key, record) = self.records.get_key_value(id)?;
-        match record {
-            Record::Open {
-                capability,
-                running: true,
-                ..
-            } => Some((Arc::clone(key), Arc::clone(capability))),
-            _ => None,
-        }
-    }
-
-    /// Until when the mesh waits for the answer to a dispatch, if it has none yet.
-    pub(super) fn deadline(&self, id: &str) -> Option<Duration> {
-        match self.records.get(id)? {
-            Record::Open { deadline, .. } => Some(*deadline),
-            Record::Answered { .. } => None,
-        }
+        let open = self.open.get(&self.key(id)).filter(|open| open.running)?;
+        Some((Arc::clone(&open.id), Arc::clone(&open.capability)))
     }
 
     pub(super) fn is_overdue(&self, id: &str, now: Duration) -> bool {
-        self.deadline(id).is_some_and(|deadline| deadline <= now)
+        let open = self.open.get(&self.key(id));
+        open.is_some_and(|open| open.deadline <= now)
     }
 
     /// How many ids are known.
     pub(super) fn entries(&self) -> usize {
-        self.records.len()
+        self.open.len() + self.answered.len()
     }
 
     /// Every dispatch without an answer, oldest first: its deadline, its id, and whether it runs.
     pub(super) fn open(&self) -> impl Iterator<Item = (Duration, &str, bool)> {
         self.deadlines
             .iter()
-            .filter_map(|(at, id)| match self.records.get(id) {
-                Some(Record::Open {
-                    deadline, running, ..
-                }) if deadline == at => Some((*at, &**id, *running)),
-                _ => None,
-            })
+            .filter_map(|entry| self.opened(entry))
+            .map(|open| (open.deadline, &*open.id, open.running))
     }
 
-    /// Remembers the answer of a dispatch, whether it ran or was refused. Whether that has freed a slot.
-    pub(super) fn answer(&mut self, now: Duration, id: DispatchId, frame: FrameText) -> bool {
-        self.answered_bytes += frame.len();
-        self.answered.push_back((now, Arc::clone(&id)));
-        let record = Record::Answered { frame: Some(frame) };
-        let before = self.records.insert(id, record);
-        let ran = matches!(before, Some(Record::Open { running: true, .. }));
+    /// Remembers the answer of a dispatch, whether it ran or was refused.
+    pub(super) fn answer(&mut self, now: Duration, id: DispatchId, frame: FrameText) -> Ended {
+        let key = self.key(&id);
+        let open = self.open.remove(&key);
+        let ran = open.as_ref().is_some_and(|open| open.running);
         self.running -= usize::from(ran);
-        self.unanswered -= usize::from(matches!(before, Some(Record::Open { .. })));
+        self.answered.push(key, id, now, frame);
         self.forget_old(now);
-        ran
+        Ended {
+            deadline: open.map(|open| open.deadline),
+            ran,
+        }
     }
 
     /// Takes an answered id for one that was never seen.
     pub(super) fn forget(&mut self, id: &str) {
-        if let Some(Record::Answered { frame: Some(frame) }) = self.records.remove(id) {
-            self.answered_bytes -= frame.len();
-        }
-        // Or its new record would be forgotten when the old one's time is over.
-        if let Some(at) = self.answered.iter().rposition(|(_, other)| **other == *id) {
-            self.answered.remove(at);
-            self.bodiless -= usize::from(at < self.bodiless);
-        }
+        self.answered.forget(self.key(id));
         self.posted.forget(id);
     }
 
     /// Remembers another answer, or none, for an id whose answer could not be delivered.
     pub(super) fn replace_answer(&mut self, id: &str, replacement: Option<FrameText>) {
-        // A body that is no longer kept stays dropped.
-        if let Some(Record::Answered { frame: kept }) = self.records.get_mut(id)
-            && let Some(old) = kept.take()
-        {
-            self.answered_bytes -= old.len();
-            self.answered_bytes += replacement.as_ref().map_or(0, |frame| frame.len());
-            *kept = replacement;
-        }
+        self.answered.replace(self.key(id), replacement);
     }
 
-    /// Whether an entry of `deadlines` is still that of a dispatch without an answer: an id that was forgotten may
-    /// come anew.
-    fn is_open(&self, (at, id): &(Duration, DispatchId)) -> bool {
-        matches!(self.records.get(id), Some(Record::Open { deadline, .. }) if deadline == at)
+    /// The dispatch of an entry of `deadlines`, if it has no answer yet: an id that was forgotten may come anew.
+    fn opened(&self, (at, key): &(Duration, Key)) -> Option<&Open> {
+        self.open.get(key).filter(|open| open.deadline == *at)
     }
 
     /// Every dispatch that the application is to answer, oldest first.
     pub(super) fn all_running(&self) -> Vec<DispatchId> {
         self.deadlines
             .iter()
-            .filter(|entry| self.is_open(entry) && self.awaiting(&entry.1).is_some())
-            .map(|(_, id)| Arc::clone(id))
+            .filter_map(|entry| self.opened(entry))
+            .filter(|open| open.running)
+            .map(|open| Arc::clone(&open.id))
             .collect()
     }
 
     /// The earliest deadline of a dispatch that waits for its answer.
     pub(super) fn next_deadline(&mut self) -> Option<Duration> {
         while let Some(entry) = self.deadlines.front() {
-            if self.is_open(entry) {
+            if self.opened(entry).is_some() {
                 return Some(entry.0);
             }
             self.deadlines.pop_front();
@@ -245,14 +215,15 @@ impl Inbox {
         if self.next_deadline()? > now {
             return None;
         }
-        self.deadlines.pop_front().map(|(_, id)| id)
+        let entry = self.deadlines.pop_front()?;
+        self.opened(&entry).map(|open| Arc::clone(&open.id))
     }
 
     /// The ended entries must not pile up behind one that runs long.
     fn compact_deadlines(&mut self) {
-        if self.deadlines.len() > 64 && self.deadlines.len() > 4 * (self.unanswered + 1) {
+        if self.deadlines.len() > 64 && self.deadlines.len() > 4 * (self.open.len() + 1) {
             let mut deadlines = std::mem::take(&mut self.deadlines);
-            deadlines.retain(|entry| self.is_open(entry));
+            deadlines.retain(|entry| self.opened(entry).is_some());
             self.deadlines = deadlines;
         }
     }
@@ -260,41 +231,18 @@ impl Inbox {
     /// Forgets answers whose time is over; with every answer, and when none come with every heartbeat.
     pub(super) fn forget_old(&mut self, now: Duration) {
         self.compact_deadlines();
-        while let Some((answered_at, id)) = self.answered.front() {
-            let old = now.saturating_sub(*answered_at) > REMEMBERED_FOR;
-            if !old && self.answered.len() <= REMEMBERED_IDS {
-                break;
-            }
-            if let Some(Record::Answered { frame: Some(frame) }) = self.records.remove(id) {
-                self.answered_bytes -= frame.len();
-            }
-            if !old {
-                self.forgotten
-                    .add(&self.posted.unmistakable(id), *answered_at);
-            }
-            self.posted.forget(id);
-            self.answered.pop_front();
-            self.bodiless = self.bodiless.saturating_sub(1);
-        }
-        self.forgotten
-            .forget_before(now.saturating_sub(REMEMBERED_FOR));
-        while self.answered_bytes > REMEMBERED_BYTES {
-            let Some((_, id)) = self.answered.get(self.bodiless) else {
-                break;
-            };
-            if let Some(Record::Answered { frame }) = self.records.get_mut(id)
-                && let Some(frame) = frame.take()
-            {
-                self.answered_bytes -= frame.len();
-            }
-            self.bodiless += 1;
-        }
+        let hasher = &self.hasher;
+        self.answered
+            .forget_old(now, &mut self.posted, |id| hasher.hash_one(id));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::answered::REMEMBERED_FOR;
+
+    const REMEMBERED_IDS: usize = 10_000;
 
     fn capability() -> Arc<Capability> {
         Arc::new(Capability::parse(r#"{"name":"a","description":"d"}"#).unwrap())
@@ -312,10 +260,9 @@ mod tests {
         }
         assert!(matches!(inbox.look_up("d0"), Known::Answered(None)));
         assert!(matches!(inbox.look_up("d99"), Known::Answered(Some(_))));
-        assert_eq!(inbox.answered_bytes, 64 << 20);
         inbox.answer(REMEMBERED_FOR * 2, "late".into(), frame(1));
         assert!(matches!(inbox.look_up("d99"), Known::New));
-        assert_eq!((inbox.answered_bytes, inbox.bodiless), (1, 0));
+        assert_eq!(inbox.entries(), 1);
     }
 
     #[test]
@@ -326,7 +273,7 @@ mod tests {
             inbox.start(Arc::clone(&id), capability(), Duration::from_mins(1));
             inbox.answer(Duration::ZERO, id, frame(1));
         }
-        assert_eq!(inbox.records.len(), REMEMBERED_IDS);
+        assert_eq!(inbox.entries(), REMEMBERED_IDS);
         assert!(
             matches!(inbox.look_up("d4"), Known::Answered(None)),
             "it is not run again"

@@ -11,7 +11,7 @@ use super::backoff::Cause;
 use super::time::{Now, Timer};
 use super::watch::{Progress, Watch};
 use super::{LinkState, Machine, Purpose, Transition};
-use crate::protocol::frame;
+use crate::protocol::frame_writer;
 
 /// The ping that proves nothing but life; fences count from 1.
 const IDLE_PING: u64 = 0;
@@ -245,7 +245,7 @@ impl Machine {
             let purpose = Purpose::Heartbeat(self.auth.generation());
             self.request(purpose, "/agents/heartbeat", payload, timeout);
         } else if let Some(conn) = self.ready_connection() {
-            let text = frame::heartbeat(self.stamp(now), &payload);
+            let text = frame_writer::heartbeat(self.stamp(now), &payload);
             self.actions.push_back(Action::Send(conn, text.into()));
         } else {
             return;

@@ -20,6 +20,7 @@
 
 pub mod action;
 mod admission;
+mod answered;
 mod answers;
 pub mod backoff;
 mod cancel;
@@ -29,7 +30,6 @@ mod drain;
 pub mod event;
 mod failure;
 mod fence;
-mod forgotten;
 mod health;
 pub mod hosted;
 mod inbound;
@@ -99,7 +99,9 @@ use transport::Goodbye;
 
 use crate::agent::Agent;
 use crate::config::{Credentials, DeploymentMode};
-use crate::protocol::frame::{FrameText, Stamp};
+use crate::protocol::frame::FrameText;
+use crate::protocol::frame_writer::{FrameWriter, Stamp};
+use crate::protocol::request::RequestWriter;
 use crate::replay::{CAPACITY, ReplayTable};
 
 /// What the caller wants; where the link is, is another matter.
@@ -191,6 +193,8 @@ pub struct Machine {
     goodbye: Goodbye,
     next_connection: ConnectionNo,
     inbox: Inbox,
+    frame_writer: FrameWriter,
+    request_writer: RequestWriter,
     queue: Queue,
     /// The dispatches whose tokens were accepted.
     replay: ReplayTable,
@@ -259,6 +263,8 @@ impl Machine {
             goodbye: Goodbye::default(),
             next_connection: 1,
             inbox: Inbox::default(),
+            frame_writer: FrameWriter::default(),
+            request_writer: RequestWriter::default(),
             outbox,
             queue: Queue::default(),
             replay: ReplayTable::new(CAPACITY),

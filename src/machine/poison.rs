@@ -14,7 +14,6 @@ use super::action::{ConnectionNo, LinkEnd};
 use super::event::EventKind;
 use super::time::Now;
 use crate::protocol::close_code::{self, CloseMeaning};
-use crate::protocol::frame;
 
 /// A close this soon after an answer may be about it.
 pub(super) const SOON: Duration = Duration::from_secs(2);
@@ -123,8 +122,8 @@ impl Machine {
                 Verdict::TooLarge => {
                     self.counters.results_dropped.too_large += 1;
                     let text = "the mesh closes the connection on the result: it is too large";
-                    let error = frame::error(self.stamp(now), id, "RESULT_TOO_LARGE", text);
-                    let error = frame::FrameText::from(error);
+                    let stamp = self.stamp(now);
+                    let error = self.frame_writer.error(stamp, id, "RESULT_TOO_LARGE", text);
                     self.outbox.replace(id, error.clone());
                     self.inbox.replace_answer(id, Some(error));
                     "too_large"

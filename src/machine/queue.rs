@@ -130,13 +130,14 @@ impl Machine {
 mod tests {
     use super::*;
     use crate::agent::Capability;
+    use crate::protocol::request::RequestText;
 
     fn dispatch(id: &str, bytes: usize) -> Dispatch {
         let spec = r#"{"name":"a","description":"d"}"#;
         Dispatch {
             id: id.into(),
             capability: Arc::new(Capability::parse(spec).unwrap()),
-            request: "x".repeat(bytes),
+            request: RequestText::from("x".repeat(bytes)),
         }
     }
 

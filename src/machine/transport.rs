@@ -15,6 +15,7 @@ use super::time::Now;
 use super::{Desired, LinkState, Machine, Transition};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::frame::{self, Envelope, FrameText, Kind, Welcome};
+use crate::protocol::frame_writer;
 use crate::protocol::timestamp::push_timestamp;
 
 /// What our close frame says.
@@ -158,7 +159,7 @@ impl Machine {
     pub(super) fn hello(&mut self, now: Now) -> String {
         let stamp = self.stamp(now);
         let Some(transport) = &mut self.settings.transport else {
-            return frame::hello(stamp, &self.agent.hello().to_string());
+            return frame_writer::hello(stamp, &self.agent.hello().to_string());
         };
         let first = std::mem::take(&mut transport.first_hello);
         let id = first.id.unwrap_or_else(|| stamp.id.to_string());
@@ -167,7 +168,7 @@ impl Machine {
             push_timestamp(&mut ts, stamp.unix_ms);
             ts
         });
-        frame::hello_of(&id, &ts, &transport.hello)
+        frame_writer::hello_of(&id, &ts, &transport.hello)
     }
 
     /// The link has ended and is not to be made again: it may be connected anew.

@@ -1,10 +1,9 @@
-//! The envelope of every WebSocket frame (section 4): read borrowed, written in one pass.
+//! Frames of the mesh (section 4), read borrowed.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use uuid::Uuid;
 
 /// The text of a whole frame: shared, never copied on its way to the socket.
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as FrameText;
@@ -12,7 +11,6 @@ pub use tokio_tungstenite::tungstenite::Utf8Bytes as FrameText;
 use super::json_scan::{Raw, Scanner, Unsure};
 use super::json_shape::{self, ShapeError};
 use super::limits::{ENVELOPE_VERSION, MAX_ID_BYTES};
-use super::timestamp::push_timestamp;
 
 /// One frame from the mesh, borrowed from its text.
 #[derive(Debug)]
@@ -281,138 +279,9 @@ pub fn text_in(raw: Option<Raw<'_>>) -> Option<Cow<'_, str>> {
     Some(text.0)
 }
 
-/// What a frame of ours starts with.
-#[derive(Debug, Clone, Copy)]
-pub struct Stamp {
-    /// The frame's id.
-    pub id: Uuid,
-    /// The time of day, for people: nothing depends on it.
-    pub unix_ms: u64,
-}
-
-/// `hello`: the first frame after the 101. `payload_json` is the whole payload.
-pub fn hello(stamp: Stamp, payload_json: &str) -> String {
-    frame(stamp, "hello", None, payload_json)
-}
-
-/// The same with an id and a time of day of the caller's own.
-pub fn hello_of(id: &str, ts: &str, payload_json: &str) -> String {
-    let mut out = String::with_capacity(ENVELOPE_BYTES + payload_json.len());
-    out.push_str("{\"v\":1,\"type\":\"hello\",\"id\":");
-    push_json_string(&mut out, id);
-    out.push_str(",\"ts\":");
-    push_json_string(&mut out, ts);
-    out.push_str(",\"payload\":");
-    out.push_str(payload_json);
-    out.push('}');
-    out
-}
-
-/// `heartbeat`. `payload_json` is the whole payload, as over HTTP.
-pub fn heartbeat(stamp: Stamp, payload_json: &str) -> String {
-    frame(stamp, "heartbeat", None, payload_json)
-}
-
-/// `dispatch_result`. `result_json` is any JSON value, already checked.
-pub fn dispatch_result(stamp: Stamp, in_reply_to: &str, result_json: &str) -> String {
-    let mut out = String::with_capacity(ENVELOPE_BYTES + in_reply_to.len() + result_json.len());
-    begin(&mut out, stamp, "dispatch_result", Some(in_reply_to));
-    out.push_str("{\"result\":");
-    out.push_str(result_json);
-    out.push_str("}}");
-    out
-}
-
-/// `error`: a dispatch's refusal or failure.
-pub fn error(stamp: Stamp, in_reply_to: &str, code: &str, message: &str) -> String {
-    let mut out =
-        String::with_capacity(ENVELOPE_BYTES + in_reply_to.len() + code.len() + message.len());
-    begin(&mut out, stamp, "error", Some(in_reply_to));
-    out.push_str("{\"code\":");
-    push_json_string(&mut out, code);
-    out.push_str(",\"message\":");
-    push_json_string(&mut out, message);
-    out.push_str("}}");
-    out
-}
-
-/// An upper bound of what an envelope takes besides its variable parts.
-const ENVELOPE_BYTES: usize = 192;
-
-fn frame(stamp: Stamp, kind: &str, in_reply_to: Option<&str>, payload_json: &str) -> String {
-    let mut out = String::with_capacity(ENVELOPE_BYTES + payload_json.len());
-    begin(&mut out, stamp, kind, in_reply_to);
-    out.push_str(payload_json);
-    out.push('}');
-    out
-}
-
-/// Everything up to and including `"payload":`.
-fn begin(out: &mut String, stamp: Stamp, kind: &str, in_reply_to: Option<&str>) {
-    out.push_str("{\"v\":1,\"type\":\"");
-    out.push_str(kind);
-    out.push_str("\",\"id\":\"");
-    out.push_str(
-        stamp
-            .id
-            .hyphenated()
-            .encode_lower(&mut Uuid::encode_buffer()),
-    );
-    out.push_str("\",\"ts\":\"");
-    push_timestamp(out, stamp.unix_ms);
-    out.push('"');
-    if let Some(in_reply_to) = in_reply_to {
-        out.push_str(",\"in_reply_to\":");
-        push_json_string(out, in_reply_to);
-    }
-    out.push_str(",\"payload\":");
-}
-
-/// Appends `text` as a JSON string, quotes included.
-pub fn push_json_string(out: &mut String, text: &str) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
-    if plain {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        out.push_str(&serde_json::Value::from(text).to_string());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    const STAMP: Stamp = Stamp {
-        id: Uuid::nil(),
-        unix_ms: 0,
-    };
-
-    fn parsed(text: &str) -> serde_json::Value {
-        serde_json::from_str(text).unwrap()
-    }
-
-    #[test]
-    fn frames_of_ours_have_the_documented_envelope() {
-        let id = "00000000-0000-0000-0000-000000000000";
-        let ts = "1970-01-01T00:00:00.000Z";
-        assert_eq!(
-            parsed(&dispatch_result(STAMP, "d\"1", "[1,null]")),
-            json!({"v":1,"type":"dispatch_result","id":id,"ts":ts,"in_reply_to":"d\"1","payload":{"result":[1,null]}})
-        );
-        assert_eq!(
-            parsed(&error(STAMP, "d1", "HANDLER_ERROR", "no \"such\"\norder")),
-            json!({"v":1,"type":"error","id":id,"ts":ts,"in_reply_to":"d1",
-                   "payload":{"code":"HANDLER_ERROR","message":"no \"such\"\norder"}})
-        );
-        assert_eq!(
-            parsed(&hello(STAMP, r#"{"instance_id":"i"}"#)),
-            json!({"v":1,"type":"hello","id":id,"ts":ts,"payload":{"instance_id":"i"}})
-        );
-        assert_eq!(parsed(&heartbeat(STAMP, "{}"))["type"], "heartbeat");
-    }
 
     #[test]
     fn a_frame_is_read_tolerantly() {

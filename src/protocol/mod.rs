@@ -4,9 +4,11 @@
 //! Where the platform turns out to differ, one constant in this room changes.
 
 pub mod a2a;
+pub mod chunk;
 pub mod close_code;
 pub mod dispatch_auth;
 pub mod frame;
+pub mod frame_writer;
 pub mod hex;
 pub mod json_scan;
 pub mod json_shape;

@@ -1,9 +1,12 @@
 //! What a handler is given: one JSON object per dispatch (section 7, rule 3).
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::time::Duration;
 
-use super::frame::{Dispatch, object_in, push_json_string, text_in};
+use super::chunk::Chunk;
+use super::frame::{Dispatch, FrameText, object_in, text_in};
+use super::frame_writer::push_json_string;
 use super::json_scan::{Raw, Scanner, Unsure};
 use super::trace::{parse_baggage, parse_traceparent};
 
@@ -18,34 +21,91 @@ pub struct Beside<'a> {
     pub baggage: Option<&'a str>,
 }
 
-/// Writes `{"dispatch_id","skill_id","args","deadline_ms", …context}`; context fields that the mesh did not send are absent.
-///
-/// `lead` is copied in behind the opening brace, for a reader that tells several kinds of object apart.
-pub fn write(
-    lead: &str,
-    dispatch_id: &str,
-    skill_id: &str,
-    args_json: &str,
-    deadline: Duration,
-    dispatch: &Dispatch<'_>,
-    beside: Beside<'_>,
-) -> String {
-    let mut out = String::with_capacity(
-        128 + lead.len() + dispatch_id.len() + skill_id.len() + args_json.len(),
-    );
-    out.push('{');
-    out.push_str(lead);
-    out.push_str("\"dispatch_id\":");
-    push_json_string(&mut out, dispatch_id);
-    out.push_str(",\"skill_id\":");
-    push_json_string(&mut out, skill_id);
-    out.push_str(",\"deadline_ms\":");
-    out.push_str(&deadline.as_millis().to_string());
-    push_context(&mut out, dispatch, beside);
-    out.push_str(",\"args\":");
-    out.push_str(args_json);
-    out.push('}');
-    out
+/// The text of a request, with a NUL behind it for C.
+#[derive(Debug, Clone)]
+pub struct RequestText(FrameText);
+
+impl RequestText {
+    /// The text and the NUL.
+    pub fn with_nul(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for RequestText {
+    fn from(mut text: String) -> Self {
+        text.push('\0');
+        Self(text.into())
+    }
+}
+
+impl Deref for RequestText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Made with a NUL at its end.
+        &self.0[..self.0.len() - 1]
+    }
+}
+
+/// Writes requests, many of them to an allocation.
+#[derive(Debug, Default)]
+pub struct RequestWriter {
+    request: String,
+    chunk: Chunk,
+}
+
+impl RequestWriter {
+    /// Writes `{"dispatch_id","skill_id","args","deadline_ms", …context}`; context fields that the mesh did not send are
+    /// absent.
+    ///
+    /// `lead` is copied in behind the opening brace, for a reader that tells several kinds of object apart.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is another part of the text"
+    )]
+    pub fn write(
+        &mut self,
+        lead: &str,
+        dispatch_id: &str,
+        skill_id: &str,
+        args_json: &str,
+        deadline: Duration,
+        dispatch: &Dispatch<'_>,
+        beside: Beside<'_>,
+    ) -> RequestText {
+        let out = &mut self.request;
+        out.clear();
+        out.reserve(256 + lead.len() + dispatch_id.len() + skill_id.len() + args_json.len());
+        out.push('{');
+        out.push_str(lead);
+        out.push_str("\"dispatch_id\":");
+        push_json_string(out, dispatch_id);
+        out.push_str(",\"skill_id\":");
+        push_json_string(out, skill_id);
+        out.push_str(",\"deadline_ms\":");
+        push_number(out, deadline.as_millis());
+        push_context(out, dispatch, beside);
+        out.push_str(",\"args\":");
+        out.push_str(args_json);
+        out.push_str("}\0");
+        RequestText(self.chunk.keep(out))
+    }
+}
+
+fn push_number(out: &mut String, number: u128) {
+    let mut digits = [b'0'; 40];
+    let (mut at, mut left) = (digits.len(), number);
+    loop {
+        at -= 1;
+        // A remainder by ten fits.
+        digits[at] = b'0' + u8::try_from(left % 10).unwrap_or_default();
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
 }
 
 /// The part of `session_context` that has a place of its own in the handler's context.
@@ -158,7 +218,7 @@ mod tests {
         let text = payload.to_string();
         let raw: &serde_json::value::RawValue = serde_json::from_str(&text).unwrap();
         let dispatch: Dispatch<'_> = object_in(Some(raw.into())).unwrap();
-        let request = write(
+        let request = RequestWriter::default().write(
             "",
             "d1",
             "s",
@@ -167,6 +227,7 @@ mod tests {
             &dispatch,
             Beside::default(),
         );
+        assert_eq!(request.with_nul(), format!("{}\0", &*request));
         serde_json::from_str(&request).unwrap()
     }
 

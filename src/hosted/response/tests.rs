@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::protocol::a2a::ReplyTo;
-use crate::protocol::frame::dispatch_result;
+use crate::protocol::frame_writer::FrameWriter;
 
 #[test]
 fn a_result_of_null_is_a_result_and_no_failure() {
@@ -20,7 +20,9 @@ fn a_result_of_null_is_a_result_and_no_failure() {
         to,
         begun: false,
         dispatch_id: "d-1".into(),
-        frame: dispatch_result(stamp, "d-1", "null").into(),
+        frame: FrameWriter::default()
+            .dispatch_result(stamp, "d-1", "null", 1000)
+            .unwrap(),
     });
     let body: Value = serde_json::from_str(&part.body).unwrap();
     assert_eq!(body["result"]["parts"][0]["data"], json!({"result": null}));

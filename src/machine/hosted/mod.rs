@@ -202,13 +202,14 @@ impl Machine {
 
     /// Answers a call that has not come as far as being a dispatch.
     fn refuse_call(&mut self, now: Now, call: CallId, to: ReplyTo, code: &str, message: &str) {
-        let frame = frame::error(self.stamp(now), "", code, message);
+        let stamp = self.stamp(now);
+        let frame = self.frame_writer.error(stamp, "", code, message);
         let waiter = Waiter {
             call,
             to,
             begun: false,
         };
-        self.answer_call(waiter, &"".into(), &frame.into());
+        self.answer_call(waiter, &"".into(), &frame);
     }
 
     /// The answer to a dispatch is there: everybody who waits gets it.
@@ -234,8 +235,9 @@ impl Machine {
     pub(super) fn abandon_calls(&mut self, now: Now) {
         for id in self.inbox.posted.awaited() {
             let text = "the agent has ended";
-            let frame = frame::error(self.stamp(now), &id, "AGENT_SHUTDOWN", text);
-            self.answer_calls(&id, &frame.into());
+            let stamp = self.stamp(now);
+            let frame = self.frame_writer.error(stamp, &id, "AGENT_SHUTDOWN", text);
+            self.answer_calls(&id, &frame);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What goes back: a message with the result, a task that failed, or an error.
 
 use super::{Version, code};
-use crate::protocol::frame::{Stamp, push_json_string};
+use crate::protocol::frame_writer::{Stamp, push_json_string};
 use crate::protocol::timestamp::push_timestamp;
 
 /// What is kept of a call until its answer.

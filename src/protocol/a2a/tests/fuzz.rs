@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{Outcome, event, read, reply};
 use super::{new, old, parsed};
-use crate::protocol::frame::Stamp;
+use crate::protocol::frame_writer::Stamp;
 
 const ROUNDS: usize = 20_000;
 

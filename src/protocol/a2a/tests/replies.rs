@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{KEEP_ALIVE, Outcome, ReplyTo, Version, code, error, event, reply};
 use super::parsed;
-use crate::protocol::frame::Stamp;
+use crate::protocol::frame_writer::Stamp;
 
 const STAMP: Stamp = Stamp {
     id: Uuid::nil(),

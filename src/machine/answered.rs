@@ -1,0 +1,305 @@
+//! What is remembered of dispatches that were answered: the youngest with their answers, more of them by so much of
+//! their ids that none is run again (`reliability.md` 6.1).
+//!
+//! A mesh that was away for seconds under load asks again for more ids than are remembered with their answers, and the
+//! answers may have reached it in the meantime.
+//!
+//! Every dispatch passes by here, most of them under load with tens of thousands behind it. So the memory is laid out
+//! to be walked: answers lie in the order in which they were given, and leave at the other end; what is looked up at
+//! random is one table of keys, which an answer that loses its body leaves as it is.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use super::action::DispatchId;
+use super::hosted::Posted;
+use crate::protocol::frame::FrameText;
+
+/// How long an answered id is remembered, how many of them with their answers, and how many bytes of those.
+pub(super) const REMEMBERED_FOR: Duration = Duration::from_mins(10);
+const REMEMBERED_IDS: usize = 10_000;
+const REMEMBERED_BYTES: usize = 64 << 20;
+
+/// How many more are known by their keys alone.
+const KNOWN: usize = 1 << 16;
+
+/// What an id is known by: a keyed hash. Two among all that are remembered would have to share 64 bits for one to be
+/// mistaken for the other.
+pub(super) type Key = u64;
+
+/// A table by key.
+pub(super) type ByKey<T> = HashMap<Key, T, BuildHasherDefault<Hashed>>;
+
+/// What is kept is a hash already.
+#[derive(Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+struct Entry {
+    key: Key,
+    id: DispatchId,
+    at: Duration,
+    /// The body is dropped before the id is.
+    frame: Option<FrameText>,
+    /// Taken for one that was never seen; it leaves when its turn comes.
+    gone: bool,
+}
+
+/// See the [module documentation](self).
+#[derive(Default)]
+pub(super) struct Answered {
+    /// In the order of the answers.
+    entries: VecDeque<Entry>,
+    /// The number of the first of them, counting from 1.
+    first: u64,
+    /// How many of them are gone.
+    gone: usize,
+    /// How many from the front have lost their bodies.
+    bodiless: usize,
+    bytes: usize,
+    /// Those that were in front of them, in the same order, with the second of the answer.
+    older: VecDeque<(u32, Key)>,
+    /// The number of the entry of every key; one that is less than `first` is among the older.
+    known: ByKey<u64>,
+}
+
+fn second(at: Duration) -> u32 {
+    u32::try_from(at.as_secs()).unwrap_or(u32::MAX)
+}
+
+impl Answered {
+    /// How many are kept with their ids.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.gone
+    }
+
+    /// Whether a dispatch was answered.
+    pub(super) fn holds(&self, key: Key) -> bool {
+        self.known.contains_key(&key)
+    }
+
+    /// Its answer, if that is still kept.
+    pub(super) fn frame(&self, key: Key) -> Option<&FrameText> {
+        let place = self.known.get(&key)?.checked_sub(self.first)?;
+        let entry = self.entries.get(usize::try_from(place).ok()?)?;
+        entry.frame.as_ref()
+    }
+
+    fn entry_mut(&mut self, key: Key) -> Option<&mut Entry> {
+        let place = self.known.get(&key)?.checked_sub(self.first)?;
+        self.entries.get_mut(usize::try_from(place).ok()?)
+    }
+
+    /// Remembers the answer of a dispatch.
+    pub(super) fn push(&mut self, key: Key, id: DispatchId, at: Duration, frame: FrameText) {
+        if self.entries.is_empty() && self.older.is_empty() {
+            // An empty table has no older ones, whose numbers are all less.
+            self.first = 1;
+        }
+        let number = self.first + self.entries.len() as u64;
+        self.bytes += frame.len();
+        self.known.insert(key, number);
+        self.entries.push_back(Entry {
+            key,
+            id,
+            at,
+            frame: Some(frame),
+            gone: false,
+        });
+    }
+
+    /// Takes an answered id for one that was never seen.
+    pub(super) fn forget(&mut self, key: Key) {
+        let Some(entry) = self.entry_mut(key) else {
+            self.known.remove(&key);
+            return;
+        };
+        entry.gone = true;
+        let frame = entry.frame.take();
+        self.bytes -= frame.map_or(0, |frame| frame.len());
+        self.gone += 1;
+        self.known.remove(&key);
+        // Mostly it is one that was refused just now.
+        while self.entries.back().is_some_and(|entry| entry.gone) {
+            self.entries.pop_back();
+            self.gone -= 1;
+        }
+        self.bodiless = self.bodiless.min(self.entries.len());
+    }
+
+    /// Remembers another answer, or none, for an id whose answer could not be delivered.
+    pub(super) fn replace(&mut self, key: Key, replacement: Option<FrameText>) {
+        let Some(entry) = self.entry_mut(key) else {
+            return;
+        };
+        // A body that is no longer kept stays dropped.
+        let Some(old) = entry.frame.take() else {
+            return;
+        };
+        let size = replacement.as_ref().map_or(0, |frame| frame.len());
+        entry.frame = replacement;
+        self.bytes = self.bytes - old.len() + size;
+    }
+
+    /// Forgets what is too old or too much. `posted` knows those that came by POST, `key_of` what an id is known by.
+    pub(super) fn forget_old(
+        &mut self,
+        now: Duration,
+        posted: &mut Posted,
+        key_of: impl Fn(&str) -> Key,
+    ) {
+        while let Some(front) = self.entries.front() {
+            let old = now.saturating_sub(front.at) > REMEMBERED_FOR;
+            if !old && self.entries.len() <= REMEMBERED_IDS {
+                break;
+            }
+            let Some(entry) = self.entries.pop_front() else {
+                break;
+            };
+            self.first += 1;
+            self.bodiless = self.bodiless.saturating_sub(1);
+            self.bytes -= entry.frame.map_or(0, |frame| frame.len());
+            if entry.gone {
+                self.gone -= 1;
+                continue;
+            }
+            if old {
+                self.known.remove(&entry.key);
+            } else {
+                let unmistakable = posted.unmistakable(&entry.id);
+                let key = if *unmistakable == *entry.id {
+                    entry.key
+                } else {
+                    self.known.remove(&entry.key);
+                    let key = key_of(&unmistakable);
+                    self.known.insert(key, 0);
+                    key
+                };
+                self.older.push_back((second(entry.at), key));
+            }
+            posted.forget(&entry.id);
+        }
+        self.forget_older(second(now.saturating_sub(REMEMBERED_FOR)));
+        while self.bytes > REMEMBERED_BYTES {
+            let Some(entry) = self.entries.get_mut(self.bodiless) else {
+                break;
+            };
+            self.bytes -= entry.frame.take().map_or(0, |frame| frame.len());
+            self.bodiless += 1;
+        }
+    }
+
+    fn forget_older(&mut self, then: u32) {
+        while let Some((at, key)) = self.older.front() {
+            if *at >= then && self.older.len() <= KNOWN {
+                break;
+            }
+            // It may have been answered anew since, where nothing protects from that.
+            if self
+                .known
+                .get(key)
+                .is_some_and(|number| *number < self.first)
+            {
+                self.known.remove(key);
+            }
+            self.older.pop_front();
+        }
+        if self.known.is_empty() && self.entries.is_empty() && self.older.is_empty() {
+            // An idle agent keeps nothing.
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(bytes: usize) -> FrameText {
+        "x".repeat(bytes).into()
+    }
+
+    fn with(count: u64, at: impl Fn(u64) -> Duration) -> Answered {
+        let mut answered = Answered::default();
+        let mut posted = Posted::default();
+        for n in 0..count {
+            answered.push(n, "d".into(), at(n), frame(1));
+            answered.forget_old(at(n), &mut posted, |_| 0);
+        }
+        answered
+    }
+
+    #[test]
+    fn the_youngest_are_known_for_their_time() {
+        let behind = (REMEMBERED_IDS + KNOWN) as u64;
+        let mut answered = with(behind + 10, |n| Duration::from_secs(n / 1000));
+        assert!(!answered.holds(9));
+        assert!(answered.holds(10) && answered.frame(10).is_none());
+        assert_eq!(answered.frame(KNOWN as u64 + 10), Some(&frame(1)));
+        assert!(!answered.holds(behind + 10));
+        let mut posted = Posted::default();
+        let at = |seconds| REMEMBERED_FOR + Duration::from_secs(seconds);
+        answered.forget_old(at(1), &mut posted, |_| 0);
+        assert!(!answered.holds(999) && answered.holds(1000));
+        answered.forget_old(at(3600), &mut posted, |_| 0);
+        assert_eq!(answered.len(), 0);
+        assert_eq!(
+            (answered.older.capacity(), answered.known.capacity()),
+            (0, 0)
+        );
+    }
+
+    #[test]
+    fn what_is_taken_for_unseen_is_so_wherever_it_lies() {
+        let mut answered = with(5, |_| Duration::ZERO);
+        answered.forget(2);
+        assert!(!answered.holds(2) && answered.holds(3));
+        assert_eq!((answered.len(), answered.entries.len()), (4, 5));
+        answered.forget(4);
+        assert_eq!((answered.len(), answered.entries.len()), (3, 4));
+        answered.forget(3);
+        assert_eq!(
+            (answered.len(), answered.entries.len(), answered.gone),
+            (2, 2, 0)
+        );
+        answered.push(4, "d".into(), Duration::ZERO, frame(7));
+        assert_eq!(answered.frame(4), Some(&frame(7)));
+        assert_eq!((answered.frame(0), answered.bytes), (Some(&frame(1)), 9));
+    }
+
+    #[test]
+    fn one_that_is_answered_anew_outlives_what_was_known_of_it() {
+        let mut answered = with((REMEMBERED_IDS + 10) as u64, |_| Duration::ZERO);
+        assert!(answered.holds(3) && answered.frame(3).is_none());
+        answered.forget(3);
+        answered.push(3, "d".into(), REMEMBERED_FOR, frame(2));
+        let mut posted = Posted::default();
+        answered.forget_old(REMEMBERED_FOR + Duration::from_secs(2), &mut posted, |_| 0);
+        assert_eq!(answered.frame(3), Some(&frame(2)));
+    }
+
+    #[test]
+    fn numbers_stay_right_after_all_was_forgotten_but_what_is_older() {
+        let mut answered = with((REMEMBERED_IDS + 3) as u64, Duration::from_secs);
+        let end = Duration::from_secs(REMEMBERED_IDS as u64) + REMEMBERED_FOR;
+        answered.forget_old(end, &mut Posted::default(), |_| 0);
+        answered.push(77_777, "d".into(), end, frame(3));
+        assert_eq!(answered.frame(77_777), Some(&frame(3)));
+    }
+}
