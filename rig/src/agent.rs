@@ -117,7 +117,11 @@ impl Sink for Desk {
                 match delivery {
                     Delivery::Dispatch(dispatch) => {
                         let skill = dispatch.capability.name.clone();
-                        let item = (dispatch.id.to_string(), skill, dispatch.request);
+                        let item = (
+                            dispatch.id.to_string(),
+                            skill,
+                            (*dispatch.request).to_owned(),
+                        );
                         book.incoming.push_back(item);
                     }
                     Delivery::Event(event) => book.ledger.event(event),

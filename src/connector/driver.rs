@@ -163,7 +163,7 @@ impl Driver {
     /// Takes in what the network has for us.
     fn gather(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some((id, reply))) = Pin::new(&mut self.requests).poll_next(cx) {
-            self.inputs.push(Input::Replied(id, reply));
+            self.inputs.push(Input::Replied(id, Box::new(reply)));
         }
         if let Some((no, dial)) = &mut self.dial
             && let Poll::Ready(result) = dial.as_mut().poll(cx)
@@ -177,7 +177,7 @@ impl Driver {
                 }
                 Err(dialed) => dialed,
             };
-            self.inputs.push(Input::Dialed(no, dialed));
+            self.inputs.push(Input::Dialed(no, Box::new(dialed)));
         }
         if let Some(link) = &mut self.link
             && !link.read(cx, &mut self.inputs)
@@ -197,7 +197,7 @@ impl Driver {
         for input in self.inputs.drain(..) {
             match input {
                 Input::Replied(id, reply) => machine.handle_reply(now, id, &reply),
-                Input::Dialed(no, dialed) => machine.handle_dialed(now, no, dialed),
+                Input::Dialed(no, dialed) => machine.handle_dialed(now, no, *dialed),
                 Input::Inbound(no) => machine.handle_inbound(now, no),
                 Input::Text(no, text) => machine.handle_text(now, no, text),
                 Input::Pong(no, payload) => machine.handle_pong(now, no, &payload),
@@ -256,7 +256,7 @@ impl Driver {
             match action {
                 Action::Request(request) => {
                     let id = request.id;
-                    let reply = self.transport.request(request, &mut self.batch);
+                    let reply = self.transport.request(*request, &mut self.batch);
                     self.requests.push(Exchange { id, reply });
                 }
                 Action::AbortRequest(id) => {
@@ -266,7 +266,7 @@ impl Driver {
                 Action::Dial(dial) => {
                     self.link = None;
                     let no = dial.conn;
-                    self.dial = Some((no, self.transport.dial(dial, &mut self.batch)));
+                    self.dial = Some((no, self.transport.dial(*dial, &mut self.batch)));
                 }
                 Action::Send(no, text) => self.write(no, Message::Text(text)),
                 Action::Ping(no, payload) => {
@@ -293,7 +293,7 @@ impl Driver {
                     self.shared.sink.deliver(&mut self.batch);
                     let done = self.shared.lock().completions.remove(&id);
                     if let Some(done) = done {
-                        done.call(result);
+                        done.call(*result);
                     }
                 }
                 Action::Respond(call, response) => self.shared.respond(call, response),

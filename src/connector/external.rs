@@ -17,7 +17,7 @@ use crate::protocol::frame::FrameText;
 /// What is to be done with a socket.
 pub enum SocketRequest {
     /// Open it.
-    Open(Dial),
+    Open(Box<Dial>),
     /// Send a text message.
     Send(ConnectionNo, FrameText),
     /// Close it, whether it is open or being opened.

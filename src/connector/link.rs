@@ -21,8 +21,8 @@ const READ_BATCH: usize = 256;
 
 /// What the network did since the machine was last asked.
 pub(super) enum Input {
-    Replied(RequestId, Reply),
-    Dialed(ConnectionNo, Dialed),
+    Replied(RequestId, Box<Reply>),
+    Dialed(ConnectionNo, Box<Dialed>),
     Inbound(ConnectionNo),
     Text(ConnectionNo, Utf8Bytes),
     Pong(ConnectionNo, Bytes),

@@ -132,7 +132,7 @@ impl Shared {
                     drop(core);
                     if let Some(done) = done {
                         self.sink.deliver(&mut batch);
-                        done.call(result);
+                        done.call(*result);
                     }
                 }
                 Action::Respond(call, response) => {

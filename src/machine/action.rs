@@ -29,14 +29,15 @@ pub type DispatchId = Arc<str>;
 /// Names a call that came by POST. Never reused.
 pub type CallId = u64;
 
-/// Something to be done, in the order given.
+/// Something to be done, in the order given. What every dispatch needs is small, and what is large is elsewhere: these are
+/// moved from hand to hand.
 pub enum Action {
     /// Send a request; report with `handle_reply`.
-    Request(Request),
+    Request(Box<Request>),
     /// Drop this request. Nothing is reported, but a reply that was there already.
     AbortRequest(RequestId),
     /// Open a WebSocket; report with `handle_dialed`.
-    Dial(Dial),
+    Dial(Box<Dial>),
     /// Write a text message.
     Send(ConnectionNo, FrameText),
     /// Write a ping with this payload; report its pong with `handle_pong`.
@@ -54,7 +55,7 @@ pub enum Action {
     /// Tell the application.
     Event(Event),
     /// An operation has ended.
-    Complete(OperationId, Result<Output, Error>),
+    Complete(OperationId, Box<Result<Output, Error>>),
     /// Nothing more will come; the driver can end.
     Finished,
 }
@@ -243,4 +244,16 @@ pub enum Answer<'a> {
         /// The text on the wire.
         message: &'a str,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_moved_from_hand_to_hand_is_small() {
+        assert!(
+            size_of::<super::Action>() <= 72,
+            "{}",
+            size_of::<super::Action>()
+        );
+    }
 }

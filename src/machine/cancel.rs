@@ -76,7 +76,7 @@ impl Machine {
     /// Ends the wait and lets the operation go on in the background, for as long as one call may take.
     fn abandon(&mut self, now: Now, id: OperationId, error: Error) {
         self.actions
-            .push_back(super::Action::Complete(id, Err(error)));
+            .push_back(super::Action::Complete(id, Box::new(Err(error))));
         let limit = self.settings.timing.http;
         if let Some(operation) = self.operations.get_mut(id) {
             operation.abandoned = true;

@@ -99,7 +99,8 @@ impl Machine {
         match jwt {
             Some(jwt) => {
                 let result = self.supply_token(now, jwt).map(|()| Output::Nothing);
-                self.actions.push_back(Action::Complete(operation, result));
+                self.actions
+                    .push_back(Action::Complete(operation, Box::new(result)));
             }
             None if self.auth.can_renew() => {
                 self.begin(now, operation, Kind::RefreshToken, timeout);
@@ -227,7 +228,8 @@ impl Machine {
         if operation.abandoned {
             self.ended_in_the_background(&operation, &result);
         } else {
-            self.actions.push_back(Action::Complete(id, result));
+            self.actions
+                .push_back(Action::Complete(id, Box::new(result)));
         }
         self.watch_deadlines();
     }
@@ -246,7 +248,8 @@ impl Machine {
     }
 
     pub(super) fn refuse(&mut self, id: OperationId, error: Error) {
-        self.actions.push_back(Action::Complete(id, Err(error)));
+        self.actions
+            .push_back(Action::Complete(id, Box::new(Err(error))));
     }
 
     fn require_registration(&mut self, what: &str) -> Result<(), Error> {

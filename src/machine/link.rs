@@ -68,14 +68,15 @@ impl Machine {
             self.timers
                 .set(Timer::Welcome, now.mono + self.settings.timing.attempt);
         }
-        self.actions.push_back(Action::Dial(Dial {
+        let dial = Dial {
             conn: no,
             url,
             bearer,
             attempt_timeout: self.settings.timing.attempt,
             dns_timeout: self.settings.timing.dns,
             stage_timeout: self.settings.timing.stage,
-        }));
+        };
+        self.actions.push_back(Action::Dial(Box::new(dial)));
     }
 
     /// A dial has ended.

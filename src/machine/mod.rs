@@ -391,14 +391,15 @@ impl Machine {
             Purpose::Token => None,
             _ => self.auth.bearer(),
         };
-        self.actions.push_back(Action::Request(Request {
+        let request = Request {
             id,
             path,
             headers,
             bearer,
             body: body.into(),
             timeout,
-        }));
+        };
+        self.actions.push_back(Action::Request(Box::new(request)));
     }
 
     fn target(&self, path: &str) -> String {

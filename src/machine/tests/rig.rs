@@ -277,7 +277,7 @@ impl Rig {
                     what
                 }
                 Action::Complete(id, result) => {
-                    self.completed.push((id, result));
+                    self.completed.push((id, *result));
                     format!("complete {id}")
                 }
                 Action::Finished => {
