@@ -32,7 +32,9 @@ impl Observed {
             }
             Action::Dial(_) => self.last_outbound = None,
             Action::Event(event) => {
-                if event.kind == EventKind::State {
+                // A transport's is also told while the state stays as it is: of the wait for its welcome.
+                let changed = || event.data["state"] != event.data["previous"];
+                if event.kind == EventKind::State && changed() {
                     self.state_since = now.mono;
                 }
                 self.events.truncate(EVENTS - 1);
@@ -65,5 +67,68 @@ impl Observed {
         snapshot["last_outbound_age_ms"] = self.last_outbound.map(age).into();
         snapshot["events"] = events.collect();
         snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Agent;
+    use crate::config::Config;
+    use crate::machine::Settings;
+    use crate::machine::action::{ConnectionNo, Dialed};
+
+    fn at(seconds: u64) -> Now {
+        let mono = Duration::from_secs(seconds);
+        Now {
+            mono,
+            boot: mono,
+            unix_ms: seconds * 1_000,
+        }
+    }
+
+    fn transport() -> Machine {
+        let config =
+            r#"{"connect_url":"wss://mesh.test/c","token":"t","hello":{"instance_id":"i"}}"#;
+        let config = Config::parse_transport(config, &|_| None).unwrap();
+        let settings = Settings::from_config(&config, "");
+        let agent = Agent::new(config.identity, config.mode, config.svantic_url.as_str());
+        Machine::new(settings, agent, config.credentials, 7)
+    }
+
+    /// Notes what the machine asks for; the connection that is to be dialed, if one is.
+    fn note_all(observed: &mut Observed, machine: &mut Machine, now: Now) -> Option<ConnectionNo> {
+        let mut dialed = None;
+        while let Some(action) = machine.poll_action() {
+            observed.note(now, &action);
+            if let Action::Dial(dial) = action {
+                dialed = Some(dial.conn);
+            }
+        }
+        dialed
+    }
+
+    #[test]
+    fn a_state_begins_when_it_changes_and_not_when_a_transport_awaits_its_welcome_in_it() {
+        let (mut observed, mut machine) = (Observed::default(), transport());
+        machine.connect(at(1), 1, Duration::from_secs(60));
+        let conn = note_all(&mut observed, &mut machine, at(1)).expect("a dial");
+        machine.handle_dialed(at(4), conn, Dialed::Open);
+        note_all(&mut observed, &mut machine, at(4));
+        let awaiting = observed.snapshot(&machine, at(6), true);
+        let seen = ["state", "link", "since_ms"].map(|key| &awaiting[key]);
+        assert_eq!(
+            seen,
+            [&json!("connecting"), &json!("handshaking"), &json!(5_000)]
+        );
+        let told = awaiting["events"].as_array().unwrap().iter();
+        assert_eq!(told.filter(|event| event["name"] == "state").count(), 2);
+
+        let welcome = r#"{"v":1,"type":"welcome","id":"w","payload":{"resumed":true}}"#;
+        machine.handle_text(at(6), conn, welcome.into());
+        note_all(&mut observed, &mut machine, at(6));
+        let connected = observed.snapshot(&machine, at(8), true);
+        let seen = ["state", "since_ms"].map(|key| &connected[key]);
+        assert_eq!(seen, [&json!("connected"), &json!(2_000)]);
     }
 }
