@@ -106,9 +106,10 @@ class Agent:
     """Who the agent is and what it can do. Holds no connection: several connectors may serve one.
 
     ``name`` and ``description`` are for people and for the mesh; ``agent_type`` (default: the name) is the
-    type under which the mesh knows it, ``instance_id`` (default: ``SVANTIC_INSTANCE_ID``, else host name and
-    process) tells this process from others of its type. ``context``, ``learning`` and ``mcp_servers`` go to
-    the mesh as they are. Any thread.
+    type under which the mesh knows it, ``instance_id`` tells this process from others of its type (default:
+    ``SVANTIC_INSTANCE_ID``, else ``<hostname>-<port>`` with a ``public_url``, also one that follows from
+    ``listen``, else ``<hostname>-<pid>``; where another agent of this process has the same, ``-2`` comes after
+    it, and so on). ``context``, ``learning`` and ``mcp_servers`` go to the mesh as they are. Any thread.
     """
 
     def __init__(
