@@ -32,7 +32,7 @@ use crate::{
 
 /// How often dispatches are looked through for those that have been open too long.
 const EXPIRY_RHYTHM: Duration = Duration::from_millis(20);
-/// How long agents get to answer the close frame of a gateway that stops.
+/// How long agents get to answer the close frame of a gateway that stops, and watchers to take the end of their lines.
 const GOODBYE: Duration = Duration::from_millis(300);
 const THREADS_END: Duration = Duration::from_millis(500);
 const CLOSE_GOING_AWAY: u16 = 1001;
@@ -384,7 +384,10 @@ async fn serve(
     shared.change(crate::state::State::stop_dispatches);
     shared.close_sockets(None, CLOSE_GOING_AWAY, "gateway stopped");
     let all_closed = async {
-        while !shared.links(None).is_empty() {
+        // A watcher lets go in the step that writes the end of its lines.
+        while !shared.links(None).is_empty()
+            || shared.read(|state| state.watchers.receiver_count()) > 0
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -233,3 +233,23 @@ async fn watch_shows_frames_and_requests_without_secrets() {
     gateway.shutdown();
     while let Some(Ok(_)) = lines.frame().await {}
 }
+
+#[tokio::test]
+async fn a_gateway_that_stops_says_to_each_watcher_that_this_was_all() {
+    for round in 0..16 {
+        let gateway = start();
+        let mut watching = Vec::new();
+        for _ in 0..64 {
+            let lines = open(&gateway, "GET", "/_gateway/watch", &[], "").await;
+            watching.push(lines.unwrap().into_body());
+        }
+        gateway.shutdown();
+        for (n, lines) in watching.into_iter().enumerate() {
+            let cut_off = lines.collect().await.err();
+            assert!(
+                cut_off.is_none(),
+                "watcher {n} of round {round}: {cut_off:?}"
+            );
+        }
+    }
+}
