@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_state_begins_when_it_changes_and_not_when_a_transport_awaits_its_welcome_in_it() {
         let (mut observed, mut machine) = (Observed::default(), transport());
-        machine.connect(at(1), 1, Duration::from_secs(60));
+        machine.connect(at(1), 1, Duration::from_mins(1));
         let conn = note_all(&mut observed, &mut machine, at(1)).expect("a dial");
         machine.handle_dialed(at(4), conn, Dialed::Open);
         note_all(&mut observed, &mut machine, at(4));
