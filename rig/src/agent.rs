@@ -120,7 +120,7 @@ impl Sink for Desk {
                         let item = (
                             dispatch.id.to_string(),
                             skill,
-                            (*dispatch.request).to_owned(),
+                            dispatch.request.text().to_owned(),
                         );
                         book.incoming.push_back(item);
                     }

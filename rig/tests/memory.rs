@@ -92,7 +92,7 @@ impl Sink for Lean {
         for delivery in batch.drain(..) {
             if let Delivery::Dispatch(dispatch) = delivery {
                 if let Some(hoard) = self.hoard.lock().unwrap().as_mut() {
-                    hoard.push((*dispatch.request).to_owned());
+                    hoard.push(dispatch.request.text().to_owned());
                 }
                 self.ids.send(dispatch.id).expect("a reader");
             }

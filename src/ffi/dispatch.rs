@@ -99,7 +99,7 @@ pub unsafe extern "C" fn svantic_next_batch(
                 json.push(',');
             }
             match item {
-                Item::Dispatch(dispatch) => json.push_str(&dispatch.request),
+                Item::Dispatch(dispatch) => json.push_str(dispatch.request.text()),
                 Item::Control(Control::Frame(text)) => push_frame(&mut json, &text),
                 other => json.push_str(&item_json(other)),
             }
@@ -322,7 +322,7 @@ fn push_frame(json: &mut String, text: &str) {
 
 fn item_json(item: Item) -> String {
     match item {
-        Item::Dispatch(dispatch) => (*dispatch.request).to_owned(),
+        Item::Dispatch(dispatch) => dispatch.request.text().to_owned(),
         Item::Closed => "{\"type\":\"closed\"}".to_owned(),
         Item::Control(Control::Event(event)) => format!(
             "{{\"type\":\"event\",\"event\":{},\"name\":\"{}\",\"data\":{}}}",

@@ -252,7 +252,7 @@ impl Machine {
         }
         self.drop_waiting();
         self.abandon_calls(now);
-        self.inbox = super::Inbox::default();
+        self.inbox.clear();
         self.drop_answers(reason);
     }
 

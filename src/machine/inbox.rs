@@ -5,9 +5,11 @@
 //! dispatch that arrives twice never runs twice: it is answered again with the same bytes.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
+
+use ahash::RandomState;
+use fastrand::Rng;
 
 use super::action::DispatchId;
 use super::answered::{Answered, ByKey, Key};
@@ -45,9 +47,8 @@ pub(super) struct Ended {
 }
 
 /// The dispatches of one instance.
-#[derive(Default)]
 pub(super) struct Inbox {
-    /// Makes the keys, so that nobody can choose ids with the same.
+    /// Makes the keys.
     hasher: RandomState,
     /// Those that run and those that wait for a slot.
     open: ByKey<Open>,
@@ -62,6 +63,29 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
+    /// One that knows nothing yet, with keys of its own, so that nobody can choose ids that share one.
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let [a, b, c, d] = std::array::from_fn(|_| rng.u64(..));
+        Self::with(RandomState::with_seeds(a, b, c, d))
+    }
+
+    /// Knows nothing any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::with(self.hasher.clone());
+    }
+
+    fn with(hasher: RandomState) -> Self {
+        Self {
+            hasher,
+            open: ByKey::default(),
+            running: 0,
+            deadlines: VecDeque::new(),
+            answered: Answered::default(),
+            posted: Posted::default(),
+            consecutive_failures: 0,
+        }
+    }
+
     pub(super) fn running(&self) -> usize {
         self.running
     }
@@ -254,7 +278,7 @@ mod tests {
 
     #[test]
     fn ids_outlive_bodies_and_are_forgotten_in_the_end() {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new(&mut Rng::with_seed(1));
         for n in 0..100 {
             inbox.answer(Duration::ZERO, format!("d{n}").into(), frame(1 << 20));
         }
@@ -267,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_number_of_remembered_ids_is_bounded() {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new(&mut Rng::with_seed(1));
         for n in 0..REMEMBERED_IDS + 5 {
             let id: DispatchId = format!("d{n}").into();
             inbox.start(Arc::clone(&id), capability(), Duration::from_mins(1));
@@ -284,7 +308,7 @@ mod tests {
 
     #[test]
     fn overdue_dispatches_come_in_order_and_once() {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new(&mut Rng::with_seed(1));
         for (n, at) in [1, 2, 3].into_iter().enumerate() {
             inbox.start(
                 format!("d{n}").into(),

@@ -262,7 +262,8 @@ impl Machine {
             connection: None,
             goodbye: Goodbye::default(),
             next_connection: 1,
-            inbox: Inbox::default(),
+            // Not of the source of the delays, whose numbers a simulation may know.
+            inbox: Inbox::new(&mut Rng::with_seed(!seed)),
             frame_writer: FrameWriter::default(),
             request_writer: RequestWriter::default(),
             outbox,

@@ -1,8 +1,6 @@
 //! Texts that come one after another, many to an allocation.
 
-use bytes::BytesMut;
-
-use super::frame::FrameText;
+use bytes::{Bytes, BytesMut};
 
 /// The first allocation, and the largest; each is twice as large as the one before.
 const SMALLEST: usize = 1 << 10;
@@ -21,13 +19,9 @@ pub struct Chunk {
 
 impl Chunk {
     /// The text, kept; `text` is left empty.
-    ///
-    /// # Panics
-    ///
-    /// Never: what was a `str` is UTF-8.
-    pub fn keep(&mut self, text: &mut String) -> FrameText {
+    pub fn keep(&mut self, text: &mut String) -> Bytes {
         if text.len() > MAX_SHARED {
-            return std::mem::take(text).into();
+            return std::mem::take(text).into_bytes().into();
         }
         if self.free.capacity() < text.len() && !self.free.try_reclaim(text.len()) {
             let size = self.next.clamp(SMALLEST, LARGEST).max(text.len());
@@ -36,8 +30,7 @@ impl Chunk {
         }
         self.free.extend_from_slice(text.as_bytes());
         text.clear();
-        let kept = self.free.split().freeze();
-        FrameText::try_from(kept).expect("what was a str is UTF-8")
+        self.free.split().freeze()
     }
 }
 
@@ -54,10 +47,10 @@ mod tests {
             kept.push((text.clone(), chunk.keep(&mut text)));
             assert!(text.is_empty());
         }
-        assert!(kept.iter().all(|(text, kept)| **text == **kept));
+        assert!(kept.iter().all(|(text, kept)| text.as_bytes() == kept));
         let neighbours = kept
             .windows(2)
-            .filter(|pair| pair[0].1.as_bytes().as_ptr_range().end == pair[1].1.as_ptr())
+            .filter(|pair| pair[0].1.as_ptr_range().end == pair[1].1.as_ptr())
             .count();
         assert!(neighbours > 4900, "{neighbours} lie one behind another");
     }
@@ -66,7 +59,7 @@ mod tests {
     fn what_is_long_lies_alone_and_what_went_makes_room() {
         let mut chunk = Chunk::default();
         let long = "x".repeat(MAX_SHARED + 1);
-        assert_eq!(*chunk.keep(&mut long.clone()), *long);
+        assert_eq!(chunk.keep(&mut long.clone()), long);
         assert_eq!(chunk.free.capacity(), 0);
         let first = chunk.keep(&mut "x".repeat(900)).as_ptr();
         let again = chunk.keep(&mut "y".repeat(900)).as_ptr();

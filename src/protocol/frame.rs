@@ -75,16 +75,16 @@ fn at_once(text: &str) -> Result<Envelope<'_>, Unsure> {
     let (mut dispatch, mut is_signed) = Default::default();
     let mut scan = Scanner::new(text);
     scan.object(|scan, key| match key {
-        "v" => once(&mut version, scan.value()?),
-        "type" => once(&mut kind, scan.value()?),
-        "id" => once(&mut id, scan.value()?),
-        "payload" if scan.is_at_object() => {
+        b"v" => once(&mut version, scan.value()?),
+        b"type" => once(&mut kind, scan.value()?),
+        b"id" => once(&mut id, scan.value()?),
+        b"payload" if scan.is_at_object() => {
             let start = scan.position();
             (dispatch, is_signed) = Dispatch::scan(scan)?;
             once(&mut payload, scan.since(start))
         }
-        "payload" => Err(Unsure),
-        _ => scan.value().map(drop),
+        b"payload" => Err(Unsure),
+        _ => scan.skip(),
     })?;
     scan.finish()?;
     if version.is_some_and(|v: Raw<'_>| v.get() != "1") {
@@ -231,24 +231,93 @@ pub struct Dispatch<'a> {
     /// W3C baggage.
     #[serde(borrow, default)]
     pub baggage: Option<Raw<'a>>,
+    /// What `session_context` says, where that has been read already.
+    #[serde(skip)]
+    session: Option<Session<'a>>,
+}
+
+/// The part of `session_context` that has a place of its own in the handler's context.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct Session<'a> {
+    /// The session's id.
+    #[serde(borrow, default)]
+    pub session_id: Option<Raw<'a>>,
+    /// On whose behalf it is.
+    #[serde(borrow, default)]
+    pub tenant_id: Option<Raw<'a>>,
+    /// W3C trace context.
+    #[serde(borrow, default)]
+    pub traceparent: Option<Raw<'a>>,
+    /// W3C baggage.
+    #[serde(borrow, default)]
+    pub baggage: Option<Raw<'a>>,
+}
+
+impl<'a> Session<'a> {
+    fn scan(scan: &mut Scanner<'a>) -> Result<Self, Unsure> {
+        let mut read = Self::default();
+        scan.object(|scan, key| {
+            let place = match key {
+                b"session_id" => &mut read.session_id,
+                b"tenant_id" => &mut read.tenant_id,
+                b"traceparent" => &mut read.traceparent,
+                b"baggage" => &mut read.baggage,
+                _ => return scan.skip(),
+            };
+            let value = scan.value()?;
+            if value.get() == "null" {
+                return Err(Unsure);
+            }
+            once(place, value)
+        })?;
+        Ok(read)
+    }
 }
 
 impl<'a> Dispatch<'a> {
+    /// What `session_context` says; nothing if it is no object, or names a member twice.
+    pub fn session(&self) -> Session<'a> {
+        self.session
+            .unwrap_or_else(|| object_in(self.session_context).unwrap_or_default())
+    }
+
+    /// The dispatch that a data part asks for.
+    pub fn of_part(
+        skill_id: Option<Raw<'a>>,
+        args: Option<Raw<'a>>,
+        session_context: Option<Raw<'a>>,
+        traceparent: Option<Raw<'a>>,
+        baggage: Option<Raw<'a>>,
+    ) -> Self {
+        Self {
+            skill_id,
+            args,
+            session_context,
+            traceparent,
+            baggage,
+            session: None,
+        }
+    }
+
     /// Reads the payload that is next, and whether it says who it is from.
     fn scan(scan: &mut Scanner<'a>) -> Result<(Self, bool), Unsure> {
         let mut read = Self::default();
         let mut svantic_auth = None;
         scan.object(|scan, key| {
-            let value = scan.value()?;
             let place = match key {
-                "skill_id" => &mut read.skill_id,
-                "args" => &mut read.args,
-                "session_context" => &mut read.session_context,
-                "traceparent" => &mut read.traceparent,
-                "baggage" => &mut read.baggage,
-                "svantic_auth" => &mut svantic_auth,
-                _ => return Ok(()),
+                b"skill_id" => &mut read.skill_id,
+                b"args" => &mut read.args,
+                b"session_context" => {
+                    let start = scan.position();
+                    read.session = Some(Session::scan(scan)?);
+                    return once(&mut read.session_context, scan.since(start));
+                }
+                b"traceparent" => &mut read.traceparent,
+                b"baggage" => &mut read.baggage,
+                b"svantic_auth" => &mut svantic_auth,
+                _ => return scan.skip(),
             };
+            let value = scan.value()?;
             // To serde null is no value, and two of them are two.
             if value.get() == "null" {
                 return Err(Unsure);
@@ -371,7 +440,10 @@ mod tests {
                 text.replace_range(at..end, pieces[rng.usize(..pieces.len())]);
             }
             let Ok(quick) = at_once(&text) else { continue };
-            let careful = with_care(&text).expect(&text);
+            let mut careful = with_care(&text).expect(&text);
+            if quick.dispatch.session.is_some() {
+                careful.dispatch.session = Some(careful.dispatch.session());
+            }
             assert_eq!(format!("{quick:?}"), format!("{careful:?}"), "{text}");
             read += 1;
         }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::chunk::Chunk;
 use super::frame::FrameText;
+use super::json_scan::is_plain;
 use super::timestamp::push_timestamp;
 
 /// What a frame of ours starts with.
@@ -43,9 +44,9 @@ pub fn heartbeat(stamp: Stamp, payload_json: &str) -> String {
 pub struct FrameWriter {
     /// The frame that is being written.
     frame: String,
-    /// The time of day in the last one, and how it reads.
+    /// The time of day in the last one, and how a frame goes on behind its id then.
     unix_ms: u64,
-    timestamp: String,
+    behind_id: String,
     chunk: Chunk,
 }
 
@@ -70,7 +71,7 @@ impl FrameWriter {
             self.frame = String::new();
             return Err(size);
         }
-        Ok(self.chunk.keep(frame))
+        Ok(self.keep())
     }
 
     /// `error`: a dispatch's refusal or failure.
@@ -88,20 +89,27 @@ impl FrameWriter {
         frame.push_str(",\"message\":");
         push_json_string(frame, message);
         frame.push_str("}}");
-        self.chunk.keep(frame)
+        self.keep()
+    }
+
+    fn keep(&mut self) -> FrameText {
+        let kept = self.chunk.keep(&mut self.frame);
+        FrameText::try_from(kept).expect("what was a str is UTF-8")
     }
 
     fn begin(&mut self, stamp: Stamp, kind: &str, in_reply_to: &str, payload_bytes: usize) {
-        if self.unix_ms != stamp.unix_ms || self.timestamp.is_empty() {
-            self.timestamp.clear();
-            push_timestamp(&mut self.timestamp, stamp.unix_ms);
+        if self.unix_ms != stamp.unix_ms || self.behind_id.is_empty() {
+            self.behind_id.clear();
+            self.behind_id.push_str(BEHIND_ID);
+            push_timestamp(&mut self.behind_id, stamp.unix_ms);
+            self.behind_id.push_str("\",\"in_reply_to\":");
             self.unix_ms = stamp.unix_ms;
         }
         let frame = &mut self.frame;
         frame.clear();
         frame.reserve(ENVELOPE_BYTES + in_reply_to.len() + payload_bytes);
-        begin(frame, stamp.id, &self.timestamp, kind);
-        frame.push_str(",\"in_reply_to\":");
+        push_id(frame, kind, stamp.id);
+        frame.push_str(&self.behind_id);
         push_json_string(frame, in_reply_to);
         frame.push_str(",\"payload\":");
     }
@@ -111,31 +119,30 @@ impl FrameWriter {
 const ENVELOPE_BYTES: usize = 192;
 
 fn frame(stamp: Stamp, kind: &str, payload_json: &str) -> String {
-    let mut timestamp = String::new();
-    push_timestamp(&mut timestamp, stamp.unix_ms);
     let mut out = String::with_capacity(ENVELOPE_BYTES + payload_json.len());
-    begin(&mut out, stamp.id, &timestamp, kind);
-    out.push_str(",\"payload\":");
+    push_id(&mut out, kind, stamp.id);
+    out.push_str(BEHIND_ID);
+    push_timestamp(&mut out, stamp.unix_ms);
+    out.push_str("\",\"payload\":");
     out.push_str(payload_json);
     out.push('}');
     out
 }
 
-/// Everything up to and including `ts`.
-fn begin(out: &mut String, id: Uuid, timestamp: &str, kind: &str) {
+/// What is between the id and the time.
+const BEHIND_ID: &str = "\",\"ts\":\"";
+
+/// Everything up to and including the id, but for its closing quote.
+fn push_id(out: &mut String, kind: &str, id: Uuid) {
     out.push_str("{\"v\":1,\"type\":\"");
     out.push_str(kind);
     out.push_str("\",\"id\":\"");
     out.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
-    out.push_str("\",\"ts\":\"");
-    out.push_str(timestamp);
-    out.push('"');
 }
 
 /// Appends `text` as a JSON string, quotes included.
 pub fn push_json_string(out: &mut String, text: &str) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
-    if plain {
+    if is_plain(text) {
         out.push('"');
         out.push_str(text);
         out.push('"');

@@ -23,9 +23,7 @@ impl<'a> Raw<'a> {
     /// What a string without escapes says; `None` for any other value.
     pub fn plain_text(self) -> Option<&'a str> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        memchr::memchr(b'\\', inner.as_bytes())
-            .is_none()
-            .then_some(inner)
+        is_plain(inner).then_some(inner)
     }
 }
 
@@ -80,9 +78,45 @@ fn special(word: u64) -> u64 {
 }
 
 /// Whether none of these bytes is such a one. Written so that it becomes vector instructions.
-fn all_plain(block: &[u8; 32]) -> bool {
+fn all_plain(block: &[u8; BLOCK]) -> bool {
     let ends = |b: u8| u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\');
     block.iter().fold(0, |found, &b| found | ends(b)) == 0
+}
+
+const BLOCK: usize = 64;
+
+/// How many words of a string are read before whole blocks are: most strings are short.
+const WORDS_FIRST: usize = 6;
+
+/// Where the next quote, backslash or control character stands, from `at` on; the end if there is none.
+fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
+    let mut words = 0;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let found = special(u64::from_le_bytes(*word));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+        words += 1;
+        if words == WORDS_FIRST {
+            while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+                if !all_plain(block) {
+                    break;
+                }
+                at += BLOCK;
+            }
+        }
+    }
+    let is_plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
+    while bytes.get(at).is_some_and(|b| is_plain(*b)) {
+        at += 1;
+    }
+    at
+}
+
+/// Whether a text stands in a JSON string as it is.
+pub fn is_plain(text: &str) -> bool {
+    end_of_plain(text.as_bytes(), 0) == text.len()
 }
 
 impl<'a> Scanner<'a> {
@@ -102,8 +136,11 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn skip_blanks(&mut self) {
-        while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        while self.byte().is_some_and(|b| b <= b' ')
+            && matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r'))
+        {
             self.at += 1;
         }
     }
@@ -161,7 +198,7 @@ impl<'a> Scanner<'a> {
     /// Reads an object. For each member `read` is called with its key, and must read its value.
     pub fn object(
         &mut self,
-        mut read: impl FnMut(&mut Self, &'a str) -> Result<(), Unsure>,
+        mut read: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Unsure>,
     ) -> Result<(), Unsure> {
         if !self.is_at_object() {
             return Err(Unsure);
@@ -178,7 +215,7 @@ impl<'a> Scanner<'a> {
             if !plain {
                 return Err(Unsure);
             }
-            let key = &self.text[start..self.at - 1];
+            let key = &self.text.as_bytes()[start..self.at - 1];
             self.colon()?;
             read(self, key)?;
             self.skip_blanks();
@@ -200,6 +237,12 @@ impl<'a> Scanner<'a> {
     fn colon(&mut self) -> Result<(), Unsure> {
         self.skip_blanks();
         self.expect(b':')
+    }
+
+    /// Goes past any value.
+    pub fn skip(&mut self) -> Result<(), Unsure> {
+        self.skip_blanks();
+        self.skip_value()
     }
 
     /// Reads any value.
@@ -323,7 +366,7 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let mut plain = true;
         loop {
-            self.skip_plain();
+            self.at = end_of_plain(self.text.as_bytes(), self.at);
             match self.byte() {
                 Some(b'"') => {
                     self.at += 1;
@@ -335,35 +378,6 @@ impl<'a> Scanner<'a> {
                 }
                 _ => return Err(Unsure),
             }
-        }
-    }
-
-    /// To the next quote, backslash or control character, or the end.
-    fn skip_plain(&mut self) {
-        let bytes = self.text.as_bytes();
-        // Most strings are short: two words, before anything wider is worth its while.
-        for _ in 0..2 {
-            let Some(word) = bytes[self.at..].first_chunk::<8>() else {
-                break;
-            };
-            let found = special(u64::from_le_bytes(*word));
-            if found != 0 {
-                self.at += found.trailing_zeros() as usize / 8;
-                return;
-            }
-            self.at += 8;
-        }
-        while let Some(block) = bytes[self.at..].first_chunk::<32>() {
-            if !all_plain(block) {
-                break;
-            }
-            self.at += 32;
-        }
-        while self
-            .byte()
-            .is_some_and(|b| b >= 0x20 && b != b'"' && b != b'\\')
-        {
-            self.at += 1;
         }
     }
 

@@ -1,13 +1,14 @@
 //! What a handler is given: one JSON object per dispatch (section 7, rule 3).
 
 use std::borrow::Cow;
-use std::ops::Deref;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::chunk::Chunk;
-use super::frame::{Dispatch, FrameText, object_in, text_in};
+use super::frame::{Dispatch, Session, text_in};
 use super::frame_writer::push_json_string;
-use super::json_scan::{Raw, Scanner, Unsure};
+use super::json_scan::Raw;
 use super::trace::{parse_baggage, parse_traceparent};
 
 /// What is known of a dispatch beside its payload, and looked at where that says nothing.
@@ -23,12 +24,31 @@ pub struct Beside<'a> {
 
 /// The text of a request, with a NUL behind it for C.
 #[derive(Debug, Clone)]
-pub struct RequestText(FrameText);
+pub struct RequestText(Bytes);
 
 impl RequestText {
     /// The text and the NUL.
-    pub fn with_nul(&self) -> &str {
+    pub fn with_nul(&self) -> &[u8] {
         &self.0
+    }
+
+    /// How long the text is.
+    pub fn len(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    /// Never: it is an object.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The text.
+    ///
+    /// # Panics
+    ///
+    /// Never: what was a `str` is UTF-8.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.0[..self.len()]).expect("what was a str is UTF-8")
     }
 }
 
@@ -36,15 +56,6 @@ impl From<String> for RequestText {
     fn from(mut text: String) -> Self {
         text.push('\0');
         Self(text.into())
-    }
-}
-
-impl Deref for RequestText {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        // Made with a NUL at its end.
-        &self.0[..self.0.len() - 1]
     }
 }
 
@@ -108,55 +119,29 @@ fn push_number(out: &mut String, number: u128) {
     out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
 }
 
-/// The part of `session_context` that has a place of its own in the handler's context.
-#[derive(Default, serde::Deserialize)]
-struct SessionContext<'a> {
-    #[serde(borrow, default)]
-    session_id: Option<Raw<'a>>,
-    #[serde(borrow, default)]
-    tenant_id: Option<Raw<'a>>,
-    #[serde(borrow, default)]
-    traceparent: Option<Raw<'a>>,
-    #[serde(borrow, default)]
-    baggage: Option<Raw<'a>>,
-}
-
-impl<'a> SessionContext<'a> {
-    fn read(raw: Option<Raw<'a>>) -> Self {
-        let Some(context) = raw else {
-            return Self::default();
-        };
-        Self::at_once(context).unwrap_or_else(|Unsure| object_in(Some(context)).unwrap_or_default())
-    }
-
-    /// In one pass, if it is an object as the mesh sends them.
-    fn at_once(context: Raw<'a>) -> Result<Self, Unsure> {
-        let mut read = Self::default();
-        Scanner::new(context.get()).object(|scan, key| {
-            let value = scan.value()?;
-            let place = match key {
-                "session_id" => &mut read.session_id,
-                "tenant_id" => &mut read.tenant_id,
-                "traceparent" => &mut read.traceparent,
-                "baggage" => &mut read.baggage,
-                _ => return Ok(()),
-            };
-            // What is no text is absent, and so is null; a member twice is for serde to refuse.
-            match place.replace(value) {
-                None => Ok(()),
-                Some(_) => Err(Unsure),
-            }
-        })?;
-        Ok(read)
-    }
-}
-
 fn push_context(out: &mut String, dispatch: &Dispatch<'_>, beside: Beside<'_>) {
-    let session = SessionContext::read(dispatch.session_context);
-    push_field(out, "session_id", text_in(session.session_id).as_deref());
-    let tenant_id = text_in(session.tenant_id);
-    push_field(out, "tenant_id", tenant_id.as_deref().or(beside.tenant_id));
+    let session = dispatch.session();
+    push_text(out, ",\"session_id\":", session.session_id);
+    if !push_text(out, ",\"tenant_id\":", session.tenant_id) {
+        push_field(out, "tenant_id", beside.tenant_id);
+    }
+    let traced = dispatch.traceparent.is_some()
+        || dispatch.baggage.is_some()
+        || session.traceparent.is_some()
+        || session.baggage.is_some()
+        || beside.traceparent.is_some()
+        || beside.baggage.is_some();
+    if traced {
+        push_trace(out, dispatch, &session, beside);
+    }
+}
 
+fn push_trace(
+    out: &mut String,
+    dispatch: &Dispatch<'_>,
+    session: &Session<'_>,
+    beside: Beside<'_>,
+) {
     // One that is malformed is absent, so the next place is looked at.
     let traceparent = [dispatch.traceparent, session.traceparent]
         .into_iter()
@@ -200,6 +185,22 @@ fn push_context(out: &mut String, dispatch: &Dispatch<'_>, beside: Beside<'_>) {
     }
 }
 
+/// Appends a text as it was sent, behind `lead`. Whether it is one.
+fn push_text(out: &mut String, lead: &str, raw: Option<Raw<'_>>) -> bool {
+    let Some(raw) = raw else { return false };
+    if raw.plain_text().is_some() {
+        out.push_str(lead);
+        out.push_str(raw.get());
+        return true;
+    }
+    let Some(text) = text_in(Some(raw)) else {
+        return false;
+    };
+    out.push_str(lead);
+    push_json_string(out, &text);
+    true
+}
+
 fn push_field(out: &mut String, name: &str, value: Option<&str>) {
     if let Some(value) = value {
         out.push_str(",\"");
@@ -212,6 +213,7 @@ fn push_field(out: &mut String, name: &str, value: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::frame::object_in;
     use serde_json::{Value, json};
 
     fn written(payload: &Value) -> Value {
@@ -227,8 +229,9 @@ mod tests {
             &dispatch,
             Beside::default(),
         );
-        assert_eq!(request.with_nul(), format!("{}\0", &*request));
-        serde_json::from_str(&request).unwrap()
+        let text = request.text();
+        assert_eq!(request.with_nul(), format!("{text}\0").as_bytes());
+        serde_json::from_str(text).unwrap()
     }
 
     #[test]

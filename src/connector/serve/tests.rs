@@ -25,7 +25,7 @@ impl Sink for Desk {
     fn deliver(&self, batch: &mut Vec<Delivery>) {
         for delivery in batch.drain(..) {
             if let Delivery::Dispatch(dispatch) = delivery {
-                let request = serde_json::from_str(&dispatch.request).unwrap();
+                let request = serde_json::from_str(dispatch.request.text()).unwrap();
                 let _ = self
                     .0
                     .lock()

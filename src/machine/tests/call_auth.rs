@@ -154,7 +154,7 @@ fn a_token_is_good_for_one_run_and_its_retries() {
     }
     let gone = desk.send(&by_token(&again, 1));
     assert_eq!(desk.refusal(gone).2, "DUPLICATE_DISPATCH");
-    desk.rig.machine.inbox = crate::machine::inbox::Inbox::default();
+    desk.rig.machine.inbox.clear();
     assert_eq!(status(&mut desk, &by_token(&again, 1)), 401);
     assert!(desk.delivered().is_empty());
     assert_eq!(status(&mut desk, &by_token("e30.e30.x", 1)), 401);
@@ -223,7 +223,7 @@ fn a_token_for_another_tenant_is_for_nobody_here() {
         json!({"wrong_audience": 2})
     );
     assert_eq!(status(&mut desk, &by_token(&token("d1"), 1)), 0);
-    let request: Value = serde_json::from_str(&desk.rig.delivered[0].request).unwrap();
+    let request: Value = serde_json::from_str(desk.rig.delivered[0].request.text()).unwrap();
     assert_eq!(request["tenant_id"], "t1", "of the token");
 }
 

@@ -77,7 +77,7 @@ fn of_a_tenant_no_more_is_kept_than_tells_it_from_others() {
         let (first, again) = (desk.send(&data), desk.send(&data));
         assert_eq!(desk.rig.delivered.len(), 1, "another for {n}");
         let dispatch = desk.rig.delivered.pop().unwrap();
-        let request: serde_json::Value = serde_json::from_str(&dispatch.request).unwrap();
+        let request: serde_json::Value = serde_json::from_str(dispatch.request.text()).unwrap();
         assert_eq!(request["tenant_id"], *name.as_str());
         let kept = desk.rig.machine.inbox.posted.get(&dispatch.id).unwrap();
         assert!(kept.tenant.as_ref().unwrap().len() <= MAX_ID_BYTES);

@@ -25,7 +25,7 @@ fn a_call_is_answered_by_its_handler_and_by_nobody_else() {
         "session_context": {"session_id": "s1", "tenant_id": "t1", "baggage": "user=bob"}});
     let call = desk.send(&data);
     assert!(desk.parts(call).is_empty());
-    let request: Value = serde_json::from_str(&desk.rig.delivered[0].request).unwrap();
+    let request: Value = serde_json::from_str(desk.rig.delivered[0].request.text()).unwrap();
     assert_eq!(request["dispatch_id"], "m1", "the message's id");
     assert_eq!(request["args"], json!({"n": 1}));
     assert_eq!(
@@ -97,7 +97,7 @@ fn a_text_is_for_the_default_capability_if_there_is_one() {
     );
     let mut desk = Desk::new(&json!({"default_capability": "echo"}));
     let call = desk.post(text.to_string().as_bytes());
-    let request: Value = serde_json::from_str(&desk.rig.delivered[0].request).unwrap();
+    let request: Value = serde_json::from_str(desk.rig.delivered[0].request.text()).unwrap();
     assert_eq!(request["args"], json!({"text": "a\"b\nc"}));
     desk.rig.answer("m1", "1").unwrap();
     assert_eq!(desk.result(call), 1);

@@ -101,7 +101,7 @@ impl World {
 
     fn pick_up(&mut self) {
         for dispatch in std::mem::take(&mut self.desk.rig.delivered) {
-            let request: Value = serde_json::from_str(&dispatch.request).unwrap();
+            let request: Value = serde_json::from_str(dispatch.request.text()).unwrap();
             let tenant = ["a", "b"].into_iter().find(|t| request["tenant_id"] == *t);
             let known = self.asked.values().rev().find(|question| {
                 let ours = *dispatch.id == *question.id

@@ -223,9 +223,9 @@ impl Rig {
                         LinkState::Backoff | LinkState::Dialing | LinkState::Handshaking
                     );
                     if down && what == "/agents/heartbeat" {
-                        self.beats.push(request);
+                        self.beats.push(*request);
                     } else {
-                        self.requests.push(request);
+                        self.requests.push(*request);
                     }
                     what
                 }
@@ -235,7 +235,7 @@ impl Rig {
                 }
                 Action::Dial(dial) => {
                     self.conn = dial.conn;
-                    self.dials.push(dial);
+                    self.dials.push(*dial);
                     "dial".to_owned()
                 }
                 Action::Send(conn, text) => {

@@ -382,7 +382,7 @@ impl World {
                         .operations
                         .remove(&id)
                         .expect("every operation ends once");
-                    if let (Some(capabilities), Ok(_)) = (announces, &result) {
+                    if let (Some(capabilities), Ok(_)) = (announces, &*result) {
                         assert!(
                             self.mesh.tools >= capabilities,
                             "announced, but the mesh does not know"
