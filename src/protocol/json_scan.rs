@@ -89,24 +89,41 @@ const BLOCK: usize = 64;
 const WORDS_FIRST: usize = 6;
 
 /// Where the next quote, backslash or control character stands, from `at` on; the end if there is none.
+#[inline]
 fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
-    let mut words = 0;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+    for _ in 0..WORDS_FIRST {
+        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
+            return end_by_bytes(bytes, at);
+        };
         let found = special(u64::from_le_bytes(*word));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
-        words += 1;
-        if words == WORDS_FIRST {
-            while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-                if !all_plain(block) {
-                    break;
-                }
-                at += BLOCK;
-            }
-        }
     }
+    end_by_blocks(bytes, at)
+}
+
+/// The same in a long string.
+fn end_by_blocks(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        if !all_plain(block) {
+            break;
+        }
+        at += BLOCK;
+    }
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let found = special(u64::from_le_bytes(*word));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    end_by_bytes(bytes, at)
+}
+
+/// The same near the end of the text.
+fn end_by_bytes(bytes: &[u8], mut at: usize) -> usize {
     let is_plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
     while bytes.get(at).is_some_and(|b| is_plain(*b)) {
         at += 1;
@@ -362,6 +379,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes past a string, opening quote included. Whether it has no escapes.
+    #[inline]
     fn string(&mut self) -> Result<bool, Unsure> {
         self.expect(b'"')?;
         let mut plain = true;
