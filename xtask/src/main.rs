@@ -1,9 +1,12 @@
 //! The repository's commands; `cargo xtask` without one lists them.
 
 mod a2a_tests;
+mod bench;
+mod bench_clients;
 mod checkout;
 mod demo;
 mod failure;
+mod guard;
 mod library;
 mod node;
 mod node_tests;
@@ -37,6 +40,11 @@ The repository's commands:
                              agents that have one of them in their name
   cargo xtask soak [ARGS]    Mixed faults for ten minutes (--minutes N), then a table of the invariants; --full: every fault
                              test in its full size before
+  cargo xtask bench [--quick]
+                             What a dispatch costs with this library, with `ws` and `websockets`, and at the least: a table
+                             and a plot; about five minutes after the build
+  cargo xtask guard [--update] [--library PATH]
+                             Instructions and allocations per dispatch, counted by valgrind, against benches/guards.json
   cargo xtask build          The shared library as it ships: release profile, one crate type, stripped
   cargo xtask package python The wheel and the source distribution, proven in an environment without Rust
   cargo xtask package node   The npm packages, proven in a folder without Rust
@@ -55,6 +63,8 @@ fn main() -> ExitCode {
             Ok(())
         }
         ("test", arguments) => Checkout::find().and_then(|here| test_run::run(&here, arguments)),
+        ("bench", arguments) => Checkout::find().and_then(|here| bench::run_all(&here, arguments)),
+        ("guard", arguments) => Checkout::find().and_then(|here| guard::run_all(&here, arguments)),
         ("soak", arguments) => Checkout::find().and_then(|here| soak::run(&here, arguments)),
         ("package", what) => Checkout::find().and_then(|here| package::run(&here, what)),
         ("demo", []) => Checkout::find().and_then(|here| demo::run(&here)),

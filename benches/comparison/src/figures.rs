@@ -40,6 +40,11 @@ impl Row {
         }
     }
 
+    /// Whether it was never measured.
+    pub fn is_empty(&self) -> bool {
+        self.rounds.is_empty()
+    }
+
     /// One more round of this kind of work.
     pub fn add(&mut self, work: &'static str, cell: Cell) {
         self.rounds.entry(work).or_default().push(cell);

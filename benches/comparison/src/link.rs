@@ -1,4 +1,5 @@
-//! A client's WebSocket, seen from the mesh: written and read in turns on one thread, without ever sleeping.
+//! A client's WebSocket, seen from the mesh: written and read in turns on one thread, which does not sleep while
+//! time is measured.
 
 use std::hint::spin_loop;
 use std::io::{ErrorKind, Read, Write};
@@ -17,6 +18,20 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 const WELCOME: &str = r#"{"v":1,"type":"welcome","id":"w1","ts":"2026-01-01T00:00:00.000Z","payload":{"resumed":false,"server_time":"2026-01-01T00:00:00.000Z"}}"#;
 const READ_AT_ONCE: usize = 1 << 20;
 
+/// How long a client that is not in a hurry is left alone.
+const NAP: Duration = Duration::from_micros(200);
+
+/// What is done until something comes.
+#[derive(Debug, Clone, Copy)]
+enum Waiting {
+    /// Another processor runs the client meanwhile.
+    Spin,
+    /// It needs this one.
+    Yield,
+    /// What it does is counted, not timed.
+    Sleep,
+}
+
 /// See the [module documentation](self).
 pub struct Link {
     stream: TcpStream,
@@ -26,8 +41,7 @@ pub struct Link {
     filled: usize,
     output: Vec<u8>,
     written: usize,
-    /// Whether another processor can run the client while this one waits.
-    spins: bool,
+    waiting: Waiting,
 }
 
 impl Link {
@@ -46,7 +60,10 @@ impl Link {
             filled: 0,
             output: Vec::new(),
             written: 0,
-            spins: thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
+            waiting: match thread::available_parallelism() {
+                Ok(processors) if processors.get() > 1 => Waiting::Spin,
+                _ => Waiting::Yield,
+            },
         };
         let mut hello = None;
         while hello.is_none() {
@@ -61,6 +78,11 @@ impl Link {
         }
         websocket::push_frame(&mut link.output, TEXT, WELCOME.as_bytes());
         Ok(link)
+    }
+
+    /// From now on it sleeps while nothing comes: for clients whose time is not measured.
+    pub fn take_your_time(&mut self) {
+        self.waiting = Waiting::Sleep;
     }
 
     /// Where frames for the client are put; they are sent with the next exchange.
@@ -113,10 +135,10 @@ impl Link {
         if Instant::now() >= *until {
             return Err(Failure::new("nothing more came over its link"));
         }
-        if self.spins {
-            spin_loop();
-        } else {
-            thread::yield_now();
+        match self.waiting {
+            Waiting::Spin => spin_loop(),
+            Waiting::Yield => thread::yield_now(),
+            Waiting::Sleep => thread::sleep(NAP),
         }
         Ok(())
     }

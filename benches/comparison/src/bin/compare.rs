@@ -2,6 +2,7 @@
 //! `performance.json` in the folder, and prints the first.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Write as _, stdout},
     path::{Path, PathBuf},
@@ -50,17 +51,28 @@ fn compare(plan: &Path, folder: &Path) -> Result<(), Failure> {
         plan.left_out.push(text.to_owned());
     }
     let mut rows: Vec<Row> = plan.clients.iter().map(Row::new).collect();
+    // In each round for the same reason.
+    let mut missing = BTreeSet::new();
     for round in 1..=plan.rounds {
         for (client, row) in plan.clients.iter().zip(&mut rows) {
             progress(&format!(
                 "round {round} of {}: {}",
                 plan.rounds, client.name
             ));
-            measure(client, row, plan.span, processors.as_ref())
-                .map_err(|failure| failure.about(&client.name))?;
+            let about = |failure: Failure| failure.about(&client.name);
+            let mesh = Mesh::open()?;
+            match start(client, &mesh, processors.as_ref()) {
+                Ok(started) => measure(started, row, plan.span).map_err(about)?,
+                Err(failure) => {
+                    missing.insert(about(failure).to_string());
+                }
+            }
         }
     }
     for (client, row) in plan.clients.iter().zip(&mut rows) {
+        if row.is_empty() {
+            continue;
+        }
         progress(&format!("system calls: {}", client.name));
         match calls_of(client, folder, processors.as_ref()) {
             Ok(calls) => row.system_calls = Some(calls),
@@ -70,6 +82,8 @@ fn compare(plan: &Path, folder: &Path) -> Result<(), Failure> {
             }
         }
     }
+    plan.left_out.extend(missing);
+    rows.retain(|row| !row.is_empty());
     let written = table::write(&plan, &rows);
     let figures: Vec<_> = rows.iter().map(Row::json).collect();
     let figures = json!({"heading": plan.heading, "left_out": plan.left_out, "clients": figures});
@@ -97,13 +111,10 @@ fn start(
 }
 
 fn measure(
-    entry: &Entry,
+    (client, mut load): (Client, Load),
     row: &mut Row,
     span: Duration,
-    processors: Option<&Processors>,
 ) -> Result<(), Failure> {
-    let mesh = Mesh::open()?;
-    let (client, mut load) = start(entry, &mesh, processors)?;
     for work in WORKS {
         row.add(work.name, cell(&client, &mut load, work, span)?);
     }

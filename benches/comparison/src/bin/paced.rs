@@ -30,7 +30,9 @@ fn run(dispatches: usize, command: &[String]) -> Result<(), Failure> {
     let mesh = Mesh::open()?;
     let none: [(&str, &str); 0] = [];
     let mut client = Client::start(command, none, mesh.port(), None)?;
-    let mut load = Load::new(mesh.link_of(&mut client)?);
+    let mut link = mesh.link_of(&mut client)?;
+    link.take_your_time();
+    let mut load = Load::new(link);
     load.run_in_bursts(WORKS[0], dispatches)?;
     client.end()
 }
