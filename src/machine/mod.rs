@@ -39,7 +39,8 @@ mod link_end;
 mod liveness;
 mod operations;
 mod outage;
-mod outbox;
+#[doc(hidden)]
+pub mod outbox;
 mod own_requests;
 mod pick_up;
 mod poison;

@@ -42,13 +42,15 @@ impl Entry {
 
 /// What the driver is asked to write.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Write {
+pub enum Write {
+    /// An answer.
     Frame(FrameText),
+    /// The ping that proves those before it.
     Fence(u64),
 }
 
 /// The answers that may still have to be sent.
-pub(super) struct Outbox {
+pub struct Outbox {
     /// In the order in which they became final; those given to the current connection are in front.
     entries: VecDeque<Entry>,
     bytes: usize,
@@ -65,7 +67,8 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(protections: Protections) -> Self {
+    /// An empty one.
+    pub fn new(protections: Protections) -> Self {
         Self {
             entries: VecDeque::new(),
             bytes: 0,
@@ -106,7 +109,7 @@ impl Outbox {
         self.entries.iter().any(|entry| &*entry.id == id)
     }
 
-    pub(super) fn push(&mut self, id: DispatchId, frame: FrameText, expires: Duration) {
+    pub fn push(&mut self, id: DispatchId, frame: FrameText, expires: Duration) {
         self.bytes += frame.len();
         self.entries.push_back(Entry {
             id,
@@ -120,12 +123,7 @@ impl Outbox {
 
     /// Gives every entry that `conn` has not had to `write`, and a fence behind them unless one is on its way.
     /// What is under suspicion is given when nothing else is on its way, and holds back what is behind it.
-    pub(super) fn flush(
-        &mut self,
-        conn: ConnectionNo,
-        now: Duration,
-        mut write: impl FnMut(Write),
-    ) {
+    pub fn flush(&mut self, conn: ConnectionNo, now: Duration, mut write: impl FnMut(Write)) {
         let mut given = self
             .entries
             .partition_point(|entry| entry.sent_on(conn).is_some());
@@ -159,7 +157,7 @@ impl Outbox {
     }
 
     /// A pong with this number came: everything that was written before its ping has been read.
-    pub(super) fn proven(
+    pub fn proven(
         &mut self,
         conn: ConnectionNo,
         fence: u64,
