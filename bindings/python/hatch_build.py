@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 IN_SDIST = HERE / "rust"
 IN_REPOSITORY = HERE.parent.parent
 # A workspace has to be whole for cargo to read it, so the members that the library does without come along.
-CRATES = (".", "gateway", "rig", "xtask")
+CRATES = (".", "benches/comparison", "gateway", "rig", "xtask")
 FILES = ("Cargo.toml", "Cargo.lock", "build.rs", "include/svantic.h")
 
 
@@ -60,10 +60,13 @@ def sources(root: Path) -> Iterator[Path]:
     for name in FILES:
         yield Path(name)
     for crate in CRATES:
+        folders = ["src"]
         if crate != ".":
             yield Path(crate, "Cargo.toml")
-        for file in sorted((root / crate / "src").rglob("*.rs")):
-            yield file.relative_to(root)
+            folders.append("benches")  # cargo misses a bench that a manifest names, though it builds none
+        for folder in folders:
+            for file in sorted((root / crate / folder).rglob("*.rs")):
+                yield file.relative_to(root)
 
 
 class LibraryHook(BuildHookInterface[Any]):
