@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Failure,
-    websocket::{self, CLOSE, Head, PING, TEXT},
+    websocket::{self, CLOSE, CONTINUATION, Head, PING, TEXT},
 };
 
 /// How long anything is waited for that must come.
@@ -42,6 +42,8 @@ pub struct Link {
     output: Vec<u8>,
     written: usize,
     waiting: Waiting,
+    /// What has come of a message in parts.
+    parts: Vec<u8>,
 }
 
 impl Link {
@@ -64,6 +66,7 @@ impl Link {
                 Ok(processors) if processors.get() > 1 => Waiting::Spin,
                 _ => Waiting::Yield,
             },
+            parts: Vec::new(),
         };
         let mut hello = None;
         while hello.is_none() {
@@ -205,11 +208,19 @@ impl Link {
                     taken += 1;
                     take(payload)?;
                 }
+                TEXT | CONTINUATION => {
+                    self.parts.extend_from_slice(payload);
+                    if head.is_final {
+                        taken += 1;
+                        take(&self.parts)?;
+                        self.parts.clear();
+                    }
+                }
                 PING => websocket::push_frame(&mut self.output, websocket::PONG, payload),
                 CLOSE => return Err(Failure::new("it closed its WebSocket")),
                 websocket::PONG => {}
                 other => {
-                    let text = format!("a frame of it has the kind {other}, or is a fragment");
+                    let text = format!("a frame of it has the kind {other}");
                     return Err(Failure::new(text));
                 }
             }

@@ -3,7 +3,9 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-/// A text message.
+/// A further part of a message.
+pub const CONTINUATION: u8 = 0;
+/// A text message, or the first part of one.
 pub const TEXT: u8 = 1;
 /// The end of the connection.
 pub const CLOSE: u8 = 8;
