@@ -94,8 +94,29 @@ pub fn float(number: usize) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A client whose every dispatch has cost so much, at this kind of work.
+    pub(crate) fn row(name: &str, kind: Kind, work: &'static str, processor_us: &[f64]) -> Row {
+        let mut row = Row::new(&Entry {
+            name: name.to_owned(),
+            kind,
+            command: Vec::new(),
+            environment: Vec::new(),
+        });
+        for processor_us in processor_us {
+            row.add(
+                work,
+                Cell {
+                    processor_us: *processor_us,
+                    round_trip_us: 2.0 * processor_us,
+                    per_second: 1e6 / processor_us,
+                },
+            );
+        }
+        row
+    }
 
     #[test]
     fn the_median_is_in_the_middle() {

@@ -105,3 +105,47 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 fn text_of(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// One in which "peer" is what others are compared with.
+    pub(crate) fn plan() -> Plan {
+        Plan {
+            clients: Vec::new(),
+            baseline: "peer".to_owned(),
+            rounds: 3,
+            span: Duration::ZERO,
+            heading: "a day: a <machine>".to_owned(),
+            left_out: vec!["Python: not there".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_plan_is_read_as_it_is_written() {
+        let file = std::env::temp_dir().join(format!("svantic-plan-{}.json", std::process::id()));
+        let client =
+            r#"{"name":"a","kind":"ours","command":["x","{port}"],"environment":{"B":"c"}}"#;
+        fs::write(
+            &file,
+            format!(r#"{{"clients":[{client}],"rounds":2,"ms":50}}"#),
+        )
+        .unwrap();
+        let plan = Plan::read(&file);
+        fs::write(
+            &file,
+            r#"{"clients":[{"name":"a","kind":"theirs","command":[]}]}"#,
+        )
+        .unwrap();
+        let wrong = Plan::read(&file);
+        fs::remove_file(&file).unwrap();
+        let plan = plan.unwrap();
+        assert_eq!((plan.rounds, plan.span), (2, Duration::from_millis(50)));
+        let client = &plan.clients[0];
+        assert_eq!((client.name.as_str(), client.kind), ("a", Kind::Ours));
+        assert_eq!(client.command, ["x", "{port}"]);
+        assert_eq!(client.environment, [("B".to_owned(), "c".to_owned())]);
+        assert!(wrong.is_err());
+    }
+}

@@ -131,3 +131,39 @@ fn text(out: &mut String, (x, y): (f64, f64), class: &str, anchor: &str, what: &
         "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{what}</text>"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{figures::tests::row, plan::tests::plan};
+
+    #[test]
+    fn every_client_has_a_bar_as_long_as_its_figure() {
+        let rows = [
+            row("a & b", Kind::Ours, WORKS[0].name, &[1.0]),
+            row("c", Kind::Peer, WORKS[0].name, &[10.0]),
+            row("d", Kind::Floor, WORKS[0].name, &[100.0]),
+        ];
+        let svg = write(&plan(), &rows);
+        let lengths: Vec<f64> = svg
+            .lines()
+            .filter_map(|line| line.split_once("rx=\"2\"").map(|_| line))
+            .filter_map(|line| {
+                line.split("width=\"")
+                    .nth(1)?
+                    .split('"')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .filter(|length| *length > 11.5 || *length < 10.5)
+            .collect();
+        assert_eq!(lengths, [1.0, 260.0, 520.0]);
+        assert!(
+            svg.contains("a &amp; b") && svg.contains("&lt;machine&gt;"),
+            "{svg}"
+        );
+        let (opened, closed) = (svg.matches("<text").count(), svg.matches("</text>").count());
+        assert_eq!((opened, svg.matches("</svg>").count()), (closed, 1));
+    }
+}

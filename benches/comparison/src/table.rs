@@ -85,6 +85,21 @@ fn thousands(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{figures::tests::row, plan::Kind, plan::tests::plan};
+
+    #[test]
+    fn the_median_and_its_ratio_stand_in_the_row_of_their_client() {
+        let work = WORKS[0].name;
+        let rows = [
+            row("ours", Kind::Ours, work, &[1.0, 50.0, 2.0]),
+            row("peer", Kind::Peer, work, &[9.0, 8.0, 7.0]),
+        ];
+        let text = write(&plan(), &rows);
+        assert!(text.contains("| ours | 2.00 | – | – | – | – |"), "{text}");
+        assert!(text.contains("| ours | 4.00 | – | – | – | – |"), "{text}");
+        assert!(text.contains("| ours | 500,000 | – | – |"), "{text}");
+        assert!(text.contains("Left out: Python: not there"), "{text}");
+    }
 
     #[test]
     fn numbers_are_as_long_as_they_are_known() {
