@@ -103,15 +103,16 @@ fn start(
     entry: &Entry,
     mesh: &Mesh,
     processors: Option<&Processors>,
-) -> Result<(Client, Load), Failure> {
+) -> Result<(Load, Client), Failure> {
     let environment = entry.environment.iter().map(|(name, value)| (name, value));
     let mut client = Client::start(&entry.command, environment, mesh.port(), processors)?;
     let link = mesh.link_of(&mut client)?;
-    Ok((client, Load::new(link)))
+    // The client goes first in the end: it would say that the mesh has left it.
+    Ok((Load::new(link), client))
 }
 
 fn measure(
-    (client, mut load): (Client, Load),
+    (mut load, client): (Load, Client),
     row: &mut Row,
     span: Duration,
 ) -> Result<(), Failure> {
@@ -136,7 +137,7 @@ fn cell(client: &Client, load: &mut Load, work: Work, span: Duration) -> Result<
 
 fn calls_of(entry: &Entry, folder: &Path, processors: Option<&Processors>) -> Result<f64, Failure> {
     let mesh = Mesh::open()?;
-    let (client, mut load) = start(entry, &mesh, processors)?;
+    let (mut load, client) = start(entry, &mesh, processors)?;
     load.run(WORKS[0], Amount::Dispatches(COUNTED))?;
     let work = || load.run(WORKS[0], Amount::Dispatches(COUNTED)).map(drop);
     let calls = system_calls::count(&client, folder, work)?;
