@@ -5,6 +5,7 @@ mod exchange;
 pub(crate) mod http;
 mod options;
 pub(crate) mod proxy;
+mod read_ahead;
 mod resolver;
 pub(crate) mod server;
 pub(crate) mod socket;

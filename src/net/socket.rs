@@ -27,8 +27,9 @@ use crate::machine::action::{Dial, Dialed, NetFailure};
 /// An open WebSocket.
 pub(crate) type Socket = WebSocketStream<Stream>;
 
-/// How much is read from the kernel at once. It is held for as long as the socket is.
-const READ_BUFFER_BYTES: usize = 16 << 10;
+/// How much tungstenite takes from the stream at once. It is held for as long as the socket is; the stream itself asks
+/// the kernel for more ([`super::read_ahead`]).
+const READ_BUFFER_BYTES: usize = 1 << 10;
 
 /// The time that an attempt has, as a whole and for each stage.
 pub(super) struct Limits {
@@ -101,8 +102,10 @@ pub(crate) async fn dial(
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(max_frame_bytes))
         .max_frame_size(Some(max_frame_bytes));
-    let early = early.to_vec();
-    Ok(WebSocketStream::from_partially_read(stream, early, Role::Client, Some(config)).await)
+    // With room: a buffer that is full of frames still in use is replaced by one of the size it had at first.
+    let mut read = Vec::with_capacity(READ_BUFFER_BYTES);
+    read.extend_from_slice(&early);
+    Ok(WebSocketStream::from_partially_read(stream, read, Role::Client, Some(config)).await)
 }
 
 async fn through(proxy: &Proxy, dial: &Dial, limits: &Limits) -> Result<TcpStream, Dialed> {

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::read_ahead::ReadAhead;
 use crate::kernel;
 
 /// A TCP connection that counts its bytes, below TLS, as the peer's kernel does.
@@ -93,18 +94,21 @@ enum Inner {
 /// The connection as the WebSocket sees it.
 pub(crate) struct Stream {
     inner: Inner,
+    ahead: ReadAhead,
 }
 
 impl Stream {
     pub(crate) fn plain(tcp: Counted) -> Self {
         Self {
             inner: Inner::Plain(tcp),
+            ahead: ReadAhead::default(),
         }
     }
 
     pub(crate) fn tls(tls: TlsStream<Counted>) -> Self {
         Self {
             inner: Inner::Tls(Box::new(tls)),
+            ahead: ReadAhead::default(),
         }
     }
 
@@ -136,8 +140,8 @@ impl Stream {
 }
 
 macro_rules! on_inner {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match &mut $self.get_mut().inner {
+    ($inner:expr, $stream:ident => $call:expr) => {
+        match $inner {
             Inner::Plain(tcp) => {
                 let $stream = Pin::new(tcp);
                 $call
@@ -156,7 +160,11 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        on_inner!(self, stream => stream.poll_read(cx, buf))
+        let Self { inner, ahead } = self.get_mut();
+        ahead.poll_read(
+            buf,
+            |buf| on_inner!(inner, stream => stream.poll_read(cx, buf)),
+        )
     }
 }
 
@@ -166,14 +174,14 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        on_inner!(self, stream => stream.poll_write(cx, buf))
+        on_inner!(&mut self.get_mut().inner, stream => stream.poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_inner!(self, stream => stream.poll_flush(cx))
+        on_inner!(&mut self.get_mut().inner, stream => stream.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_inner!(self, stream => stream.poll_shutdown(cx))
+        on_inner!(&mut self.get_mut().inner, stream => stream.poll_shutdown(cx))
     }
 }
