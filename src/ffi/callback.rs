@@ -195,10 +195,10 @@ pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
                         run_dispatch(&dispatch, &handler);
                         MORE_WAIT.set(false);
                     }
-                    None => break,
+                    None if queue.end_worker() => break,
+                    None => {}
                 }
             }
-            queue.worker_ended();
         })
         .is_ok()
 }

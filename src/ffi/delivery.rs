@@ -14,6 +14,14 @@ use super::wakeup::Wakeup;
 use crate::connector::{Delivery, Sink, SocketRequest};
 use crate::error::{Error, ErrorKind};
 
+/// A delivery thread without work ends so late: a thousand agents that have something to do now and then are not to keep
+/// a thousand threads.
+const IDLE_THREAD_ENDS: Duration = if cfg!(test) {
+    Duration::from_millis(20)
+} else {
+    Duration::from_secs(10)
+};
+
 /// See the [module documentation](self).
 pub(super) struct DeliveryQueue {
     queue: Mutex<Lanes>,
@@ -172,7 +180,7 @@ impl DeliveryQueue {
         work
     }
 
-    /// What a worker does next; `None` when it is to end.
+    /// What a worker does next; `None` when it is to end, or has had nothing to do for long.
     pub(super) fn next_work(&self) -> Option<Work> {
         let mut queue = self.lock();
         loop {
@@ -184,16 +192,26 @@ impl DeliveryQueue {
             if queue.is_closed() && queue.control.is_empty() {
                 return None;
             }
-            queue = self
+            let (again, waited) = self
                 .changed
-                .wait(queue)
+                .wait_timeout(queue, IDLE_THREAD_ENDS)
                 .unwrap_or_else(PoisonError::into_inner);
+            queue = again;
+            // One that is to release everything waits for the end.
+            if waited.timed_out() && !queue.has_work() && !queue.release_at_exit {
+                return None;
+            }
         }
     }
 
-    /// A worker ends. The last one does what a deferred free left to it.
-    pub(super) fn worker_ended(&self) {
+    /// A worker that has nothing to do ends; `false` if something has come meanwhile, for which nobody else was woken. The
+    /// last one does what a deferred free left to it.
+    pub(super) fn end_worker(&self) -> bool {
         let mut queue = self.lock();
+        let comes_to_release = queue.release_at_exit && !queue.is_closed();
+        if queue.has_work() || comes_to_release {
+            return false;
+        }
         queue.workers -= 1;
         let release = queue.workers == 0 && queue.release_at_exit;
         let owned = release.then(|| {
@@ -203,6 +221,7 @@ impl DeliveryQueue {
         drop(queue);
         self.changed.notify_all();
         drop(owned);
+        true
     }
 
     /// Leaves the release of everything to the last worker, starting one if there is none. `false` if the
@@ -390,3 +409,6 @@ impl Sink for QueueSink {
         self.0.announce(queue);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,10 +176,19 @@ impl Lanes {
     }
 
     pub(super) fn push_control(&mut self, control: Control, pulls: bool) {
-        if matches!(control, Control::Event(_)) && !pulls && self.on_event.is_none() {
+        if !pulls && self.nobody_hears(&control) {
             return;
         }
         self.control.push(control);
+    }
+
+    /// Whether there is no function to call for it. What nobody hears must not start a thread.
+    fn nobody_hears(&self, control: &Control) -> bool {
+        match control {
+            Control::Event(_) => self.on_event.is_none(),
+            Control::Done(done) => matches!(done.notify, Notify::Callback(None, _)),
+            _ => false,
+        }
     }
 
     /// Adds a dispatch that came at `since`.

@@ -1,0 +1,63 @@
+//! Delivery threads that have nothing to do.
+
+use std::ffi::{c_char, c_void};
+use std::sync::atomic::AtomicUsize;
+
+use super::super::lanes::{Done, Notify, UserData};
+use super::*;
+use crate::machine::action::Output;
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" fn count(_: *mut c_void, _: i32, _: *const c_char, _: usize) {
+    CALLS.fetch_add(1, Ordering::SeqCst);
+}
+
+fn done(run: crate::ffi::callback::svantic_done_fn) -> Control {
+    let notify = Notify::Callback(run, UserData(std::ptr::null_mut()));
+    let result = Ok(Output::Nothing);
+    Control::Done(Done { notify, result })
+}
+
+/// Waits until the queue has no thread.
+fn threads_have_ended(queue: &DeliveryQueue) {
+    let (lanes, waited) = queue
+        .changed
+        .wait_timeout_while(queue.lock(), Duration::from_mins(1), |lanes| {
+            lanes.workers > 0
+        })
+        .unwrap();
+    assert!(!waited.timed_out(), "{} threads", lanes.workers);
+}
+
+#[test]
+fn a_thread_without_work_ends_and_another_takes_what_comes_later() {
+    let queue = Arc::new(DeliveryQueue::new(2));
+    for calls in 1..=3 {
+        queue.push(done(Some(count)));
+        assert!(queue.lock().workers > 0, "somebody is to run it");
+        threads_have_ended(&queue);
+        assert_eq!(CALLS.load(Ordering::SeqCst), calls);
+    }
+    assert!(queue.free(None));
+}
+
+#[test]
+fn what_nobody_hears_starts_no_thread() {
+    let queue = Arc::new(DeliveryQueue::new(1));
+    queue.push(done(None));
+    assert_eq!(queue.lock().workers, 0);
+    let pulled = Arc::new(DeliveryQueue::new(0));
+    pulled.push(done(None));
+    assert!(pulled.lock().has_items(), "a pull hands everything out");
+}
+
+#[test]
+fn the_thread_that_is_to_release_everything_waits_for_the_end() {
+    let queue = Arc::new(DeliveryQueue::new(1));
+    assert!(queue.release_at_exit());
+    assert!(!queue.end_worker(), "the end has not come");
+    queue.lock().close();
+    queue.changed.notify_all();
+    threads_have_ended(&queue);
+}
