@@ -1,7 +1,6 @@
 //! What the agent can do: its capabilities, their schemas, and the card that announces them
 //! (`protocol.md` sections 1 and 3).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -20,7 +19,8 @@ pub struct Capability {
     /// Position in the agent's list; the application keeps its handlers by it.
     pub index: usize,
     description: String,
-    parameters: Value,
+    /// The schema as JSON text; a tree of it takes many times the room, and it is asked for with a registration.
+    parameters: Box<str>,
     tags: Vec<String>,
     /// `None` where the schema accepts every object.
     validator: Option<jsonschema::Validator>,
@@ -66,7 +66,7 @@ impl Capability {
             name,
             index: 0,
             description,
-            parameters,
+            parameters: parameters.to_string().into(),
             tags: fields.texts("tags")?.unwrap_or_default(),
             validator,
         })
@@ -87,13 +87,18 @@ impl Capability {
         Err(text.chars().take(MAX_VIOLATION_CHARS).collect())
     }
 
+    fn parameters(&self) -> Value {
+        // Written from a value.
+        serde_json::from_str(&self.parameters).unwrap_or_default()
+    }
+
     fn skill(&self) -> Value {
         json!({
             "id": self.name,
             "name": self.name,
             "description": self.description,
             "tags": self.tags,
-            "parameters": self.parameters,
+            "parameters": self.parameters(),
         })
     }
 
@@ -101,7 +106,7 @@ impl Capability {
         json!({
             "name": self.name,
             "description": self.description,
-            "parameters": self.parameters,
+            "parameters": self.parameters(),
             "tags": self.tags,
         })
     }
@@ -124,7 +129,8 @@ pub struct Agent {
     mode: DeploymentMode,
     base_url: String,
     capabilities: Vec<Arc<Capability>>,
-    by_name: HashMap<String, usize>,
+    /// The positions of the capabilities in the order of their names.
+    by_name: Vec<usize>,
     /// Somebody else's words for the card, where no agent of ours is behind it.
     foreign_card: Option<Value>,
 }
@@ -137,7 +143,7 @@ impl Agent {
             mode,
             base_url: base_url.to_owned(),
             capabilities: Vec::new(),
-            by_name: HashMap::new(),
+            by_name: Vec::new(),
             foreign_card: None,
         }
     }
@@ -169,24 +175,30 @@ impl Agent {
 
     /// Adds a capability and returns its index.
     pub fn define(&mut self, mut capability: Capability) -> Result<usize, Error> {
-        if self.by_name.contains_key(&capability.name) {
+        let Err(place) = self.place_of(&capability.name) else {
             return Err(invalid(format!(
                 "the agent already has a capability `{}`",
                 capability.name
             )));
-        }
+        };
         let index = self.capabilities.len();
         capability.index = index;
-        self.by_name.insert(capability.name.clone(), index);
+        self.by_name.insert(place, index);
         self.capabilities.push(Arc::new(capability));
         Ok(index)
     }
 
     /// The capability that the mesh calls `skill_id`.
     pub fn capability(&self, skill_id: &str) -> Option<&Arc<Capability>> {
+        let place = self.place_of(skill_id).ok()?;
+        Some(&self.capabilities[self.by_name[place]])
+    }
+
+    /// Where a name is among the others, or where it would be.
+    fn place_of(&self, name: &str) -> Result<usize, usize> {
+        let name_of = |index: &usize| self.capabilities[*index].name.as_str();
         self.by_name
-            .get(skill_id)
-            .map(|index| &self.capabilities[*index])
+            .binary_search_by(|index| name_of(index).cmp(name))
     }
 
     /// Shows this card from now on, whatever the identity and the capabilities are.

@@ -15,4 +15,5 @@ pub mod own_request;
 pub mod protocol;
 pub mod replay;
 pub mod runtime;
+mod sharing;
 pub mod verification;

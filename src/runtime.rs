@@ -4,6 +4,7 @@
 //! destructor: those run while other threads still do.
 
 mod sleep;
+mod turnstile;
 
 use std::collections::HashMap;
 use std::io;
@@ -20,6 +21,7 @@ use crate::net::http;
 use crate::net::proxy::Proxy;
 use crate::net::tls::{TlsKey, TlsSetup};
 pub(crate) use sleep::{SleepWatch, Sleeper};
+pub(crate) use turnstile::Turnstile;
 
 /// Name resolution is the only work that blocks.
 const MAX_BLOCKING_THREADS: usize = 2;
@@ -42,12 +44,18 @@ pub(crate) struct Runtime {
     /// those who use them, so that rotated certificates and their keys are not kept.
     clients: Mutex<HashMap<ClientKey, Weak<reqwest::Client>>>,
     sleep_watch: Mutex<Weak<SleepWatch>>,
+    turnstile: Turnstile,
 }
 
 impl Runtime {
     /// Where futures are spawned.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// What requests and dials start through.
+    pub(crate) fn turnstile(&self) -> &Turnstile {
+        &self.turnstile
     }
 
     /// The watch for suspensions, started if need be; it runs for as long as somebody holds it. Called on the I/O
@@ -143,6 +151,7 @@ fn start() -> io::Result<Runtime> {
         ended,
         clients: Mutex::new(HashMap::new()),
         sleep_watch: Mutex::new(Weak::new()),
+        turnstile: Turnstile::new(),
     })
 }
 

@@ -110,7 +110,7 @@ pub struct Identity {
 }
 
 /// Every time span that the state machine lives by (`reliability.md` 5.3).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// One HTTP call.
     pub http: Duration,

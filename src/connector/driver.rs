@@ -1,5 +1,6 @@
 //! Carries out what the machine asks for, on the I/O thread. Decides nothing.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -120,12 +121,20 @@ impl Future for Exchange {
     }
 }
 
+/// Room for what goes through a driver while it is polled. Between two polls it is empty, so the drivers of a thread share it.
+type Room = (Vec<Input>, Vec<Action>, Vec<Delivery>);
+
+thread_local! {
+    static SPARE: Cell<Room> = const { Cell::new((Vec::new(), Vec::new(), Vec::new())) };
+}
+
 struct Driver {
     shared: Arc<Shared>,
     transport: Transport,
     /// Held so that suspensions are noticed while this runs.
     _sleep_watch: Option<Arc<SleepWatch>>,
-    requests: FuturesUnordered<Exchange>,
+    /// `None` while there are none: it is long before there are any again.
+    requests: Option<FuturesUnordered<Exchange>>,
     dial: Option<(ConnectionNo, BoxFuture<'static, Result<Socket, Dialed>>)>,
     link: Option<Link>,
     timer: Pin<Box<Sleep>>,
@@ -148,7 +157,7 @@ impl Driver {
             shared,
             transport,
             _sleep_watch: sleep_watch,
-            requests: FuturesUnordered::new(),
+            requests: None,
             dial: None,
             link: None,
             timer: Box::pin(sleep_until(Instant::now())),
@@ -160,10 +169,27 @@ impl Driver {
         }
     }
 
+    /// Takes the thread's room, and gives it back; what is still in it stays.
+    fn swap_room(&mut self) {
+        if self.inputs.is_empty() && self.actions.is_empty() && self.batch.is_empty() {
+            let (inputs, actions, batch) = SPARE.take();
+            SPARE.set((
+                std::mem::replace(&mut self.inputs, inputs),
+                std::mem::replace(&mut self.actions, actions),
+                std::mem::replace(&mut self.batch, batch),
+            ));
+        }
+    }
+
     /// Takes in what the network has for us.
     fn gather(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((id, reply))) = Pin::new(&mut self.requests).poll_next(cx) {
-            self.inputs.push(Input::Replied(id, Box::new(reply)));
+        if let Some(requests) = &mut self.requests {
+            while let Poll::Ready(Some((id, reply))) = Pin::new(&mut *requests).poll_next(cx) {
+                self.inputs.push(Input::Replied(id, Box::new(reply)));
+            }
+            if requests.is_empty() {
+                self.requests = None;
+            }
         }
         if let Some((no, dial)) = &mut self.dial
             && let Poll::Ready(result) = dial.as_mut().poll(cx)
@@ -223,7 +249,7 @@ impl Driver {
             delivered += usize::from(matches!(action, Action::Deliver(_)));
             self.actions.push(action);
         }
-        if delivered > 1 {
+        if delivered > 1 && !self.shared.sink.runs_at_once() {
             self.linger_until = Some(now.mono + LINGER);
         } else {
             self.linger_until.take_if(|until| *until <= now.mono);
@@ -257,16 +283,18 @@ impl Driver {
                 Action::Request(request) => {
                     let id = request.id;
                     let reply = self.transport.request(*request, &mut self.batch);
-                    self.requests.push(Exchange { id, reply });
+                    let requests = self.requests.get_or_insert_default();
+                    requests.push(Exchange { id, reply });
                 }
                 Action::AbortRequest(id) => {
-                    let requests = std::mem::take(&mut self.requests).into_iter();
-                    self.requests = requests.filter(|exchange| exchange.id != id).collect();
+                    let requests = self.requests.take().into_iter().flatten();
+                    let others = requests.filter(|exchange| exchange.id != id);
+                    self.requests = Some(others.collect());
                 }
                 Action::Dial(dial) => {
                     self.link = None;
                     let no = dial.conn;
-                    self.dial = Some((no, self.transport.dial(*dial, &mut self.batch)));
+                    self.dial = Some((no, self.transport.dial(dial, &mut self.batch)));
                 }
                 Action::Send(no, text) => self.write(no, Message::Text(text)),
                 Action::Ping(no, payload) => {
@@ -291,7 +319,7 @@ impl Driver {
                 Action::Complete(id, result) => {
                     // What happened before is told before.
                     self.shared.sink.deliver(&mut self.batch);
-                    let done = self.shared.lock().completions.remove(&id);
+                    let done = self.shared.lock().take_completion(id);
                     if let Some(done) = done {
                         done.call(*result);
                     }
@@ -344,20 +372,29 @@ impl Future for Driver {
         let this = self.get_mut();
         // Registered before looking, so that a command given in between is not slept through.
         this.shared.waker.register(cx.waker());
+        this.swap_room();
+        let polled = this.go_round(cx);
+        this.swap_room();
+        polled
+    }
+}
+
+impl Driver {
+    fn go_round(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
-            this.gather(cx);
-            let heard = !this.inputs.is_empty();
-            let shared = this.shared.external.then(|| Arc::clone(&this.shared));
+            self.gather(cx);
+            let heard = !self.inputs.is_empty();
+            let shared = self.shared.external.then(|| Arc::clone(&self.shared));
             let turn = shared.as_ref().map(|shared| shared.turn());
-            let next = this.consult();
-            let acted = !this.actions.is_empty();
-            if this.act(cx) {
+            let next = self.consult();
+            let acted = !self.actions.is_empty();
+            if self.act(cx) {
                 return Poll::Ready(());
             }
             drop(turn);
-            let due = this.rearm(next, cx);
-            let more = this.link.as_ref().is_some_and(Link::has_more);
-            if !heard && !acted && !due && !more && this.inputs.is_empty() {
+            let due = self.rearm(next, cx);
+            let more = self.link.as_ref().is_some_and(Link::has_more);
+            if !heard && !acted && !due && !more && self.inputs.is_empty() {
                 return Poll::Pending;
             }
         }

@@ -100,7 +100,7 @@ impl MeshConnector {
             transport.is_some_and(|transport| transport.external_socket),
         );
         let listening = config.hosted.listen.take().map(Listening::new);
-        let listening = listening.transpose()?;
+        let listening = listening.transpose()?.map(Box::new);
         let serves_at_once = config.hosted.local && listening.is_some();
         let trust = Trust::new(config.ca_file, config.client_certificate)?;
         let proxies = Proxies::new(config.proxy, config.allow_insecure);
@@ -110,6 +110,7 @@ impl MeshConnector {
         if let Some(card) = config.transport.and_then(|transport| transport.agent_card) {
             agent.show_card(card);
         }
+        let policy = Arc::clone(&settings.policy);
         let machine = Machine::new(settings, agent, config.credentials, fastrand::u64(..));
         let connector = Self {
             shared: Arc::new(Shared {
@@ -131,9 +132,9 @@ impl MeshConnector {
                 sink,
                 trust,
                 proxies,
-                base_proxy,
+                base_proxy: base_proxy.map(Box::new),
                 listening,
-                base: config.svantic_url,
+                policy,
                 mode: config.mode,
                 raw,
                 external,
@@ -242,7 +243,7 @@ impl MeshConnector {
         timeout: Option<Duration>,
         done: Completion,
     ) -> Result<(), Error> {
-        let request = OwnRequest::new(&self.shared.base, path, body_json, headers_json)?;
+        let request = OwnRequest::new(self.shared.base(), path, body_json, headers_json)?;
         let timeout = timeout.unwrap_or(self.shared.timeout);
         self.operate(done, |machine, now, id| {
             machine.own_request(now, id, request, timeout);
@@ -348,7 +349,7 @@ impl MeshConnector {
 
     /// The mesh's base URL.
     pub fn svantic_url(&self) -> &str {
-        self.shared.base.as_str()
+        self.shared.base().as_str()
     }
 
     /// The token in use, if there is one.

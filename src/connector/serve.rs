@@ -50,7 +50,7 @@ impl MeshConnector {
         match self.shared.serving.site.route(head, body.len()) {
             Route::Refused(part) => respond(part),
             Route::Card => {
-                let listening = self.shared.listening.as_ref();
+                let listening = self.shared.listening.as_deref();
                 let reached_at = head.reached_at(listening.map_or("http", Listening::scheme));
                 let card = self
                     .shared

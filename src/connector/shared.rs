@@ -20,7 +20,7 @@ use crate::machine::action::{Action, CallId, OperationId};
 use crate::machine::time::Now;
 use crate::net::proxy::{Proxies, Proxy};
 use crate::net::tls::Trust;
-use crate::protocol::origin::BaseUrl;
+use crate::protocol::origin::{BaseUrl, ConnectPolicy};
 use crate::runtime::Sleeper;
 
 pub(super) struct Shared {
@@ -32,10 +32,10 @@ pub(super) struct Shared {
     pub(super) trust: Trust,
     pub(super) proxies: Proxies,
     /// The way of the HTTP calls.
-    pub(super) base_proxy: Option<Proxy>,
+    pub(super) base_proxy: Option<Box<Proxy>>,
     /// Where the library itself serves.
-    pub(super) listening: Option<Listening>,
-    pub(super) base: BaseUrl,
+    pub(super) listening: Option<Box<Listening>>,
+    pub(super) policy: Arc<ConnectPolicy>,
     pub(super) mode: DeploymentMode,
     /// Whether this is a link without an agent above it.
     pub(super) raw: bool,
@@ -72,6 +72,18 @@ pub(super) struct Core {
     pub(super) finished: bool,
 }
 
+impl Core {
+    /// Who waits for this operation, which has ended.
+    pub(super) fn take_completion(&mut self, id: OperationId) -> Option<Completion> {
+        let done = self.completions.remove(&id);
+        if self.completions.is_empty() {
+            // They are rare, and an empty map keeps its room.
+            self.completions.shrink_to_fit();
+        }
+        done
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DriverState {
     NotStarted,
@@ -89,6 +101,11 @@ impl Sleeper for Shared {
 }
 
 impl Shared {
+    /// The mesh.
+    pub(super) fn base(&self) -> &BaseUrl {
+        &self.policy.base
+    }
+
     pub(super) fn now(&self) -> Now {
         self.clock.now()
     }
@@ -128,7 +145,7 @@ impl Shared {
             match action {
                 Action::Event(event) => batch.push(Delivery::Event(event)),
                 Action::Complete(id, result) => {
-                    let done = core.completions.remove(&id);
+                    let done = core.take_completion(id);
                     drop(core);
                     if let Some(done) = done {
                         self.sink.deliver(&mut batch);

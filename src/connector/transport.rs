@@ -41,25 +41,37 @@ impl Transport {
         batch: &mut Vec<Delivery>,
     ) -> BoxFuture<'static, Reply> {
         self.refresh(batch);
-        let url = self.shared.base.endpoint(&request.path);
-        let (client, proxy) = (Arc::clone(&self.client), self.shared.base_proxy.clone());
-        async move { net::http::send(&client, proxy, url, request).await }.boxed()
+        let url = self.shared.base().endpoint(&request.path);
+        let (client, proxy) = (
+            Arc::clone(&self.client),
+            self.shared.base_proxy.as_deref().cloned(),
+        );
+        let runtime = Arc::clone(&self.runtime);
+        async move {
+            runtime.turnstile().pass().await;
+            // Boxed: who waits for a turn needs no room for what comes after it.
+            net::http::send(&client, proxy, url, request).boxed().await
+        }
+        .boxed()
     }
 
     /// Opens a WebSocket, likewise.
     pub(super) fn dial(
         &mut self,
-        dial: Dial,
+        dial: Box<Dial>,
         batch: &mut Vec<Delivery>,
     ) -> BoxFuture<'static, Result<Socket, Dialed>> {
         self.refresh(batch);
         let (shared, tls) = (Arc::clone(&self.shared), Arc::clone(&self.tls));
+        let runtime = Arc::clone(&self.runtime);
         async move {
+            runtime.turnstile().pass().await;
             let proxy = shared.proxies.route(&dial.url).map_err(|error| {
                 let (kind, text) = (ErrorKind::Network, error.to_string());
                 Dialed::Failed(NetFailure { kind, text })
             })?;
-            net::dial(&dial, proxy.as_ref(), &tls, shared.max_frame_bytes).await
+            let limit = shared.max_frame_bytes;
+            net::dial(&dial, proxy.as_ref(), &tls, limit).boxed().await
         }
         .boxed()
     }
@@ -84,6 +96,6 @@ fn client(
     runtime: &Runtime,
     tls: &TlsSetup,
 ) -> Result<Arc<reqwest::Client>, Error> {
-    let tls = (!shared.base.is_plain()).then_some(tls);
-    runtime.client(tls, shared.base_proxy.as_ref())
+    let tls = (!shared.base().is_plain()).then_some(tls);
+    runtime.client(tls, shared.base_proxy.as_deref())
 }

@@ -68,15 +68,14 @@ impl Machine {
             self.timers
                 .set(Timer::Welcome, now.mono + self.settings.timing.attempt);
         }
-        let dial = Dial {
+        self.actions.push_back(Action::Dial(Box::new(Dial {
             conn: no,
             url,
             bearer,
             attempt_timeout: self.settings.timing.attempt,
             dns_timeout: self.settings.timing.dns,
             stage_timeout: self.settings.timing.stage,
-        };
-        self.actions.push_back(Action::Dial(Box::new(dial)));
+        })));
     }
 
     /// A dial has ended.
@@ -84,13 +83,13 @@ impl Machine {
         if !self.is_current(conn) || self.link != LinkState::Dialing {
             return;
         }
-        let target = self.dial_target();
-        let failure = match dialed {
+        let reply = match dialed {
             Dialed::Open => return self.say_hello(now, conn),
-            Dialed::Failed(net) => self.failure(Step::Dial, &target, &Reply::Failed(net)),
-            Dialed::Refused(reply) => self.failure(Step::Dial, &target, &Reply::Http(reply)),
+            Dialed::Failed(net) => Reply::Failed(net),
+            Dialed::Refused(reply) => Reply::Http(reply),
             Dialed::WrongSubprotocol(got) => return self.wrong_subprotocol(now, got.as_deref()),
         };
+        let failure = self.failure(Step::Dial, &self.dial_target(), &reply);
         self.step_failed(now, failure);
     }
 
@@ -136,7 +135,7 @@ impl Machine {
         if self.wrong_subprotocols >= HOPELESS {
             return self.fail(now, Transition::T19, failure.error);
         }
-        self.last_failure = Some(failure);
+        self.last_failure = Some(Box::new(failure));
         self.back_off(now, Transition::T19, Cause::Crash, None);
     }
 
@@ -194,7 +193,7 @@ impl Machine {
             .hint("check `svantic_url` (SVANTIC_URL): what answers there takes WebSockets but is silent")
             .retryable(true),
         };
-        self.last_failure = Some(failure);
+        self.last_failure = Some(Box::new(failure));
         self.abort_connection();
         self.back_off(now, Transition::T24, Cause::Crash, None);
     }
@@ -210,6 +209,7 @@ impl Machine {
     /// The link is up: whoever waited for it goes on.
     pub(super) fn attempt_succeeded(&mut self, now: Now) {
         self.auth.fetched_for_attempt = false;
+        self.auth.forget_filter();
         self.dial_failures = 0;
         self.noise_since = None;
         self.told.forget_tls_causes();

@@ -79,11 +79,11 @@ impl Machine {
         )
         .hint("it is made again by itself once it has been up; before that, connect again")
         .retryable(true);
-        self.last_failure = Some(Failure {
+        self.last_failure = Some(Box::new(Failure {
             class: Class::Temporary,
             retry_after: None,
             error: error.clone(),
-        });
+        }));
         if was_up && !self.settings.auto_reconnect && self.desired == Desired::Running {
             if self.is_transport() {
                 return self.rest();

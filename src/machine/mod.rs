@@ -227,7 +227,7 @@ pub struct Machine {
     registered_at: Option<Duration>,
     /// Whether the link has ever been up: the first connect fails where later ones go on.
     was_ready: bool,
-    last_failure: Option<Failure>,
+    last_failure: Option<Box<Failure>>,
     last_status: &'static str,
     last_heartbeat: Option<Duration>,
     /// How long the machine has been suspended in all.
@@ -393,15 +393,14 @@ impl Machine {
             Purpose::Token => None,
             _ => self.auth.bearer(),
         };
-        let request = Request {
+        self.actions.push_back(Action::Request(Box::new(Request {
             id,
             path,
             headers,
             bearer,
             body: body.into(),
             timeout,
-        };
-        self.actions.push_back(Action::Request(Box::new(request)));
+        })));
     }
 
     fn target(&self, path: &str) -> String {

@@ -1,6 +1,5 @@
 //! What somebody waits for: every operation has a deadline and ends exactly once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,9 +73,10 @@ impl Operation {
     }
 }
 
-/// The operations in progress, in the order in which they began.
+/// The operations in progress, in the order in which they began, which is that of their ids. They are few as a rule, and
+/// a node of a tree has room for eleven.
 #[derive(Debug, Default)]
-pub(super) struct Operations(BTreeMap<OperationId, Operation>);
+pub(super) struct Operations(Vec<(OperationId, Box<Operation>)>);
 
 impl Operations {
     pub(super) fn insert(&mut self, id: OperationId, kind: Kind, now: Duration, timeout: Duration) {
@@ -90,19 +90,27 @@ impl Operations {
             abandoned: false,
             attempts: None,
         };
-        self.0.insert(id, operation);
+        debug_assert!(self.0.last().is_none_or(|(last, _)| *last < id), "ids grow");
+        self.0.push((id, Box::new(operation)));
     }
 
     pub(super) fn get(&self, id: OperationId) -> Option<&Operation> {
-        self.0.get(&id)
+        let place = self.place_of(id)?;
+        Some(&self.0[place].1)
     }
 
     pub(super) fn get_mut(&mut self, id: OperationId) -> Option<&mut Operation> {
-        self.0.get_mut(&id)
+        let place = self.place_of(id)?;
+        Some(&mut self.0[place].1)
     }
 
     pub(super) fn remove(&mut self, id: OperationId) -> Option<Operation> {
-        self.0.remove(&id)
+        let place = self.place_of(id)?;
+        Some(*self.0.remove(place).1)
+    }
+
+    fn place_of(&self, id: OperationId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |(id, _)| *id).ok()
     }
 
     /// The ids of those that `wanted` picks.
@@ -118,14 +126,14 @@ impl Operations {
         self.0
             .iter()
             .find(|(_, operation)| operation.kind == Kind::Connect)
-            .map(|(id, operation)| (*id, operation))
+            .map(|(id, operation)| (*id, &**operation))
     }
 
     /// When one of them is overdue, or to be tried again.
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.0
-            .values()
-            .flat_map(|operation| [operation.deadline, operation.again_at()])
+            .iter()
+            .flat_map(|(_, operation)| [operation.deadline, operation.again_at()])
             .flatten()
             .min()
     }

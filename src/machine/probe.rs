@@ -93,11 +93,11 @@ impl Machine {
         }
         self.counters.disconnects.half_open += 1;
         self.disconnected(conn, None, &text, true);
-        self.last_failure = Some(Failure {
+        self.last_failure = Some(Box::new(Failure {
             class: Class::Temporary,
             retry_after: None,
             error: Error::new(ErrorKind::Network, "HALF_OPEN", text).retryable(true),
-        });
+        }));
         true
     }
 }

@@ -18,6 +18,10 @@ impl Machine {
             self.counters.stale_inputs += 1;
             return;
         };
+        if self.requests.is_empty() {
+            // They are rare, and an empty map keeps its room.
+            self.requests.shrink_to_fit();
+        }
         match purpose {
             Purpose::Register(_) | Purpose::ReRegister(_) if self.link == LinkState::Closing => {
                 self.registered_too_late(now, reply);

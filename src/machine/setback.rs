@@ -20,7 +20,7 @@ impl Machine {
     /// A step on the way to the link has failed.
     pub(super) fn step_failed(&mut self, now: Now, failure: Failure) {
         let first = !self.was_ready;
-        self.last_failure = Some(failure.clone());
+        self.last_failure = Some(Box::new(failure.clone()));
         let stale = self.address_is_stale(failure.class);
         self.drop_connection();
         if failure.class != Class::Noise {
@@ -226,7 +226,7 @@ impl Machine {
         if !self.was_ready && self.desired == Desired::Running {
             return self.give_up_first(failure.error);
         }
-        self.last_failure = Some(failure);
+        self.last_failure = Some(Box::new(failure));
         if self.auth.can_renew() || !token_refused {
             let at = self.auth_backoff.next(now.mono, &mut self.rng);
             self.timers.set(Timer::Retry, at);
@@ -259,7 +259,7 @@ impl Machine {
         for id in self.operations.ids(|_| true) {
             self.complete(id, Err(error.clone()));
         }
-        self.last_failure = Some(Failure::fatal(error));
+        self.last_failure = Some(Box::new(Failure::fatal(error)));
         self.actions.push_back(Action::Finished);
     }
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 use super::protections::Protections;
 use crate::config::{Config, Timing, Transport};
 use crate::protocol::origin::ConnectPolicy;
+use crate::sharing::Sharing;
 use crate::verification::Verification;
+
+static TIMINGS: Sharing<Timing> = Sharing::new();
+static POLICIES: Sharing<ConnectPolicy> = Sharing::new();
 
 /// What the machine is born with besides the agent and the credentials.
 #[allow(
@@ -15,9 +19,9 @@ use crate::verification::Verification;
 )]
 pub struct Settings {
     /// Its time spans.
-    pub timing: Timing,
+    pub timing: Arc<Timing>,
     /// Which URLs may see the token.
-    pub policy: ConnectPolicy,
+    pub policy: Arc<ConnectPolicy>,
     /// The largest frame that is sent.
     pub max_frame_bytes: usize,
     /// How many dispatches run at once; 0 is limited by `max_pending` only.
@@ -43,7 +47,7 @@ pub struct Settings {
     /// What dispatches are verified by; `None` without a secret. Not made here, since it takes randomness.
     pub verification: Option<Arc<Verification>>,
     /// Set for a link without an agent above it.
-    pub transport: Option<Transport>,
+    pub transport: Option<Box<Transport>>,
     #[doc(hidden)]
     pub protections: Protections,
 }
@@ -52,12 +56,12 @@ impl Settings {
     /// The part of a configuration that the machine decides by.
     pub fn from_config(config: &Config, request_lead: &'static str) -> Self {
         Self {
-            timing: config.timing.clone(),
-            policy: ConnectPolicy {
+            timing: TIMINGS.share(config.timing.clone()),
+            policy: POLICIES.share(ConnectPolicy {
                 base: config.svantic_url.clone(),
                 allowed_hosts: config.allowed_connect_hosts.clone(),
                 allow_insecure: config.allow_insecure,
-            },
+            }),
             max_frame_bytes: config.max_frame_bytes,
             max_in_flight: config.max_in_flight,
             max_pending: config.max_pending_dispatches,
@@ -70,7 +74,7 @@ impl Settings {
             local: config.hosted.local,
             auth_required: config.hosted.auth_required,
             verification: None,
-            transport: config.transport.clone(),
+            transport: config.transport.clone().map(Box::new),
             protections: config.protections,
         }
     }

@@ -82,31 +82,49 @@ const TIMERS: [Timer; 19] = [
     Timer::KeepAlive,
 ];
 
-/// The running timers.
-#[derive(Debug, Default)]
-pub(super) struct TimerTable([Option<Duration>; TIMERS.len()]);
+/// The running timers: each is the nanosecond at which it runs out, since every connector has all of them.
+#[derive(Debug)]
+pub(super) struct TimerTable([u64; TIMERS.len()]);
+
+/// What a timer that does not run shows.
+const NEVER: u64 = u64::MAX;
+
+/// In half a millennium nothing is later.
+fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(NEVER).min(NEVER - 1)
+}
+
+fn running(at: u64) -> Option<Duration> {
+    (at != NEVER).then(|| Duration::from_nanos(at))
+}
+
+impl Default for TimerTable {
+    fn default() -> Self {
+        Self([NEVER; TIMERS.len()])
+    }
+}
 
 impl TimerTable {
     pub(super) fn set(&mut self, timer: Timer, at: Duration) {
-        self.0[timer as usize] = Some(at);
+        self.0[timer as usize] = nanos(at);
     }
 
     /// Sets the timer unless it already runs out earlier.
     pub(super) fn set_earlier(&mut self, timer: Timer, at: Duration) {
         let slot = &mut self.0[timer as usize];
-        *slot = Some(slot.map_or(at, |old| old.min(at)));
+        *slot = nanos(at).min(*slot);
     }
 
     pub(super) fn stop(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.0[timer as usize] = NEVER;
     }
 
     pub(super) fn get(&self, timer: Timer) -> Option<Duration> {
-        self.0[timer as usize]
+        running(self.0[timer as usize])
     }
 
     pub(super) fn next(&self) -> Option<Duration> {
-        self.0.iter().flatten().min().copied()
+        self.0.iter().min().and_then(|at| running(*at))
     }
 
     /// Stops and returns one timer that has run out.

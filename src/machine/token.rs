@@ -177,6 +177,11 @@ impl Auth {
         });
     }
 
+    /// It is kept for what comes in numbers, which is refused frames and not a refused attempt now and then.
+    pub(super) fn forget_filter(&mut self) {
+        self.filter.take();
+    }
+
     /// The text, which came from elsewhere, without any secret of ours.
     pub(super) fn redact(&self, text: &str) -> String {
         let secrets = || self.secrets().map(SecretString::expose_secret);

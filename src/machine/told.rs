@@ -1,6 +1,6 @@
 //! What has been said once and is not worth saying again: a captive portal or an odd peer does not fill the log.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// More different things than this are not told: a peer that makes up new ones is not worth the memory.
 const LIMIT: usize = 16;
@@ -8,8 +8,8 @@ const LIMIT: usize = 16;
 /// What the log has had already.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    tls_causes: HashSet<String>,
-    frames: HashSet<String>,
+    tls_causes: BTreeSet<String>,
+    frames: BTreeSet<String>,
 }
 
 impl Told {
@@ -34,6 +34,6 @@ impl Told {
     }
 }
 
-fn first(seen: &mut HashSet<String>, what: &str) -> bool {
+fn first(seen: &mut BTreeSet<String>, what: &str) -> bool {
     seen.len() < LIMIT && seen.insert(what.to_owned())
 }

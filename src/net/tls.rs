@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind};
+use crate::sharing::Sharing;
 
 /// Whom to trust and what to show, as the files say at the moment.
 pub(crate) struct Trust {
@@ -47,7 +48,7 @@ impl Trust {
             ca_file,
             client_files,
             read: Mutex::new(Read {
-                setup: Arc::new(setup),
+                setup: SETUPS.share(setup),
                 stamps: Some(stamps),
                 told: None,
             }),
@@ -68,7 +69,7 @@ impl Trust {
             Ok(setup) => {
                 // The same content keeps its connections.
                 if setup.key() != read.setup.key() {
-                    read.setup = Arc::new(setup);
+                    read.setup = SETUPS.share(setup);
                 }
                 read.stamps = Some(stamps);
                 read.told = None;
@@ -91,6 +92,10 @@ fn stamps(ca_file: Option<&String>, client_files: Option<&(String, String)>) -> 
     ca_file.into_iter().chain(client).map(Stamp::of).collect()
 }
 
+/// A configuration with the platform's roots is large, and takes long to read: it is that of all connectors that trust the
+/// same and show the same.
+static SETUPS: Sharing<TlsSetup> = Sharing::new();
+
 /// Whom to trust and what to show. The platform's roots are read when TLS is first used.
 pub(crate) struct TlsSetup {
     key: TlsKey,
@@ -106,6 +111,12 @@ pub(crate) struct TlsSetup {
 pub(crate) struct TlsKey {
     extra: Vec<CertificateDer<'static>>,
     shown: Vec<CertificateDer<'static>>,
+}
+
+impl PartialEq for TlsSetup {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
 }
 
 impl TlsSetup {

@@ -86,7 +86,7 @@ impl BaseUrl {
 }
 
 /// What a registration reply's `connect_url` is checked against.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectPolicy {
     /// `svantic_url`.
     pub base: BaseUrl,

@@ -39,7 +39,10 @@ impl SleepWatch {
     /// Tells `sleeper` of every suspension from now on.
     pub(crate) fn join(&self, sleeper: Weak<dyn Sleeper>) {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        sleepers.retain(|known| known.strong_count() > 0);
+        // Only when there is no room: it looks at every one of them.
+        if sleepers.len() == sleepers.capacity() {
+            sleepers.retain(|known| known.strong_count() > 0);
+        }
         sleepers.push(sleeper);
     }
 
