@@ -1,4 +1,5 @@
-//! R-29: what lives after many reconnects and dispatches is what lived before, and an outage has its bound.
+//! R-29: what lives after many reconnects and dispatches is what lived before, an outage has its bound, and a connector
+//! at rest its price.
 //!
 //! The mesh runs in a process of its own, so that every byte counted here is the library's or this test's.
 
@@ -16,6 +17,7 @@ use svantic::machine::action::DispatchId;
 use svantic_rig::GUARD;
 use svantic_rig::dice::from_environment;
 use svantic_rig::live_bytes::LiveBytes;
+use svantic_rig::process_facts::ProcessFacts;
 use svantic_rig::virtual_link::VirtualLink;
 
 #[global_allocator]
@@ -64,6 +66,17 @@ impl Peer {
         }
     }
 
+    /// How to reach it, in the words of the configuration.
+    fn configuration(&self) -> Value {
+        let mut config = self.greeting.clone();
+        config["svantic_url"] = config["url"].take();
+        let fields = config.as_object_mut().expect("an object");
+        fields.remove("url");
+        config["name"] = json!("lean");
+        config["description"] = json!("echoes");
+        config
+    }
+
     fn obey(&mut self, command: &str) {
         let hears = self.hears.as_mut().expect("its input");
         writeln!(hears, "{command}").expect("it listens");
@@ -78,6 +91,57 @@ impl Drop for Peer {
         // It ends with its input.
         self.hears = None;
         let _ = self.child.wait();
+    }
+}
+
+/// What an idle connector may cost in live bytes, all that belongs to it included. It is what it was plus a tenth.
+const IDLE_CONNECTOR: isize = 9_000;
+
+/// Hears nothing.
+struct Deaf;
+
+impl Sink for Deaf {
+    fn deliver(&self, batch: &mut Vec<Delivery>) {
+        batch.clear();
+    }
+
+    fn closed(&self) {}
+}
+
+/// Connectors of one process that have nothing to do.
+struct Crowd(Vec<MeshConnector>);
+
+impl Crowd {
+    fn connected(peer: &Peer, name: &str, count: usize) -> Self {
+        let (sender, outcomes) = mpsc::channel();
+        let connect = |n| {
+            let mut config = peer.configuration();
+            config["instance_id"] = json!(format!("{name}-{n}"));
+            let config = Config::parse(&config.to_string(), &|_| None).expect("a configuration");
+            let connector = MeshConnector::new(config, Arc::new(Deaf), "").expect("a connector");
+            let echo = r#"{"name":"echo","description":"d"}"#;
+            let echo = Capability::parse(echo).expect("a capability");
+            connector.define_capability(echo).expect("a new name");
+            let sender = sender.clone();
+            let done = Completion::new(move |result| drop(sender.send(result)));
+            connector.connect(Some(GUARD), done);
+            connector
+        };
+        let crowd = Self((0..count).map(connect).collect());
+        for _ in 0..count {
+            let outcome = outcomes.recv_timeout(2 * GUARD).expect("an outcome");
+            outcome.expect("the connector to connect");
+        }
+        crowd
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.0.iter().for_each(MeshConnector::stop);
+        for connector in &self.0 {
+            connector.wait_ended(GUARD);
+        }
     }
 }
 
@@ -109,12 +173,7 @@ struct Application {
 
 impl Application {
     fn connected(peer: &Peer) -> Self {
-        let mut config = peer.greeting.clone();
-        config["svantic_url"] = config["url"].take();
-        let fields = config.as_object_mut().expect("an object");
-        fields.remove("url");
-        config["name"] = json!("lean");
-        config["description"] = json!("echoes");
+        let mut config = peer.configuration();
         config["reconnect_delays_ms"] = json!([0]);
         let config = Config::parse(&config.to_string(), &|_| None).expect("a configuration");
         let (sender, ids) = mpsc::sync_channel::<DispatchId>(4_096);
@@ -197,6 +256,21 @@ fn dispatches_leave_nothing_behind() {
     peer.obey("dispatch 2000");
     let leaked = MEMORY.live() - before;
     assert!(leaked > TOLERANCE, "a leak of {leaked} bytes goes unseen");
+}
+
+#[test]
+fn a_thousand_connectors_at_rest_cost_little_memory_and_no_thread() {
+    let _turn = alone();
+    let count = from_environment("SVANTIC_RIG_CROWD", 1_000);
+    let peer = Peer::start();
+    // What the first one brings with it is the process's.
+    let _first = Crowd::connected(&peer, "first", 1);
+    let (before, threads) = (MEMORY.live(), ProcessFacts::now().threads);
+    let _crowd = Crowd::connected(&peer, "crowd", count);
+    let each = (MEMORY.live() - before) / isize::try_from(count).expect("few");
+    println!("{count} idle connectors: {each} live bytes each");
+    assert!(each <= IDLE_CONNECTOR, "{each} bytes each");
+    assert!(ProcessFacts::now().threads <= threads);
 }
 
 #[test]
