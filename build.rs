@@ -129,6 +129,13 @@ const MANUAL: &str = "\
  *            events and completions still one at a time. No lock is held while one runs, so they may call any
  *            function here except svantic_shutdown(), and svantic_disconnect() and svantic_serve() of their own
  *            agent; svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
+ *            \"inline\": handlers run on the I/O thread itself, as soon as a dispatch is there: nothing is cheaper, and
+ *            nothing answers sooner. They promise not to block and to be quick, a fraction of a millisecond: while
+ *            one runs, nothing is read, written or noticed for any agent of the process, and what a handler that
+ *            hangs holds up is every agent's heartbeats and answers; nobody tells the mesh. In a handler every
+ *            function that waits, of any agent, returns WOULD_DEADLOCK: use its _async form, or resolve later from
+ *            another thread. Events, completions and responses are called back on one delivery thread, as above,
+ *            and may wait. So an event may be told after handlers that ran later have returned.
  *            \"pull\": nothing is called back; svantic_next() hands out the same things as JSON, and
  *            svantic_notify_fd() says when. For event loops and for languages with their own threads;
  *            svantic_lifeline_fd() for those whose threads can end without a word.

@@ -28,6 +28,13 @@
  *            events and completions still one at a time. No lock is held while one runs, so they may call any
  *            function here except svantic_shutdown(), and svantic_disconnect() and svantic_serve() of their own
  *            agent; svantic_free() takes effect when they return. They must not throw, longjmp or end their thread.
+ *            "inline": handlers run on the I/O thread itself, as soon as a dispatch is there: nothing is cheaper, and
+ *            nothing answers sooner. They promise not to block and to be quick, a fraction of a millisecond: while
+ *            one runs, nothing is read, written or noticed for any agent of the process, and what a handler that
+ *            hangs holds up is every agent's heartbeats and answers; nobody tells the mesh. In a handler every
+ *            function that waits, of any agent, returns WOULD_DEADLOCK: use its _async form, or resolve later from
+ *            another thread. Events, completions and responses are called back on one delivery thread, as above,
+ *            and may wait. So an event may be told after handlers that ran later have returned.
  *            "pull": nothing is called back; svantic_next() hands out the same things as JSON, and
  *            svantic_notify_fd() says when. For event loops and for languages with their own threads;
  *            svantic_lifeline_fd() for those whose threads can end without a word.
@@ -330,7 +337,8 @@ typedef void (*svantic_free_fn)(void *user_data);
  * "propagation_headers". "args" is an object that satisfies the capability's schema.
  *
  * Answer with svantic_resolve() or svantic_reject(), here or later, from any thread, within deadline_ms.
- * Runs on a delivery thread. Must not throw, longjmp or end its thread.
+ * Runs on a delivery thread; with "delivery":"inline" on the I/O thread, and must not block. Must not throw, longjmp or
+ * end its thread.
  */
 typedef void (*svantic_handler_fn)(void *user_data,
                                    const char *dispatch_id,
@@ -410,7 +418,7 @@ void svantic_string_free(char *string);
  * with CANCELLED, and each agent says goodbye to the mesh as far as `timeout_ms` permits (0: not at all).
  * For a graceful end call svantic_disconnect() on each agent first. Afterwards svantic_create() works again.
  *
- * Any thread but a delivery thread; blocks for at most `timeout_ms`.
+ * Any thread but one that runs callbacks; blocks for at most `timeout_ms`.
  *
  * Returns OK; TIMEOUT if a callback or a farewell was still under way (it is then finished in the
  * background); WOULD_DEADLOCK from inside a callback.
@@ -426,8 +434,8 @@ svantic_status svantic_shutdown(uint32_t timeout_ms);
  * (true) instead, with which you issue each token, see svantic_refresh_token(). Other keys: "client_secret_next" (the
  * secret that is shown when the mesh refuses "client_secret"), "token_provider_timeout_ms" (10000), "svantic_url"
  * (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url", "deployment_mode",
- * "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions", "delivery" ("callbacks" or
- * "pull"), "workers", "timeout_ms" (30000), "max_in_flight", "max_pending_dispatches" (1024),
+ * "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions", "delivery" ("callbacks",
+ * "inline" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight", "max_pending_dispatches" (1024),
  * "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
  * "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
  * "ca_file", "client_cert_file" with "client_key_file", "proxy", "http_timeout_ms" (10000),
@@ -496,7 +504,7 @@ void svantic_free(svantic_mesh *mesh);
  * `user_data` is passed to every call and released with `free_user_data` (which may be NULL) when the
  * function has been replaced or the agent is freed. If this call fails both stay the caller's.
  *
- * Any thread; does not block. "delivery":"callbacks" only: with "pull", events come from svantic_next().
+ * Any thread; does not block. Not with "delivery":"pull": there events come from svantic_next().
  *
  * Returns OK; INVALID_ARGUMENT with "delivery":"pull"; INVALID_HANDLE; FORKED.
  */
@@ -600,7 +608,7 @@ svantic_status svantic_cancel(svantic_mesh *mesh,
  *
  * An agent that was never connected is closed at once. Afterwards the agent is CLOSED, which is final: free it.
  *
- * Any thread but one of this agent's delivery threads; blocks for at most `timeout_ms` plus 6 seconds for the
+ * Any thread but one that runs callbacks of this agent; blocks for at most `timeout_ms` plus 6 seconds for the
  * close handshake and the farewell. With "delivery":"pull" a thread that answers dispatches must not block
  * here: use the _async form and go on pulling.
  *
@@ -1020,7 +1028,7 @@ svantic_status svantic_verify_dispatch_auth(const char *data_json,
  * Works before svantic_connect(), during svantic_disconnect() (calls that run are finished, new ones get 503) and after it
  * (503).
  *
- * Any thread but one of this agent's delivery threads; blocks until the response is there, for at most `timeout_ms` (0: for as
+ * Any thread but one that runs callbacks of this agent; blocks until the response is there, for at most `timeout_ms` (0: for as
  * long as the dispatch may take, "dispatch_timeout_ms"), after which the response is a 504 and the dispatch runs on. With
  * "delivery":"pull" another thread must pull and answer meanwhile.
  *

@@ -194,7 +194,13 @@ impl Fields {
             .iter()
             .map(|(name, _)| format!("\"{name}\""))
             .collect();
-        Err(self.wrong(key, &names.join(" or ")))
+        let names = match names.split_last() {
+            Some((last, others)) if !others.is_empty() => {
+                format!("{} or {last}", others.join(", "))
+            }
+            _ => names.concat(),
+        };
+        Err(self.wrong(key, &names))
     }
 
     /// What is missing, as an error.

@@ -57,6 +57,8 @@ pub enum DeliveryMode {
         /// The number of delivery threads.
         workers: usize,
     },
+    /// Dispatches on the I/O thread, by handlers that do not block; the rest called back on a thread of its own.
+    Inline,
     /// Handed out on demand.
     Pull,
 }
@@ -320,20 +322,31 @@ impl Config {
 }
 
 fn delivery(fields: &mut Fields) -> Result<DeliveryMode, Error> {
-    let pull = fields
-        .choice("delivery", &[("callbacks", false), ("pull", true)])?
-        .unwrap_or(false);
+    let modes = [
+        ("callbacks", DeliveryMode::Callbacks { workers: 1 }),
+        ("inline", DeliveryMode::Inline),
+        ("pull", DeliveryMode::Pull),
+    ];
+    let mode = fields.choice("delivery", &modes)?;
     let workers = fields.integer("workers", 1..=64)?;
-    match (pull, workers) {
-        (true, Some(_)) => Err(Error::new(
+    let none = |why: &str| {
+        Err(Error::new(
             ErrorKind::InvalidArgument,
             "INVALID_CONFIG",
-            "`workers` has no meaning with \"delivery\":\"pull\": the threads that call svantic_next are the workers",
-        )),
-        (true, None) => Ok(DeliveryMode::Pull),
-        (false, workers) => Ok(DeliveryMode::Callbacks {
-            workers: workers.and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
+            why.to_owned(),
+        ))
+    };
+    match (mode.unwrap_or(modes[0].1), workers) {
+        (mode, None) => Ok(mode),
+        (DeliveryMode::Callbacks { .. }, Some(workers)) => Ok(DeliveryMode::Callbacks {
+            workers: usize::try_from(workers).unwrap_or(1),
         }),
+        (DeliveryMode::Inline, Some(_)) => none(
+            "`workers` has no meaning with \"delivery\":\"inline\": handlers run on the one I/O thread",
+        ),
+        (DeliveryMode::Pull, Some(_)) => none(
+            "`workers` has no meaning with \"delivery\":\"pull\": the threads that call svantic_next are the workers",
+        ),
     }
 }
 

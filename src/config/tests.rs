@@ -216,8 +216,12 @@ fn wrong_values_are_named_and_never_quoted() {
         (r#""client_id":5"#, "`client_id`"),
         (r#""workers":0"#, "from 1 to 64"),
         (r#""workers":"many""#, "`workers`"),
-        (r#""delivery":"push""#, "\"callbacks\" or \"pull\""),
+        (
+            r#""delivery":"push""#,
+            "\"callbacks\", \"inline\" or \"pull\"",
+        ),
         (r#""delivery":"pull","workers":2"#, "svantic_next"),
+        (r#""delivery":"inline","workers":2"#, "I/O thread"),
         (r#""timeout_ms":-1"#, "`timeout_ms`"),
         (r#""timeout_ms":1e99"#, "`timeout_ms`"),
         (r#""max_frame_bytes":1"#, "`max_frame_bytes`"),

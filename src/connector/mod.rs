@@ -57,6 +57,8 @@ pub enum Haste {
     /// Together with others that the caller gives at once, followed by [`MeshConnector::flush`]; should that
     /// take longer than expected, after a millisecond or two all the same.
     Batch,
+    /// With what the driver does next: it is given inside [`Sink::deliver`], behind which the driver looks again by itself.
+    NextRound,
 }
 
 /// One agent's connection to the mesh.
@@ -310,9 +312,13 @@ impl MeshConnector {
         let now = self.shared.now();
         let result = core.machine.answer(now, dispatch_id, answer);
         // Read under the lock: when the driver stops lingering it takes the lock, and sees this answer.
-        let may_wait = haste == Haste::Batch && core.lingering;
+        let wake = match haste {
+            Haste::Now => true,
+            Haste::Batch => !core.lingering,
+            Haste::NextRound => false,
+        };
         drop(core);
-        if !may_wait {
+        if wake {
             self.flush();
         }
         result

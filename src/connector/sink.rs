@@ -25,6 +25,12 @@ pub trait Sink: Send + Sync {
     /// Takes everything out of `batch`, in order.
     fn deliver(&self, batch: &mut Vec<Delivery>);
 
+    /// Whether dispatches have run when [`Sink::deliver`] returns, on its thread. Answers that they gave with
+    /// [`Haste::NextRound`](super::Haste::NextRound) are then taken up at once.
+    fn runs_at_once(&self) -> bool {
+        false
+    }
+
     /// How long the dispatch that is next has waited to be picked up; `None` when none waits. Asked with the machine locked, so
     /// it must not wait for a lock.
     fn oldest_waiting(&self) -> Option<Duration> {

@@ -1,18 +1,16 @@
 //! Delivery threads: the library's own threads, on which the caller's functions run. Never a runtime thread.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::thread;
 
-use super::delivery::DeliveryQueue;
-use super::handles::Mesh;
+use super::delivery::{DeliveryQueue, Worker};
+use super::inside;
 use super::lanes::{Control, Done, Notify, Reply, UserData, Work};
 use super::serve::part_json;
 use super::signals;
 use super::status::svantic_status;
-use crate::connector::Haste;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::machine::action::{Dispatch, Output};
 use crate::machine::event::Event;
 use crate::protocol::limits::MAX_ID_BYTES;
@@ -24,7 +22,8 @@ use crate::protocol::limits::MAX_ID_BYTES;
 /// "propagation_headers". "args" is an object that satisfies the capability's schema.
 ///
 /// Answer with svantic_resolve() or svantic_reject(), here or later, from any thread, within deadline_ms.
-/// Runs on a delivery thread. Must not throw, longjmp or end its thread.
+/// Runs on a delivery thread; with "delivery":"inline" on the I/O thread, and must not block. Must not throw, longjmp or
+/// end its thread.
 pub type svantic_handler_fn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -98,10 +97,19 @@ impl Drop for Owned {
     }
 }
 
-/// A capability's function.
-pub(super) struct Handler {
-    pub(super) run: svantic_handler_fn,
-    pub(super) owned: Owned,
+/// A capability's function and what it is called with. What owns the `user_data` outlives every call.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    run: unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, usize),
+    data: UserData,
+}
+
+impl Run {
+    /// `None` without a function.
+    pub(super) fn new(run: svantic_handler_fn, owned: &Owned) -> Option<Self> {
+        let data = owned.data;
+        run.map(|run| Self { run, data })
+    }
 }
 
 /// The function that receives events.
@@ -115,87 +123,30 @@ pub(super) struct Release(
     #[allow(dead_code, reason = "held for its drop")] pub(super) Arc<EventHandler>,
 );
 
-thread_local! {
-    static IN_CALLBACK: Cell<*const DeliveryQueue> = const { Cell::new(std::ptr::null()) };
-    /// Whether more dispatches wait behind the one that runs.
-    static MORE_WAIT: Cell<bool> = const { Cell::new(false) };
-    /// The mesh whose answers this thread has yet to let go.
-    static UNFLUSHED: RefCell<Option<Arc<Mesh>>> = const { RefCell::new(None) };
-}
-
-/// How soon an answer given on this thread leaves: with those of the dispatches behind it, if this is a delivery
-/// thread of that mesh and there are any.
-pub(super) fn haste(mesh: &Arc<Mesh>) -> Haste {
-    if !MORE_WAIT.get() || !on_delivery_thread_of(&mesh.queue) {
-        return Haste::Now;
-    }
-    UNFLUSHED.with_borrow_mut(|unflushed| {
-        unflushed.get_or_insert_with(|| Arc::clone(mesh));
-    });
-    Haste::Batch
-}
-
-/// Lets go the answers of the batch that this thread has run.
-fn flush() {
-    if let Some(mesh) = UNFLUSHED.take() {
-        mesh.connector.flush();
-    }
-}
-
-/// Whether this thread is a delivery thread of any mesh.
-pub(super) fn on_delivery_thread() -> bool {
-    IN_CALLBACK.with(|queue| !queue.get().is_null())
-}
-
-/// Whether this thread is a delivery thread of the mesh with this queue.
-pub(super) fn on_delivery_thread_of(queue: &Arc<DeliveryQueue>) -> bool {
-    IN_CALLBACK.with(|current| std::ptr::eq(current.get(), Arc::as_ptr(queue)))
-}
-
-/// An error where waiting would be waiting for oneself.
-pub(super) fn not_in_a_callback(mesh: &Mesh, function: &str) -> Result<(), Error> {
-    if !on_delivery_thread_of(&mesh.queue) {
-        return Ok(());
-    }
-    let text = format!(
-        "{function} was called from inside a callback of the same agent, and would wait for it"
-    );
-    Err(
-        Error::new(ErrorKind::WouldDeadlock, "WOULD_DEADLOCK", text).hint(format!(
-            "use {function}_async, or call it from another thread"
-        )),
-    )
-}
-
 /// Starts one delivery thread. `false` if the system has none to give.
 pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
     thread::Builder::new()
         .name("svantic-call".to_owned())
         .spawn(move || {
             signals::block();
-            IN_CALLBACK.with(|current| current.set(Arc::as_ptr(&queue)));
-            let mut control_done = false;
+            inside::become_delivery_thread(&queue);
+            let mut worker = Worker::new(queue);
             loop {
-                let work = queue.try_next_work(std::mem::take(&mut control_done));
-                let work = work.or_else(|| {
-                    flush();
-                    queue.next_work()
-                });
-                match work {
-                    Some(Work::Control(control)) => {
-                        control_done = true;
-                        run_control(&queue, control);
+                let work = match worker.try_next() {
+                    None => {
+                        inside::flush();
+                        worker.next()
                     }
+                    work => work,
+                };
+                match work {
+                    Some(Work::Control(control)) => run_control(worker.queue(), control),
                     Some(Work::Dispatch {
                         dispatch,
                         handler,
                         more,
-                    }) => {
-                        MORE_WAIT.set(more);
-                        run_dispatch(&dispatch, &handler);
-                        MORE_WAIT.set(false);
-                    }
-                    None if queue.end_worker() => break,
+                    }) => inside::dispatch(more, || run_dispatch(&dispatch, handler)),
+                    None if worker.queue().end_worker() => break,
                     None => {}
                 }
             }
@@ -203,18 +154,15 @@ pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
         .is_ok()
 }
 
-fn run_dispatch(dispatch: &Dispatch, handler: &Handler) {
-    let Some(run) = handler.run else {
-        return;
-    };
+pub(super) fn run_dispatch(dispatch: &Dispatch, handler: Run) {
     let mut id = [0_u8; MAX_ID_BYTES + 1];
     id[..dispatch.id.len()].copy_from_slice(dispatch.id.as_bytes());
     let length = dispatch.request.len();
     // SAFETY: the caller gave the function and the pointer together. Both texts are NUL-terminated (the id is
     // at most MAX_ID_BYTES long and the array one longer) and outlive the call; no lock is held.
     unsafe {
-        run(
-            handler.owned.data.0,
+        (handler.run)(
+            handler.data.0,
             id.as_ptr().cast(),
             dispatch.request.with_nul().as_ptr().cast(),
             length,

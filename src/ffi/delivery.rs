@@ -1,18 +1,21 @@
 //! The queue between the I/O thread and the application, one per mesh (`abi.md` 7.3): who takes from the
 //! lanes, who is woken, and how it ends.
 
-use std::os::fd::{OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod inline;
+mod pull;
+mod worker;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::backlog::Backlog;
-use super::callback::{self, EventHandler, Handler, Release};
-use super::lanes::{Control, Item, Lanes, Work};
-use super::wakeup::Wakeup;
+use super::callback::{self, EventHandler, Owned, Release, Run, svantic_handler_fn};
+use super::lanes::{Control, Item, Lanes};
+use crate::config::DeliveryMode;
 use crate::connector::{Delivery, Sink, SocketRequest};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+pub(super) use worker::Worker;
 
 /// A delivery thread without work ends so late: a thousand agents that have something to do now and then are not to keep
 /// a thousand threads.
@@ -28,23 +31,40 @@ pub(super) struct DeliveryQueue {
     changed: Condvar,
     /// The number of delivery threads; 0 is pull.
     workers: usize,
+    /// Whether dispatches run on the I/O thread.
+    inline: bool,
+    /// Whether dispatches that have not begun on the I/O thread are not to begin any more.
+    ending: AtomicBool,
     born: Instant,
     /// Since when the dispatch in front has waited, in ms of this queue's life and 1; 0 when none waits. Written with the
     /// lock held, and read without: the I/O thread must not wait for whoever holds it.
     front_since: AtomicU64,
+    /// The same of those that the only delivery thread has taken, which writes it without the lock.
+    taken_since: AtomicU64,
+    /// Whether there is something that goes before the dispatches that a delivery thread has taken.
+    urgent: AtomicBool,
     /// Frames of a transport that came in, and those that the application is to send.
     came_in: Backlog,
     to_send: Backlog,
 }
 
 impl DeliveryQueue {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(super) fn new(mode: DeliveryMode) -> Self {
+        let (workers, inline) = match mode {
+            DeliveryMode::Callbacks { workers } => (workers, false),
+            DeliveryMode::Inline => (1, true),
+            DeliveryMode::Pull => (0, false),
+        };
         Self {
             queue: Mutex::new(Lanes::new()),
             changed: Condvar::new(),
             workers,
+            inline,
+            ending: AtomicBool::new(false),
             born: Instant::now(),
             front_since: AtomicU64::new(0),
+            taken_since: AtomicU64::new(0),
+            urgent: AtomicBool::new(false),
             came_in: Backlog::default(),
             to_send: Backlog::default(),
         }
@@ -58,21 +78,24 @@ impl DeliveryQueue {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes which dispatch is in front now; whoever has added or taken one does.
-    fn note_front(&self, queue: &Lanes) {
-        let millis = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1);
-        let front = queue.oldest().map_or(0, |since| millis(since) + 1);
-        self.front_since.store(front, Ordering::Relaxed);
+    /// Notes what is asked for without the lock; whoever has added or taken something does.
+    fn note(&self, queue: &Lanes) {
+        self.front_since.store(queue.oldest(), Ordering::Relaxed);
+        let urgent = !queue.control.is_empty() || queue.is_closed();
+        self.urgent.store(urgent, Ordering::Release);
     }
 
-    /// How long the dispatch in front has waited to be picked up.
+    /// A time of this queue's life as it is noted: in ms and 1.
+    fn stamp(&self) -> u64 {
+        let millis = u64::try_from(self.born.elapsed().as_millis());
+        millis.map_or(u64::MAX, |millis| millis.saturating_add(1))
+    }
+
+    /// How long the dispatch that is next has waited to be picked up.
     fn oldest_waiting(&self) -> Option<Duration> {
-        let since = self.front_since.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(
-            self.born
-                .elapsed()
-                .saturating_sub(Duration::from_millis(since)),
-        )
+        let since = [&self.taken_since, &self.front_since].map(|at| at.load(Ordering::Relaxed));
+        let oldest = since.into_iter().filter(|since| *since > 0).min()?;
+        Some(Duration::from_millis(self.stamp().saturating_sub(oldest)))
     }
 
     /// Adds a frame of a transport, or something to be done with its socket.
@@ -123,8 +146,12 @@ impl DeliveryQueue {
                 queue.workers += 1;
             }
         }
+        self.note(&queue);
+        let asleep = std::mem::take(&mut queue.sleepers) > 0;
         drop(queue);
-        self.changed.notify_all();
+        if asleep {
+            self.changed.notify_all();
+        }
     }
 
     /// Sets who receives events, and releases whoever did before once its last call is over.
@@ -141,21 +168,24 @@ impl DeliveryQueue {
     /// finds the capability without its handler; if `define` fails the caller keeps what is its own.
     pub(super) fn add_handler(
         &self,
-        handler: Handler,
+        run: svantic_handler_fn,
+        owned: Owned,
         define: impl FnOnce() -> Result<usize, Error>,
     ) -> Result<(), Error> {
         let mut queue = self.lock();
         let index = match define() {
             Ok(index) => index,
             Err(error) => {
-                handler.owned.disown();
+                owned.disown();
                 return Err(error);
             }
         };
-        if queue.handlers.len() <= index {
-            queue.handlers.resize_with(index + 1, || None);
+        let handlers = Arc::make_mut(&mut queue.handlers);
+        if handlers.len() <= index {
+            handlers.resize(index + 1, None);
         }
-        queue.handlers[index] = Some(Arc::new(handler));
+        handlers[index] = Run::new(run, &owned);
+        queue.owned.push(owned);
         Ok(())
     }
 
@@ -164,45 +194,6 @@ impl DeliveryQueue {
     }
 
     // ---- callbacks ----
-
-    /// What a worker does next without waiting for it; `None` if there is nothing, or the end has come.
-    /// `control_done`: its last item was a control item.
-    pub(super) fn try_next_work(&self, control_done: bool) -> Option<Work> {
-        let mut queue = self.lock();
-        if control_done {
-            queue.control_busy = false;
-            if !queue.control.is_empty() {
-                self.changed.notify_one();
-            }
-        }
-        let work = queue.next_work();
-        self.note_front(&queue);
-        work
-    }
-
-    /// What a worker does next; `None` when it is to end, or has had nothing to do for long.
-    pub(super) fn next_work(&self) -> Option<Work> {
-        let mut queue = self.lock();
-        loop {
-            let work = queue.next_work();
-            self.note_front(&queue);
-            if work.is_some() {
-                return work;
-            }
-            if queue.is_closed() && queue.control.is_empty() {
-                return None;
-            }
-            let (again, waited) = self
-                .changed
-                .wait_timeout(queue, IDLE_THREAD_ENDS)
-                .unwrap_or_else(PoisonError::into_inner);
-            queue = again;
-            // One that is to release everything waits for the end.
-            if waited.timed_out() && !queue.has_work() && !queue.release_at_exit {
-                return None;
-            }
-        }
-    }
 
     /// A worker that has nothing to do ends; `false` if something has come meanwhile, for which nobody else was woken. The
     /// last one does what a deferred free left to it.
@@ -213,7 +204,7 @@ impl DeliveryQueue {
             return false;
         }
         queue.workers -= 1;
-        let release = queue.workers == 0 && queue.release_at_exit;
+        let release = !queue.runs() && queue.release_at_exit;
         let owned = release.then(|| {
             queue.wakeup = None;
             queue.take_owned()
@@ -228,6 +219,7 @@ impl DeliveryQueue {
     /// system has no thread to give.
     pub(super) fn release_at_exit(self: &Arc<Self>) -> bool {
         let mut queue = self.lock();
+        self.ending.store(true, Ordering::Relaxed);
         if queue.workers == 0 {
             if !callback::start_worker(Arc::clone(self)) {
                 return false;
@@ -244,11 +236,12 @@ impl DeliveryQueue {
     /// long a callback takes). Then releases everything. `false` when time ran out.
     pub(super) fn free(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
         let mut queue = self.lock();
+        self.ending.store(true, Ordering::Relaxed);
         queue.close();
         // Completions that came before there was a worker are delivered by one.
         self.announce(queue);
         queue = self.lock();
-        while queue.workers > 0 {
+        while queue.runs() {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 queue.release_at_exit = true;
@@ -266,104 +259,6 @@ impl DeliveryQueue {
         drop(owned);
         true
     }
-
-    // ---- pull ----
-
-    /// Up to `max` items, waiting for the first until `timeout` has passed.
-    pub(super) fn pull(&self, max: usize, timeout: Duration) -> Result<Vec<Item>, Error> {
-        let deadline = Instant::now() + timeout;
-        let mut queue = self.lock();
-        if let Some(wakeup) = &mut queue.wakeup {
-            wakeup.clear();
-        }
-        loop {
-            let items = queue.take_items(max);
-            if !items.is_empty() {
-                self.note_front(&queue);
-                self.count_off(&items);
-                if queue.has_items() {
-                    if let Some(wakeup) = &mut queue.wakeup {
-                        wakeup.signal();
-                    }
-                    self.changed.notify_one();
-                }
-                return Ok(items);
-            }
-            if queue.is_closed() {
-                let text = "the agent has ended, and every item has been handed out";
-                return Err(Error::new(ErrorKind::Cancelled, "CLOSED", text));
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let text = "there is no item";
-                return Err(Error::new(ErrorKind::Timeout, "NO_ITEM", text).retryable(true));
-            }
-            let (again, _) = self
-                .changed
-                .wait_timeout(queue, left)
-                .unwrap_or_else(PoisonError::into_inner);
-            queue = again;
-        }
-    }
-
-    /// A descriptor for the host that is readable while items wait.
-    pub(super) fn notify_fd(&self) -> Result<RawFd, Error> {
-        let failed = |error| no_descriptor("svantic_notify_fd", &error);
-        let mut queue = self.lock();
-        let waiting = queue.has_items();
-        let wakeup = match &mut queue.wakeup {
-            Some(wakeup) => wakeup,
-            none => none.insert(Wakeup::new().map_err(failed)?),
-        };
-        if wakeup.is_lifeline() {
-            let text =
-                "svantic_notify_fd: this agent has a lifeline, whose descriptor tells of items too";
-            return Err(Error::new(ErrorKind::InvalidState, "HAS_LIFELINE", text)
-                .hint("use the descriptor that svantic_lifeline_fd wrote"));
-        }
-        if waiting {
-            wakeup.signal();
-        }
-        wakeup.duplicate().map_err(failed)
-    }
-
-    /// The same, and the library has no copy of it: what is returned beside it shows when the host has none any more.
-    /// `watch` is called with the queue locked, and nothing has happened if it fails.
-    pub(super) fn lifeline_fd(
-        &self,
-        watch: impl FnOnce(UnixStream) -> Result<(), Error>,
-    ) -> Result<OwnedFd, Error> {
-        let mut queue = self.lock();
-        if let Some(wakeup) = &queue.wakeup {
-            let (code, text, hint) = if wakeup.is_lifeline() {
-                (
-                    "HAS_LIFELINE",
-                    "svantic_lifeline_fd: this agent has its lifeline already",
-                    "one is enough: duplicate the descriptor that the first call wrote",
-                )
-            } else {
-                (
-                    "HAS_NOTIFY_FD",
-                    "svantic_lifeline_fd: this agent has a descriptor of svantic_notify_fd",
-                    "ask for one of the two only",
-                )
-            };
-            return Err(Error::new(ErrorKind::InvalidState, code, text).hint(hint));
-        }
-        let (mut wakeup, hosts, ours) =
-            Wakeup::lifeline().map_err(|error| no_descriptor("svantic_lifeline_fd", &error))?;
-        watch(ours)?;
-        if queue.has_items() {
-            wakeup.signal();
-        }
-        queue.wakeup = Some(wakeup);
-        Ok(hosts)
-    }
-}
-
-fn no_descriptor(function: &str, error: &std::io::Error) -> Error {
-    let text = format!("{function}: no descriptor: {error}");
-    Error::new(ErrorKind::Internal, "NO_DESCRIPTOR", text)
 }
 
 /// The face that the connector sees.
@@ -374,21 +269,22 @@ impl Sink for QueueSink {
         if batch.is_empty() {
             return;
         }
-        let mut queue = self.0.lock();
-        let pulls = self.0.pulls();
-        let since = self.0.born.elapsed();
-        for delivery in batch.drain(..) {
-            match delivery {
-                Delivery::Dispatch(dispatch) => queue.push_dispatch(since, dispatch),
-                Delivery::Event(event) => queue.push_control(Control::Event(event), pulls),
-                Delivery::Frame(text) => self.0.push_counted(&mut queue, Control::Frame(text)),
-                Delivery::Socket(request) => {
-                    self.0.push_counted(&mut queue, Control::Socket(request));
-                }
+        if self.0.inline {
+            let queued = |delivery: &mut Delivery| !matches!(delivery, Delivery::Dispatch(_));
+            let others: Vec<_> = batch.extract_if(.., queued).collect();
+            if !others.is_empty() {
+                self.queue(others.into_iter());
             }
+            if !batch.is_empty() {
+                inline::run(&self.0, batch);
+            }
+            return;
         }
-        self.0.note_front(&queue);
-        self.0.announce(queue);
+        self.queue(batch.drain(..));
+    }
+
+    fn runs_at_once(&self) -> bool {
+        self.0.inline
     }
 
     fn oldest_waiting(&self) -> Option<Duration> {
@@ -405,7 +301,27 @@ impl Sink for QueueSink {
 
     fn closed(&self) {
         let mut queue = self.0.lock();
+        self.0.ending.store(true, Ordering::Relaxed);
         queue.close();
+        self.0.announce(queue);
+    }
+}
+
+impl QueueSink {
+    fn queue(&self, deliveries: impl Iterator<Item = Delivery>) {
+        let mut queue = self.0.lock();
+        let pulls = self.0.pulls();
+        let since = self.0.stamp();
+        for delivery in deliveries {
+            match delivery {
+                Delivery::Dispatch(dispatch) => queue.push_dispatch(since, dispatch),
+                Delivery::Event(event) => queue.push_control(Control::Event(event), pulls),
+                Delivery::Frame(text) => self.0.push_counted(&mut queue, Control::Frame(text)),
+                Delivery::Socket(request) => {
+                    self.0.push_counted(&mut queue, Control::Socket(request));
+                }
+            }
+        }
         self.0.announce(queue);
     }
 }

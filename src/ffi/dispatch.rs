@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::boundary::{check_out, guard, optional_text, sized_text, text, write};
-use super::callback::{haste, outcome};
+use super::callback::outcome;
 use super::handles::{self, Mesh, svantic_mesh};
+use super::inside::{self, haste};
 use super::lanes::{Control, Item};
 use super::serve::part_json;
 use super::status::svantic_status;
@@ -51,7 +52,7 @@ pub unsafe extern "C" fn svantic_next(
     guard(|| {
         let mesh = pulling(mesh)?;
         check_out(out_item_json, "out_item_json")?;
-        let limit = Duration::from_millis(timeout_ms.into());
+        let limit = patience(timeout_ms, "svantic_next")?;
         let item = mesh.queue.pull(1, limit)?.pop();
         let json = item.map(item_json).unwrap_or_default();
         // SAFETY: checked above; the header asks for room for a pointer.
@@ -90,7 +91,7 @@ pub unsafe extern "C" fn svantic_next_batch(
                 format!("`max_items` is {max_items}, and must be 1 to {MAX_BATCH}"),
             ));
         }
-        let limit = Duration::from_millis(timeout_ms.into());
+        let limit = patience(timeout_ms, "svantic_next_batch")?;
         let items = mesh.queue.pull(max, limit)?;
         let mut json = String::with_capacity(items.len() * 128);
         json.push('[');
@@ -274,6 +275,11 @@ pub unsafe extern "C" fn svantic_answer_batch(
         for error in answers.iter().filter_map(|answer| answer.error.as_ref()) {
             check_code(error.code.as_deref().unwrap_or(HANDLER_ERROR))?;
         }
+        let haste = if inside::inline_handler() {
+            haste(&mesh)
+        } else {
+            Haste::Batch
+        };
         let mut refused = 0_u32;
         for answer in &answers {
             let result = match (&answer.error, answer.result) {
@@ -281,23 +287,33 @@ pub unsafe extern "C" fn svantic_answer_batch(
                     &answer.dispatch_id,
                     error.code.as_deref().unwrap_or(HANDLER_ERROR),
                     &error.message,
-                    Haste::Batch,
+                    haste,
                 ),
                 (None, result) => mesh.connector.resolve(
                     &answer.dispatch_id,
                     result.map_or("null", RawValue::get),
-                    Haste::Batch,
+                    haste,
                 ),
             };
             refused += u32::from(result.is_err());
         }
-        mesh.connector.flush();
+        if haste == Haste::Batch {
+            mesh.connector.flush();
+        }
         if out_refused.is_null() {
             return Ok(());
         }
         // SAFETY: checked above; the header asks for room for a uint32_t.
         unsafe { write(out_refused, "out_refused", refused) }
     })
+}
+
+/// How long a pull may wait, if it may at all where it is called.
+fn patience(timeout_ms: u32, function: &str) -> Result<Duration, Error> {
+    if timeout_ms > 0 {
+        inside::may_wait(function)?;
+    }
+    Ok(Duration::from_millis(timeout_ms.into()))
 }
 
 pub(super) fn pulling(mesh: *mut svantic_mesh) -> Result<std::sync::Arc<Mesh>, Error> {

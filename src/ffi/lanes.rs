@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callback::{EventHandler, Handler, Release, svantic_done_fn, svantic_response_fn};
+use super::callback::{EventHandler, Owned, Release, Run, svantic_done_fn, svantic_response_fn};
 use super::control_lane::ControlLane;
 use super::wakeup::Wakeup;
 use crate::connector::SocketRequest;
@@ -118,7 +118,12 @@ pub(super) struct Lanes {
     /// Set when free was called from a callback: the last worker releases everything.
     pub(super) release_at_exit: bool,
     pub(super) on_event: Option<Arc<EventHandler>>,
-    pub(super) handlers: Vec<Option<Arc<Handler>>>,
+    /// The functions of the capabilities, by their index. Shared with whoever runs them, so that no dispatch pays for it.
+    pub(super) handlers: Arc<Vec<Option<Run>>>,
+    /// Their `user_data`, released when nobody runs them any more.
+    pub(super) owned: Vec<Owned>,
+    /// Whether the I/O thread runs handlers.
+    pub(super) inline_busy: bool,
 }
 
 /// What a worker does next.
@@ -126,7 +131,7 @@ pub(super) enum Work {
     Control(Control),
     Dispatch {
         dispatch: Dispatch,
-        handler: Arc<Handler>,
+        handler: Run,
         /// Whether others wait behind it.
         more: bool,
     },
@@ -150,8 +155,15 @@ impl Lanes {
             workers: 0,
             release_at_exit: false,
             on_event: None,
-            handlers: Vec::new(),
+            handlers: Arc::default(),
+            owned: Vec::new(),
+            inline_busy: false,
         }
+    }
+
+    /// Whether callbacks run or may still run.
+    pub(super) fn runs(&self) -> bool {
+        self.workers > 0 || self.inline_busy
     }
 
     /// Nothing more will come in.
@@ -216,7 +228,7 @@ impl Lanes {
         while let Some(Waiting { dispatch, .. }) = self.dispatches.pop_front() {
             // A capability and its handler are added as one, so there always is a handler.
             let handler = self.handlers.get(dispatch.capability.index);
-            if let Some(handler) = handler.cloned().flatten() {
+            if let Some(handler) = handler.copied().flatten() {
                 let more = !self.dispatches.is_empty();
                 return Some(Work::Dispatch {
                     dispatch,
@@ -259,19 +271,16 @@ impl Lanes {
     /// Everything that was given to the library to release. Dropping it calls the caller's functions, so it
     /// is dropped outside the lock.
     pub(super) fn take_owned(&mut self) -> Possessions {
+        self.handlers = Arc::default();
         (
-            std::mem::take(&mut self.handlers),
+            std::mem::take(&mut self.owned),
             self.on_event.take(),
             std::mem::take(&mut self.control),
         )
     }
 }
 
-pub(super) type Possessions = (
-    Vec<Option<Arc<Handler>>>,
-    Option<Arc<EventHandler>>,
-    ControlLane,
-);
+pub(super) type Possessions = (Vec<Owned>, Option<Arc<EventHandler>>, ControlLane);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::time::{Duration, Instant};
 
 use super::boundary::{self, guard};
-use super::callback::on_delivery_thread;
+use super::inside;
 use super::status::svantic_status;
 use super::{handles, text};
 use crate::error::{Error, ErrorKind};
@@ -80,14 +80,14 @@ pub unsafe extern "C" fn svantic_string_free(string: *mut c_char) {
 /// with CANCELLED, and each agent says goodbye to the mesh as far as `timeout_ms` permits (0: not at all).
 /// For a graceful end call svantic_disconnect() on each agent first. Afterwards svantic_create() works again.
 ///
-/// Any thread but a delivery thread; blocks for at most `timeout_ms`.
+/// Any thread but one that runs callbacks; blocks for at most `timeout_ms`.
 ///
 /// Returns OK; TIMEOUT if a callback or a farewell was still under way (it is then finished in the
 /// background); WOULD_DEADLOCK from inside a callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn svantic_shutdown(timeout_ms: u32) -> svantic_status {
     guard(|| {
-        if on_delivery_thread() {
+        if inside::callback() {
             return Err(Error::new(
                 ErrorKind::WouldDeadlock,
                 "WOULD_DEADLOCK",

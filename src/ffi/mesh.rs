@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boundary::{check_out, check_size, guard, pull_has_no_callbacks, text, write};
-use super::callback::{
-    EventHandler, Handler, Owned, on_delivery_thread, svantic_event_fn, svantic_free_fn,
-    svantic_handler_fn,
-};
+use super::callback::{EventHandler, Owned, svantic_event_fn, svantic_free_fn, svantic_handler_fn};
 use super::delivery::{DeliveryQueue, QueueSink};
 use super::handles::{self, Mesh, svantic_mesh};
+use super::inside;
 use super::signals;
 use super::status::svantic_status;
 use crate::agent::Capability;
@@ -35,8 +33,8 @@ const PULL_LEAD: &str = "\"type\":\"dispatch\",";
 /// (true) instead, with which you issue each token, see svantic_refresh_token(). Other keys: "client_secret_next" (the
 /// secret that is shown when the mesh refuses "client_secret"), "token_provider_timeout_ms" (10000), "svantic_url"
 /// (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url", "deployment_mode",
-/// "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions", "delivery" ("callbacks" or
-/// "pull"), "workers", "timeout_ms" (30000), "max_in_flight", "max_pending_dispatches" (1024),
+/// "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions", "delivery" ("callbacks",
+/// "inline" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight", "max_pending_dispatches" (1024),
 /// "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
 /// "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
 /// "ca_file", "client_cert_file" with "client_key_file", "proxy", "http_timeout_ms" (10000),
@@ -102,11 +100,11 @@ pub(super) unsafe fn create(
         let json = unsafe { text(config_json, "config_json") }?;
         check_size(json, "the configuration")?;
         let config = parse(json, &config::process)?;
-        let (workers, lead) = match config.delivery {
-            DeliveryMode::Callbacks { workers } => (workers, ""),
-            DeliveryMode::Pull => (0, PULL_LEAD),
+        let lead = match config.delivery {
+            DeliveryMode::Callbacks { .. } | DeliveryMode::Inline => "",
+            DeliveryMode::Pull => PULL_LEAD,
         };
-        let queue = Arc::new(DeliveryQueue::new(workers));
+        let queue = Arc::new(DeliveryQueue::new(config.delivery));
         let sink = Arc::new(QueueSink(Arc::clone(&queue)));
         let connector = MeshConnector::new(config, sink, lead)?;
         let handle = handles::insert(Mesh { connector, queue });
@@ -135,7 +133,7 @@ pub extern "C" fn svantic_free(mesh: *mut svantic_mesh) {
         return;
     }
     guard(|| {
-        let waits = !on_delivery_thread();
+        let waits = !inside::callback();
         let removed = if waits {
             handles::remove(mesh)
         } else {
@@ -145,7 +143,8 @@ pub extern "C" fn svantic_free(mesh: *mut svantic_mesh) {
             return Ok(());
         };
         mesh.connector.stop();
-        if !waits && mesh.queue.release_at_exit() {
+        // Without a thread for it, all goes with the connector's last word, which the I/O thread must not wait for.
+        if !waits && (mesh.queue.release_at_exit() || inside::inline_handler()) {
             return Ok(());
         }
         mesh.connector.wait_ended(LONGEST_FAREWELL);
@@ -159,7 +158,7 @@ pub extern "C" fn svantic_free(mesh: *mut svantic_mesh) {
 /// `user_data` is passed to every call and released with `free_user_data` (which may be NULL) when the
 /// function has been replaced or the agent is freed. If this call fails both stay the caller's.
 ///
-/// Any thread; does not block. "delivery":"callbacks" only: with "pull", events come from svantic_next().
+/// Any thread; does not block. Not with "delivery":"pull": there events come from svantic_next().
 ///
 /// Returns OK; INVALID_ARGUMENT with "delivery":"pull"; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
@@ -215,16 +214,15 @@ pub unsafe extern "C" fn svantic_define_capability(
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
                     "NULL_ARGUMENT",
-                    "`run` is NULL: with \"delivery\":\"callbacks\" a capability needs its handler",
+                    "`run` is NULL: unless \"delivery\" is \"pull\" a capability needs its handler",
                 ));
             }
             _ => {}
         }
         let capability = Capability::parse(json)?;
         let owned = Owned::new(user_data, free_user_data);
-        mesh.queue.add_handler(Handler { run, owned }, || {
-            mesh.connector.define_capability(capability)
-        })
+        mesh.queue
+            .add_handler(run, owned, || mesh.connector.define_capability(capability))
     })
 }
 

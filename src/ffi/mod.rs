@@ -16,6 +16,7 @@ mod delivery;
 pub mod dispatch;
 pub mod dispatch_auth;
 pub mod handles;
+mod inside;
 pub(crate) mod kernel;
 mod lanes;
 pub mod library;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::boundary::{
     check_out, guard, optional_text, pull_has_no_callbacks, text, timeout, write,
 };
-use super::callback::{not_in_a_callback, svantic_done_fn};
+use super::callback::svantic_done_fn;
 use super::handles::{self, Mesh, svantic_mesh};
+use super::inside::{may_wait, may_wait_for};
 use super::lanes::{Control, Done, Notify, UserData};
 use super::status::svantic_status;
 use super::text::into_c;
@@ -23,12 +24,14 @@ const GRACE: Duration = Duration::from_secs(30);
 /// The longest `timeout_ms`, for the same purpose, when the caller sets no limit.
 pub(super) const LONGEST: Duration = Duration::from_hours(2);
 
-/// Starts an operation and waits for its outcome.
+/// Starts an operation and waits for its outcome; `function` is who asks.
 pub(super) fn block(
     mesh: &Mesh,
+    function: &str,
     timeout_ms: u32,
     start: impl FnOnce(&Mesh, Option<Duration>, Completion) -> Result<(), Error>,
 ) -> Result<Output, Error> {
+    may_wait(function)?;
     let (sender, receiver) = sync_channel(1);
     let limit = timeout(timeout_ms);
     let done = Completion::new(move |result| {
@@ -88,7 +91,7 @@ pub(super) fn begin(
 pub extern "C" fn svantic_connect(mesh: *mut svantic_mesh, timeout_ms: u32) -> svantic_status {
     guard(|| {
         let mesh = handles::get(mesh)?;
-        block(&mesh, timeout_ms, |mesh, limit, done| {
+        block(&mesh, "svantic_connect", timeout_ms, |mesh, limit, done| {
             mesh.connector.connect(limit, done);
             Ok(())
         })
@@ -159,7 +162,7 @@ pub extern "C" fn svantic_cancel(
 ///
 /// An agent that was never connected is closed at once. Afterwards the agent is CLOSED, which is final: free it.
 ///
-/// Any thread but one of this agent's delivery threads; blocks for at most `timeout_ms` plus 6 seconds for the
+/// Any thread but one that runs callbacks of this agent; blocks for at most `timeout_ms` plus 6 seconds for the
 /// close handshake and the farewell. With "delivery":"pull" a thread that answers dispatches must not block
 /// here: use the _async form and go on pulling.
 ///
@@ -169,11 +172,16 @@ pub extern "C" fn svantic_cancel(
 pub extern "C" fn svantic_disconnect(mesh: *mut svantic_mesh, timeout_ms: u32) -> svantic_status {
     guard(|| {
         let mesh = handles::get(mesh)?;
-        not_in_a_callback(&mesh, "svantic_disconnect")?;
-        block(&mesh, timeout_ms, |mesh, limit, done| {
-            mesh.connector.disconnect(limit, done);
-            Ok(())
-        })
+        may_wait_for(&mesh, "svantic_disconnect")?;
+        block(
+            &mesh,
+            "svantic_disconnect",
+            timeout_ms,
+            |mesh, limit, done| {
+                mesh.connector.disconnect(limit, done);
+                Ok(())
+            },
+        )
         .map(drop)
     })
 }
@@ -225,10 +233,15 @@ pub unsafe extern "C" fn svantic_refresh_token(
         let mesh = handles::get(mesh)?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let jwt = unsafe { optional_text(jwt, "jwt") }?;
-        block(&mesh, timeout_ms, |mesh, limit, done| {
-            mesh.connector
-                .refresh_token(jwt.map(str::to_owned), limit, done)
-        })
+        block(
+            &mesh,
+            "svantic_refresh_token",
+            timeout_ms,
+            |mesh, limit, done| {
+                mesh.connector
+                    .refresh_token(jwt.map(str::to_owned), limit, done)
+            },
+        )
         .map(drop)
     })
 }
@@ -264,10 +277,15 @@ pub unsafe extern "C" fn svantic_refresh_token_async(
 pub extern "C" fn svantic_re_register(mesh: *mut svantic_mesh, timeout_ms: u32) -> svantic_status {
     guard(|| {
         let mesh = handles::get_agent(mesh, "svantic_re_register")?;
-        block(&mesh, timeout_ms, |mesh, limit, done| {
-            mesh.connector.re_register(limit, done);
-            Ok(())
-        })
+        block(
+            &mesh,
+            "svantic_re_register",
+            timeout_ms,
+            |mesh, limit, done| {
+                mesh.connector.re_register(limit, done);
+                Ok(())
+            },
+        )
         .map(drop)
     })
 }
@@ -311,9 +329,12 @@ pub unsafe extern "C" fn svantic_create_session(
         check_out(out_session_id, "out_session_id")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let options = unsafe { optional_text(options_json, "options_json") }?.unwrap_or("{}");
-        let output = block(&mesh, timeout_ms, |mesh, limit, done| {
-            mesh.connector.create_session(options, limit, done)
-        })?;
+        let output = block(
+            &mesh,
+            "svantic_create_session",
+            timeout_ms,
+            |mesh, limit, done| mesh.connector.create_session(options, limit, done),
+        )?;
         let Output::Session { session_id, .. } = output else {
             let text = "a bug in libsvantic: the session has no id";
             return Err(Error::new(ErrorKind::Internal, "NO_SESSION", text));
@@ -359,10 +380,15 @@ pub unsafe extern "C" fn svantic_close_session(
         let mesh = handles::get_agent(mesh, "svantic_close_session")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let session_id = unsafe { text(session_id, "session_id") }?;
-        block(&mesh, timeout_ms, |mesh, limit, done| {
-            mesh.connector.close_session(session_id, limit, done);
-            Ok(())
-        })
+        block(
+            &mesh,
+            "svantic_close_session",
+            timeout_ms,
+            |mesh, limit, done| {
+                mesh.connector.close_session(session_id, limit, done);
+                Ok(())
+            },
+        )
         .map(drop)
     })
 }

@@ -48,7 +48,7 @@ pub unsafe extern "C" fn svantic_request(
         check_out(out_reply_json, "out_reply_json")?;
         // SAFETY: passed on from the caller.
         let (path, body, headers) = unsafe { arguments(path, body_json, headers_json) }?;
-        let output = block(&mesh, timeout_ms, |mesh, limit, done| {
+        let output = block(&mesh, "svantic_request", timeout_ms, |mesh, limit, done| {
             mesh.connector.request(path, body, headers, limit, done)
         })?;
         let Output::Reply(reply) = output else {

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::boundary::{
     bytes, check_out, check_size, guard, pull_has_no_callbacks, text, timeout, write,
 };
-use super::callback::{not_in_a_callback, svantic_response_fn};
+use super::callback::svantic_response_fn;
 use super::handles::{self, Mesh, svantic_mesh};
+use super::inside::may_wait_for;
 use super::lanes::{Control, Notify, Reply, UserData};
 use super::operations::LONGEST;
 use super::status::svantic_status;
@@ -44,7 +45,7 @@ use crate::protocol::frame_writer::push_json_string;
 /// Works before svantic_connect(), during svantic_disconnect() (calls that run are finished, new ones get 503) and after it
 /// (503).
 ///
-/// Any thread but one of this agent's delivery threads; blocks until the response is there, for at most `timeout_ms` (0: for as
+/// Any thread but one that runs callbacks of this agent; blocks until the response is there, for at most `timeout_ms` (0: for as
 /// long as the dispatch may take, "dispatch_timeout_ms"), after which the response is a 504 and the dispatch runs on. With
 /// "delivery":"pull" another thread must pull and answer meanwhile.
 ///
@@ -64,7 +65,7 @@ pub unsafe extern "C" fn svantic_serve(
         let mesh = handles::get(mesh)?;
         mesh.connector.require_hosted("svantic_serve")?;
         check_out(out_response_json, "out_response_json")?;
-        not_in_a_callback(&mesh, "svantic_serve")?;
+        may_wait_for(&mesh, "svantic_serve")?;
         // SAFETY: passed on from the caller.
         let (head, body) = unsafe { request(request_json, body, body_len) }?;
         let response = serve_whole(&mesh, &head, body, timeout(timeout_ms).unwrap_or(LONGEST));

@@ -114,9 +114,12 @@ pub unsafe extern "C" fn svantic_close_transport(
         let mesh = handles::get(mesh)?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let (code, reason) = unsafe { goodbye(code, reason) }?;
-        block(&mesh, timeout_ms, |mesh, limit, done| {
-            mesh.connector.close_transport(code, reason, limit, done)
-        })
+        block(
+            &mesh,
+            "svantic_close_transport",
+            timeout_ms,
+            |mesh, limit, done| mesh.connector.close_transport(code, reason, limit, done),
+        )
         .map(drop)
     })
 }

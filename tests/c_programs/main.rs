@@ -10,6 +10,7 @@ mod delivery_threads;
 mod dispatch_auth;
 mod exit;
 mod hosted_examples;
+mod inline;
 mod life_cycle;
 mod lifeline;
 mod process;

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use crate::process::{Under, assert_clean, gateway, start_under};
 use crate::{
-    callbacks, delivery_threads, dispatch_auth, hosted_examples, life_cycle, lifeline, pull,
-    request, serve, transport,
+    callbacks, delivery_threads, dispatch_auth, hosted_examples, inline, life_cycle, lifeline,
+    pull, request, serve, transport,
 };
 
 /// Whether valgrind is there. In CI it must be.
@@ -43,6 +43,8 @@ cases!(
     rejections: callbacks::rejections_under,
     freed_in_a_handler: callbacks::freed_in_a_handler_under,
     free_waits_for_a_callback: callbacks::free_waits_under,
+    answered_inline: inline::answered_on_the_io_thread_under,
+    freed_in_an_inline_handler: inline::freed_in_a_handler_under,
     user_data_is_released_once: delivery_threads::user_data_is_released_once_under,
     items: pull::items_under,
     batches: pull::batches_under,
