@@ -2,6 +2,7 @@
 //! invented one is an error and not undefined behaviour.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
@@ -28,7 +29,30 @@ const TAG: usize = 0x5356 << (usize::BITS - 16);
 
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
-static MESHES: Lazy<RwLock<HashMap<usize, Arc<Mesh>>>> = Lazy::new(RwLock::default);
+/// By their ids. Every function looks its handle up, so that is to cost little.
+type Meshes = HashMap<usize, Arc<Mesh>, BuildHasherDefault<Spread>>;
+
+static MESHES: Lazy<RwLock<Meshes>> = Lazy::new(RwLock::default);
+
+/// Spreads ids, which are numbers in a row that nobody but this process chooses.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write_usize(&mut self, id: usize) {
+        self.0 = (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0.rotate_left(8) ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Keeps a mesh and returns its handle.
 pub(super) fn insert(mesh: Mesh) -> *mut svantic_mesh {

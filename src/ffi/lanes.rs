@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::callback::{EventHandler, Owned, Release, Run, svantic_done_fn, svantic_response_fn};
 use super::control_lane::ControlLane;
@@ -100,10 +99,10 @@ enum Phase {
 }
 
 /// A dispatch that nobody has picked up yet.
-struct Waiting {
-    /// Since when, on the queue's own clock.
-    since: Duration,
-    dispatch: Dispatch,
+pub(super) struct Waiting {
+    /// Since when, in ms of the queue's life and 1.
+    pub(super) since: u64,
+    pub(super) dispatch: Dispatch,
 }
 
 /// See the [module documentation](self).
@@ -115,6 +114,8 @@ pub(super) struct Lanes {
     phase: Phase,
     pub(super) wakeup: Option<Wakeup>,
     pub(super) workers: usize,
+    /// How many threads have gone to sleep for want of items since all were woken.
+    pub(super) sleepers: usize,
     /// Set when free was called from a callback: the last worker releases everything.
     pub(super) release_at_exit: bool,
     pub(super) on_event: Option<Arc<EventHandler>>,
@@ -153,6 +154,7 @@ impl Lanes {
             phase: Phase::Open,
             wakeup: None,
             workers: 0,
+            sleepers: 0,
             release_at_exit: false,
             on_event: None,
             handlers: Arc::default(),
@@ -204,40 +206,27 @@ impl Lanes {
     }
 
     /// Adds a dispatch that came at `since`.
-    pub(super) fn push_dispatch(&mut self, since: Duration, dispatch: Dispatch) {
+    pub(super) fn push_dispatch(&mut self, since: u64, dispatch: Dispatch) {
         self.dispatches.push_back(Waiting { since, dispatch });
     }
 
-    /// Since when the dispatch in front has waited.
-    pub(super) fn oldest(&self) -> Option<Duration> {
-        self.dispatches.front().map(|waiting| waiting.since)
+    /// Since when the dispatch in front has waited; 0 when there is none.
+    pub(super) fn oldest(&self) -> u64 {
+        self.dispatches.front().map_or(0, |waiting| waiting.since)
     }
 
-    /// What a delivery thread runs next: control first, one at a time.
-    pub(super) fn next_work(&mut self) -> Option<Work> {
-        if !self.control_busy
-            && let Some(control) = self.control.pop()
-        {
-            self.control_busy = true;
-            return Some(Work::Control(control));
+    /// Forgets what nobody will run any more.
+    pub(super) fn drop_dispatches(&mut self) {
+        self.dispatches.clear();
+    }
+
+    /// Hands over the dispatch in front, or all of them, to whoever has none.
+    pub(super) fn take_dispatches(&mut self, into: &mut VecDeque<Waiting>, all: bool) {
+        if all {
+            std::mem::swap(&mut self.dispatches, into);
+        } else {
+            into.extend(self.dispatches.pop_front());
         }
-        if self.is_closed() {
-            // What was not started has been answered by the machine.
-            self.dispatches.clear();
-        }
-        while let Some(Waiting { dispatch, .. }) = self.dispatches.pop_front() {
-            // A capability and its handler are added as one, so there always is a handler.
-            let handler = self.handlers.get(dispatch.capability.index);
-            if let Some(handler) = handler.copied().flatten() {
-                let more = !self.dispatches.is_empty();
-                return Some(Work::Dispatch {
-                    dispatch,
-                    handler,
-                    more,
-                });
-            }
-        }
-        None
     }
 
     /// At most so many items, and one in any case, but no more than are worth their bytes.
@@ -315,7 +304,7 @@ mod tests {
             ("very last", 10),
         ] {
             lanes.push_dispatch(
-                Duration::ZERO,
+                1,
                 Dispatch {
                     id: id.into(),
                     capability: Arc::clone(&capability),

@@ -21,13 +21,15 @@ impl DeliveryQueue {
         loop {
             let items = queue.take_items(max);
             if !items.is_empty() {
-                self.note_front(&queue);
+                self.note(&queue);
                 self.count_off(&items);
                 if queue.has_items() {
                     if let Some(wakeup) = &mut queue.wakeup {
                         wakeup.signal();
                     }
-                    self.changed.notify_one();
+                    if queue.sleepers > 0 {
+                        self.changed.notify_one();
+                    }
                 }
                 return Ok(items);
             }
@@ -40,6 +42,7 @@ impl DeliveryQueue {
                 let text = "there is no item";
                 return Err(Error::new(ErrorKind::Timeout, "NO_ITEM", text).retryable(true));
             }
+            queue.sleepers += 1;
             let (again, _) = self
                 .changed
                 .wait_timeout(queue, left)
