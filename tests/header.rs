@@ -187,7 +187,10 @@ fn copy_of_the_sources(name: &str) -> PathBuf {
     fs::create_dir_all(tree.join("include")).unwrap();
     for entry in fs::read_dir(root().join("src/ffi")).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), tree.join("src/ffi").join(entry.file_name())).unwrap();
+        // What is exported stands in the folder itself.
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), tree.join("src/ffi").join(entry.file_name())).unwrap();
+        }
     }
     fs::copy(
         root().join("include/svantic.h"),
