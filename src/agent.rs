@@ -23,7 +23,7 @@ pub struct Capability {
     parameters: Box<str>,
     tags: Vec<String>,
     /// `None` where the schema accepts every object.
-    validator: Option<jsonschema::Validator>,
+    validator: Option<svantic_schema::Schema>,
 }
 
 impl Capability {
@@ -54,9 +54,7 @@ impl Capability {
         let validator = if accepts_every_object {
             None
         } else {
-            let options = jsonschema::options().offline();
-            Some(options.build(&parameters).map_err(|error| {
-                let error = error.to_string();
+            Some(svantic_schema::Schema::new(&parameters).map_err(|error| {
                 invalid(format!(
                     "the `parameters` of capability `{name}` are no JSON Schema: {error}"
                 ))
@@ -78,12 +76,10 @@ impl Capability {
             return Ok(());
         };
         let args: Value = serde_json::from_str(args_json).map_err(|error| error.to_string())?;
-        let Err(violation) = validator.validate(&args) else {
+        let Err(violation) = validator.check(&args) else {
             return Ok(());
         };
-        let path = violation.instance_path().to_string();
-        // Masked: the sender's values are not reflected, and may be megabytes.
-        let text = format!("args{path}: {}", violation.masked());
+        let text = format!("args{}: {}", violation.path, violation.text);
         Err(text.chars().take(MAX_VIOLATION_CHARS).collect())
     }
 

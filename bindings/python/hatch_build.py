@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 IN_SDIST = HERE / "rust"
 IN_REPOSITORY = HERE.parent.parent
 # A workspace has to be whole for cargo to read it, so the members that the library does without come along.
-CRATES = (".", "benches/comparison", "gateway", "rig", "xtask")
+CRATES = (".", "benches/comparison", "gateway", "rig", "schema", "xtask")
 FILES = ("Cargo.toml", "Cargo.lock", "build.rs", "include/svantic.h")
 
 

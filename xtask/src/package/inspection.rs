@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 use super::{
     file_name,
     glibc::{self, Glibc},
+    length,
 };
-use crate::{checkout::Checkout, failure::Failure, terminal::say};
+use crate::{checkout::Checkout, failure::Failure, library, terminal::say};
 
 /// What every Linux with glibc has, whatever else is installed.
 const MAY_NEED: [&str; 7] = [
@@ -20,6 +21,8 @@ const MAY_NEED: [&str; 7] = [
 ];
 /// The names of all exported functions.
 const EXPORTS: &str = "tests/c/symbols.txt";
+/// How large the library may be, in bytes: what it is, and the few per cent by which linkers and compilers differ.
+const LARGEST: u64 = 7_000_000;
 
 /// Fails unless the library is fit for every machine with this glibc.
 pub(super) fn inspect(here: &Checkout, library: &Path, oldest: Glibc) -> Result<(), Failure> {
@@ -36,6 +39,7 @@ pub(super) fn inspect(here: &Checkout, library: &Path, oldest: Glibc) -> Result<
     say("  has no symbols beside them: it is stripped");
     names_no_folder_of(here, library)?;
     say("  names no folder of this machine");
+    say(&format!("  size    {}", is_small(length(here, library)?)?));
     Ok(())
 }
 
@@ -108,6 +112,18 @@ fn exactly(nm: &str, wanted: &str) -> Result<usize, Failure> {
     )
 }
 
+fn is_small(bytes: u64) -> Result<String, Failure> {
+    let (is, may_be) = (library::size(bytes), library::size(LARGEST));
+    if bytes <= LARGEST {
+        return Ok(format!("{is} (allowed: {may_be})"));
+    }
+    let text = format!("the library has {is} and may have {may_be}");
+    Err(Failure::new(text).hint(
+        "Look for a dependency that came along, or for a feature of one (`cargo tree -e features`); \
+         what is worth its bytes raises LARGEST in xtask/src/package/inspection.rs.",
+    ))
+}
+
 fn is_stripped(table: &str) -> Result<(), Failure> {
     if table.lines().any(|line| line == "no symbols") {
         return Ok(());
@@ -175,6 +191,14 @@ mod tests {
         let foreign = format!("{system}  NEEDED               libssl.so.3\n");
         let failure = only_the_system(&foreign).unwrap_err().to_string();
         assert!(failure.contains("libssl.so.3"), "{failure}");
+    }
+
+    #[test]
+    fn a_library_that_has_grown_is_refused_with_both_sizes() {
+        assert!(is_small(LARGEST).is_ok());
+        let failure = is_small(LARGEST + 1).unwrap_err().to_string();
+        assert!(failure.contains(&(LARGEST + 1).to_string()), "{failure}");
+        assert!(failure.contains(&LARGEST.to_string()), "{failure}");
     }
 
     #[test]
