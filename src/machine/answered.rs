@@ -5,8 +5,8 @@
 //! answers may have reached it in the meantime.
 //!
 //! Every dispatch passes by here, most of them under load with tens of thousands behind it. So the memory is laid out
-//! to be walked: answers lie in the order in which they were given, and leave at the other end; what is looked up at
-//! random is one table of keys, which an answer that loses its body leaves as it is.
+//! to be walked: answers lie in the order in which they were given, and leave at the other end. What has to be looked up
+//! at random are tables of keys, a generation each, from which nothing is taken: the oldest goes as a whole.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -21,8 +21,10 @@ pub(super) const REMEMBERED_FOR: Duration = Duration::from_mins(10);
 const REMEMBERED_IDS: usize = 10_000;
 const REMEMBERED_BYTES: usize = 64 << 20;
 
-/// How many more are known by their keys alone.
-const KNOWN: usize = 1 << 16;
+/// How many keys are in a generation, and how many of those there are: all but one of them full, they know some 75,000 ids.
+/// A table of this many is as full as it gets before it grows.
+const GENERATION: usize = 28_672;
+const GENERATIONS: usize = 4;
 
 /// What an id is known by: a keyed hash. Two among all that are remembered would have to share 64 bits for one to be
 /// mistaken for the other.
@@ -66,17 +68,19 @@ struct Entry {
 pub(super) struct Answered {
     /// In the order of the answers.
     entries: VecDeque<Entry>,
-    /// The number of the first of them, counting from 1.
+    /// The number of the first of them.
     first: u64,
     /// How many of them are gone.
     gone: usize,
     /// How many from the front have lost their bodies.
     bodiless: usize,
     bytes: usize,
-    /// Those that were in front of them, in the same order, with the second of the answer.
-    older: VecDeque<(u32, Key)>,
-    /// The number of the entry of every key; one that is less than `first` is among the older.
-    known: ByKey<u64>,
+    /// The number of the answer of every key, the youngest generation first. Answers are counted from 1.
+    known: VecDeque<ByKey<u64>>,
+    /// The first number of each second in which there was an answer.
+    seconds: VecDeque<(u32, u64)>,
+    /// What has a number below this is forgotten.
+    oldest: u64,
 }
 
 fn second(at: Duration) -> u32 {
@@ -91,30 +95,65 @@ impl Answered {
 
     /// Whether a dispatch was answered.
     pub(super) fn holds(&self, key: Key) -> bool {
-        self.known.contains_key(&key)
+        self.number(key).is_some()
+    }
+
+    fn number(&self, key: Key) -> Option<u64> {
+        let mut numbers = self.known.iter().filter_map(|keys| keys.get(&key));
+        numbers.next().copied().filter(|n| *n >= self.oldest)
+    }
+
+    /// Notes the number of a key in the youngest generation, which is a new one if the last is full.
+    fn note(&mut self, key: Key, number: u64) {
+        let full = self
+            .known
+            .front()
+            .is_none_or(|keys| keys.len() >= GENERATION);
+        if full {
+            // The room of the one that goes is that of the one that comes.
+            let mut keys = match self.known.len() {
+                GENERATIONS => self.known.pop_back().unwrap_or_default(),
+                _ => ByKey::default(),
+            };
+            keys.clear();
+            self.known.push_front(keys);
+        }
+        if let Some(keys) = self.known.front_mut() {
+            keys.insert(key, number);
+        }
+    }
+
+    fn unlearn(&mut self, key: Key) {
+        for keys in &mut self.known {
+            keys.remove(&key);
+        }
     }
 
     /// Its answer, if that is still kept.
     pub(super) fn frame(&self, key: Key) -> Option<&FrameText> {
-        let place = self.known.get(&key)?.checked_sub(self.first)?;
+        let place = self.number(key)?.checked_sub(self.first)?;
         let entry = self.entries.get(usize::try_from(place).ok()?)?;
         entry.frame.as_ref()
     }
 
     fn entry_mut(&mut self, key: Key) -> Option<&mut Entry> {
-        let place = self.known.get(&key)?.checked_sub(self.first)?;
+        let place = self.number(key)?.checked_sub(self.first)?;
         self.entries.get_mut(usize::try_from(place).ok()?)
     }
 
     /// Remembers the answer of a dispatch.
     pub(super) fn push(&mut self, key: Key, id: DispatchId, at: Duration, frame: FrameText) {
-        if self.entries.is_empty() && self.older.is_empty() {
-            // An empty table has no older ones, whose numbers are all less.
-            self.first = 1;
-        }
+        self.first = self.first.max(1);
         let number = self.first + self.entries.len() as u64;
+        if self
+            .seconds
+            .back()
+            .is_none_or(|(last, _)| *last < second(at))
+        {
+            self.seconds.push_back((second(at), number));
+        }
         self.bytes += frame.len();
-        self.known.insert(key, number);
+        self.note(key, number);
         self.entries.push_back(Entry {
             key,
             id,
@@ -127,14 +166,13 @@ impl Answered {
     /// Takes an answered id for one that was never seen.
     pub(super) fn forget(&mut self, key: Key) {
         let Some(entry) = self.entry_mut(key) else {
-            self.known.remove(&key);
-            return;
+            return self.unlearn(key);
         };
         entry.gone = true;
         let frame = entry.frame.take();
         self.bytes -= frame.map_or(0, |frame| frame.len());
         self.gone += 1;
-        self.known.remove(&key);
+        self.unlearn(key);
         // Mostly it is one that was refused just now.
         while self.entries.back().is_some_and(|entry| entry.gone) {
             self.entries.pop_back();
@@ -179,23 +217,16 @@ impl Answered {
                 self.gone -= 1;
                 continue;
             }
-            if old {
-                self.known.remove(&entry.key);
-            } else {
-                let unmistakable = posted.unmistakable(&entry.id);
-                let key = if *unmistakable == *entry.id {
-                    entry.key
-                } else {
-                    self.known.remove(&entry.key);
-                    let key = key_of(&unmistakable);
-                    self.known.insert(key, 0);
-                    key
-                };
-                self.older.push_back((second(entry.at), key));
+            // Of another tenant's dispatch of this id nothing shall be known once only the id is.
+            let unmistakable = posted.unmistakable(&entry.id);
+            if *unmistakable != *entry.id {
+                let key = key_of(&unmistakable);
+                self.unlearn(entry.key);
+                self.note(key, self.first - 1);
             }
             posted.forget(&entry.id);
         }
-        self.forget_older(second(now.saturating_sub(REMEMBERED_FOR)));
+        self.forget_before(second(now.saturating_sub(REMEMBERED_FOR)));
         while self.bytes > REMEMBERED_BYTES {
             let Some(entry) = self.entries.get_mut(self.bodiless) else {
                 break;
@@ -205,22 +236,14 @@ impl Answered {
         }
     }
 
-    fn forget_older(&mut self, then: u32) {
-        while let Some((at, key)) = self.older.front() {
-            if *at >= then && self.older.len() <= KNOWN {
-                break;
-            }
-            // It may have been answered anew since, where nothing protects from that.
-            if self
-                .known
-                .get(key)
-                .is_some_and(|number| *number < self.first)
-            {
-                self.known.remove(key);
-            }
-            self.older.pop_front();
+    /// What was answered before this second is forgotten for good.
+    fn forget_before(&mut self, then: u32) {
+        while self.seconds.front().is_some_and(|(at, _)| *at < then) {
+            self.seconds.pop_front();
+            let next = self.first + self.entries.len() as u64;
+            self.oldest = self.seconds.front().map_or(next, |(_, number)| *number);
         }
-        if self.known.is_empty() && self.entries.is_empty() && self.older.is_empty() {
+        if self.seconds.is_empty() && self.entries.is_empty() && !self.known.is_empty() {
             // An idle agent keeps nothing.
             *self = Self::default();
         }
@@ -247,20 +270,24 @@ mod tests {
 
     #[test]
     fn the_youngest_are_known_for_their_time() {
-        let behind = (REMEMBERED_IDS + KNOWN) as u64;
-        let mut answered = with(behind + 10, |n| Duration::from_secs(n / 1000));
-        assert!(!answered.holds(9));
-        assert!(answered.holds(10) && answered.frame(10).is_none());
-        assert_eq!(answered.frame(KNOWN as u64 + 10), Some(&frame(1)));
-        assert!(!answered.holds(behind + 10));
+        let all = (GENERATIONS * GENERATION) as u64;
+        let mut answered = with(all, |n| Duration::from_secs(n / 1000));
+        assert!(answered.holds(0) && answered.frame(0).is_none());
+        assert_eq!(answered.frame(all - REMEMBERED_IDS as u64), Some(&frame(1)));
+        assert!(answered.frame(all - REMEMBERED_IDS as u64 - 1).is_none());
+        assert!(!answered.holds(all));
+        // The oldest generation goes as a whole, and there are 75,000 even then.
+        answered.push(all, "d".into(), Duration::from_secs(all / 1000), frame(1));
+        assert!(!answered.holds(GENERATION as u64 - 1) && answered.holds(GENERATION as u64));
+        assert!(all - GENERATION as u64 > 75_000);
         let mut posted = Posted::default();
         let at = |seconds| REMEMBERED_FOR + Duration::from_secs(seconds);
-        answered.forget_old(at(1), &mut posted, |_| 0);
-        assert!(!answered.holds(999) && answered.holds(1000));
+        answered.forget_old(at(100), &mut posted, |_| 0);
+        assert!(!answered.holds(99_999) && answered.holds(100_000));
         answered.forget_old(at(3600), &mut posted, |_| 0);
         assert_eq!(answered.len(), 0);
         assert_eq!(
-            (answered.older.capacity(), answered.known.capacity()),
+            (answered.entries.capacity(), answered.known.capacity()),
             (0, 0)
         );
     }
