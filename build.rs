@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// In the order in which their items stand in the header.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "status",
     "handles",
     "callback",
@@ -17,6 +17,7 @@ const SOURCES: [&str; 14] = [
     "request",
     "properties",
     "dispatch",
+    "flat",
     "lifeline",
     "dispatch_auth",
     "serve",

@@ -940,7 +940,8 @@ svantic_status svantic_reject(svantic_mesh *mesh,
  *
  * `answers_json`: an array of {"dispatch_id":"...","result":any} and
  * {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
- * null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
+ * null, a missing "code" is "HANDLER_ERROR". Or, where there are results only, what costs less to write: an array of
+ * a dispatch_id, its result, the next dispatch_id, and so on. `out_refused`: receives how many of them had ended already, or
  * had a result that was too deep or too large, or was refused by svantic_resolve() for a text or a number in it (may be
  * NULL); a warning among the log events names each of the latter.
  *
@@ -952,6 +953,33 @@ svantic_status svantic_answer_batch(svantic_mesh *mesh,
                                     const char *answers_json,
                                     size_t answers_len,
                                     uint32_t *out_refused);
+
+/**
+ * Hands out what svantic_next_batch() does, in a form that costs less to parse. For bindings.
+ *
+ * `out_items_json`: receives an array. An element that is a string begins a dispatch, which is three elements: its
+ * dispatch_id, its skill_id and its args. Any other element is an object as svantic_next() hands out.
+ * `out_items_len`: receives its length in bytes (may be NULL).
+ *
+ * `out_contexts_json`: receives an array of as many objects as there are dispatches, in the same order: the rest of each request
+ * (see svantic_handler_fn), "deadline_ms" and what else is known. NULL: not asked for.
+ * `out_contexts_len`: receives its length in bytes (may be NULL).
+ *
+ * `out_long_integers`: receives whether a number of 19 digits or more may be among the items, which many a parser would round
+ * (may be NULL).
+ *
+ * The caller frees both texts with svantic_string_free(). All are written only on OK.
+ *
+ * `max_items` and the rest: as svantic_next_batch().
+ */
+svantic_status svantic_next_flat(svantic_mesh *mesh,
+                                 uint32_t max_items,
+                                 uint32_t timeout_ms,
+                                 char **out_items_json,
+                                 size_t *out_items_len,
+                                 char **out_contexts_json,
+                                 size_t *out_contexts_len,
+                                 bool *out_long_integers);
 
 /**
  * Writes a descriptor like that of svantic_notify_fd(), which is a lifeline too: when the last copy of it is closed

@@ -61,6 +61,9 @@ pub enum Haste {
     NextRound,
 }
 
+/// So many are answered under one lock: few enough that whoever waits for it gets it soon.
+const MOST_ANSWERS_AT_ONCE: usize = 16;
+
 /// One agent's connection to the mesh.
 pub struct MeshConnector {
     shared: Arc<Shared>,
@@ -322,6 +325,23 @@ impl MeshConnector {
             self.flush();
         }
         result
+    }
+
+    /// Answers many dispatches, whose answers leave together; how many were refused. Results must be known to be carried by all
+    /// (`json_scan`).
+    pub fn answer_all<'a>(&self, answers: impl Iterator<Item = (&'a str, Answer<'a>)>) -> u32 {
+        let mut answers = answers.peekable();
+        let mut refused = 0;
+        while answers.peek().is_some() {
+            let mut core = self.shared.lock();
+            let now = self.shared.now();
+            for (dispatch_id, answer) in answers.by_ref().take(MOST_ANSWERS_AT_ONCE) {
+                refused += u32::from(core.machine.answer(now, dispatch_id, answer).is_err());
+            }
+        }
+        // Not before: nothing here takes long, and a driver that wakes would only wait for the lock.
+        self.flush();
+        refused
     }
 
     /// Lets the answers of a batch leave.

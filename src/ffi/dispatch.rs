@@ -3,9 +3,7 @@
 use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
+use super::batch_answers;
 use super::boundary::{check_out, guard, optional_text, sized_text, text, write};
 use super::callback::outcome;
 use super::handles::{self, Mesh, svantic_mesh};
@@ -13,16 +11,15 @@ use super::inside::{self, haste};
 use super::lanes::{Control, Item};
 use super::serve::part_json;
 use super::status::svantic_status;
-use super::text::into_c;
+use super::text::{CText, into_c};
 use super::transport::socket_item;
-use crate::connector::Haste;
 use crate::error::{Error, ErrorKind};
 
 /// The most items that one call hands out.
 const MAX_BATCH: usize = 4096;
 
 /// The code of a failure that the handler did not name.
-const HANDLER_ERROR: &str = "HANDLER_ERROR";
+pub(super) const HANDLER_ERROR: &str = "HANDLER_ERROR";
 
 /// Hands out the next item as JSON ("delivery":"pull" only).
 ///
@@ -83,36 +80,50 @@ pub unsafe extern "C" fn svantic_next_batch(
         if !out_len.is_null() {
             check_out(out_len, "out_len")?;
         }
-        let max = max_items as usize;
-        if !(1..=MAX_BATCH).contains(&max) {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "OUT_OF_RANGE",
-                format!("`max_items` is {max_items}, and must be 1 to {MAX_BATCH}"),
-            ));
-        }
+        let max = check_max_items(max_items)?;
         let limit = patience(timeout_ms, "svantic_next_batch")?;
         let items = mesh.queue.pull(max, limit)?;
-        let mut json = String::with_capacity(items.len() * 128);
-        json.push('[');
-        for (n, item) in items.into_iter().enumerate() {
-            if n > 0 {
-                json.push(',');
+        let bytes: usize = items.iter().map(bytes_of).sum();
+        let mut json = CText::with_capacity(bytes + 2);
+        json.push_str("[");
+        for item in items {
+            if json.len() > 1 {
+                json.push_str(",");
             }
             match item {
                 Item::Dispatch(dispatch) => json.push_str(dispatch.request.text()),
-                Item::Control(Control::Frame(text)) => push_frame(&mut json, &text),
                 other => json.push_str(&item_json(other)),
             }
         }
-        json.push(']');
+        json.push_str("]");
         if !out_len.is_null() {
             // SAFETY: not NULL; the header asks for room for a size_t.
             unsafe { write(out_len, "out_len", json.len()) }?;
         }
         // SAFETY: checked above; the header asks for room for a pointer.
-        unsafe { write(out_items_json, "out_items_json", into_c(&json)) }
+        unsafe { write(out_items_json, "out_items_json", json.into_c()) }
     })
+}
+
+/// About how many bytes an item takes in an array of them.
+pub(super) fn bytes_of(item: &Item) -> usize {
+    match item {
+        Item::Dispatch(dispatch) => dispatch.request.len() + 1,
+        Item::Control(Control::Frame(text)) => text.len() + FRAME_LEAD.len() + 2,
+        _ => 256,
+    }
+}
+
+pub(super) fn check_max_items(max_items: u32) -> Result<usize, Error> {
+    let max = max_items as usize;
+    if (1..=MAX_BATCH).contains(&max) {
+        return Ok(max);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        "OUT_OF_RANGE",
+        format!("`max_items` is {max_items}, and must be 1 to {MAX_BATCH}"),
+    ))
 }
 
 /// Writes a descriptor that is readable while items wait ("delivery":"pull" only), for poll, epoll, libuv and
@@ -208,7 +219,7 @@ pub unsafe extern "C" fn svantic_reject(
 }
 
 /// What the mesh can show as a code.
-fn check_code(code: &str) -> Result<(), Error> {
+pub(super) fn check_code(code: &str) -> Result<(), Error> {
     if code.is_empty() || code.len() > 128 || code.chars().any(char::is_control) {
         let text = "`code` must have 1 to 128 characters and no control characters";
         return Err(Error::new(
@@ -220,30 +231,12 @@ fn check_code(code: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// One answer of a batch.
-#[derive(Deserialize)]
-struct BatchAnswer<'a> {
-    #[serde(borrow)]
-    dispatch_id: std::borrow::Cow<'a, str>,
-    #[serde(borrow, default)]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    error: Option<BatchError<'a>>,
-}
-
-#[derive(Deserialize)]
-struct BatchError<'a> {
-    #[serde(borrow, default)]
-    code: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow)]
-    message: std::borrow::Cow<'a, str>,
-}
-
 /// Ends many dispatches in one call.
 ///
 /// `answers_json`: an array of {"dispatch_id":"...","result":any} and
 /// {"dispatch_id":"...","error":{"code":"...","message":"..."}}, `answers_len` bytes. A missing "result" is
-/// null, a missing "code" is "HANDLER_ERROR". `out_refused`: receives how many of them had ended already, or
+/// null, a missing "code" is "HANDLER_ERROR". Or, where there are results only, what costs less to write: an array of
+/// a dispatch_id, its result, the next dispatch_id, and so on. `out_refused`: receives how many of them had ended already, or
 /// had a result that was too deep or too large, or was refused by svantic_resolve() for a text or a number in it (may be
 /// NULL); a warning among the log events names each of the latter.
 ///
@@ -264,42 +257,7 @@ pub unsafe extern "C" fn svantic_answer_batch(
         }
         // SAFETY: the header asks for NULL or answers_len bytes that outlive the call.
         let json = unsafe { sized_text(answers_json, answers_len, "answers_json") }?;
-        let answers: Vec<BatchAnswer<'_>> = serde_json::from_str(json).map_err(|error| {
-            Error::new(
-                ErrorKind::InvalidJson,
-                "INVALID_JSON",
-                format!("`answers_json` is not an array of answers: {error}"),
-            )
-            .hint("[{\"dispatch_id\":\"…\",\"result\":…},{\"dispatch_id\":\"…\",\"error\":{\"message\":\"…\"}}]")
-        })?;
-        for error in answers.iter().filter_map(|answer| answer.error.as_ref()) {
-            check_code(error.code.as_deref().unwrap_or(HANDLER_ERROR))?;
-        }
-        let haste = if inside::inline_handler() {
-            haste(&mesh)
-        } else {
-            Haste::Batch
-        };
-        let mut refused = 0_u32;
-        for answer in &answers {
-            let result = match (&answer.error, answer.result) {
-                (Some(error), _) => mesh.connector.reject(
-                    &answer.dispatch_id,
-                    error.code.as_deref().unwrap_or(HANDLER_ERROR),
-                    &error.message,
-                    haste,
-                ),
-                (None, result) => mesh.connector.resolve(
-                    &answer.dispatch_id,
-                    result.map_or("null", RawValue::get),
-                    haste,
-                ),
-            };
-            refused += u32::from(result.is_err());
-        }
-        if haste == Haste::Batch {
-            mesh.connector.flush();
-        }
+        let refused = batch_answers::give(&mesh, json)?;
         if out_refused.is_null() {
             return Ok(());
         }
@@ -309,7 +267,7 @@ pub unsafe extern "C" fn svantic_answer_batch(
 }
 
 /// How long a pull may wait, if it may at all where it is called.
-fn patience(timeout_ms: u32, function: &str) -> Result<Duration, Error> {
+pub(super) fn patience(timeout_ms: u32, function: &str) -> Result<Duration, Error> {
     if timeout_ms > 0 {
         inside::may_wait(function)?;
     }
@@ -329,14 +287,10 @@ pub(super) fn pulling(mesh: *mut svantic_mesh) -> Result<std::sync::Arc<Mesh>, E
     .hint("create it with \"delivery\":\"pull\""))
 }
 
-/// The frame's own text: what it says is nobody's business here.
-fn push_frame(json: &mut String, text: &str) {
-    json.push_str("{\"type\":\"frame\",\"frame\":");
-    json.push_str(text);
-    json.push('}');
-}
+/// What stands in front of a frame's own text: what that says is nobody's business here.
+const FRAME_LEAD: &str = "{\"type\":\"frame\",\"frame\":";
 
-fn item_json(item: Item) -> String {
+pub(super) fn item_json(item: Item) -> String {
     match item {
         Item::Dispatch(dispatch) => dispatch.request.text().to_owned(),
         Item::Closed => "{\"type\":\"closed\"}".to_owned(),
@@ -364,11 +318,7 @@ fn item_json(item: Item) -> String {
                 &format!("{{\"type\":\"response\",\"tag\":{tag},"),
             )
         }
-        Item::Control(Control::Frame(text)) => {
-            let mut json = String::with_capacity(text.len() + 32);
-            push_frame(&mut json, &text);
-            json
-        }
+        Item::Control(Control::Frame(text)) => [FRAME_LEAD, &text, "}"].concat(),
         Item::Control(Control::Socket(request)) => socket_item(&request),
         Item::Control(Control::Release(_)) => "{\"type\":\"none\"}".to_owned(),
     }

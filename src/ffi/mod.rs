@@ -9,12 +9,14 @@
 #![allow(clippy::doc_markdown, clippy::missing_safety_doc)]
 
 mod backlog;
+mod batch_answers;
 mod boundary;
 pub mod callback;
 mod control_lane;
 mod delivery;
 pub mod dispatch;
 pub mod dispatch_auth;
+pub mod flat;
 pub mod handles;
 mod inside;
 pub(crate) mod kernel;

@@ -46,7 +46,7 @@ pub struct Unsure;
 /// Whether a text is JSON that every parser on the way can take. If not, or if it needs a closer look, `false`.
 pub fn is_carried_by_all(text: &str) -> bool {
     let mut scan = Scanner::new(text);
-    scan.value().is_ok() && scan.finish().is_ok() && !scan.surrogates && !scan.vast_numbers
+    scan.value().is_ok() && scan.finish().is_ok() && scan.is_carried_by_all()
 }
 
 /// A text and how far it has been read.
@@ -249,6 +249,43 @@ impl<'a> Scanner<'a> {
                 _ => return Err(Unsure),
             }
         }
+    }
+
+    /// Reads an array. For each element `read` is called, and must read it.
+    pub fn array(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<(), Unsure>,
+    ) -> Result<(), Unsure> {
+        self.skip_blanks();
+        if self.byte() != Some(b'[') {
+            return Err(Unsure);
+        }
+        self.open()?;
+        self.skip_blanks();
+        if self.byte() == Some(b']') {
+            self.close();
+            return Ok(());
+        }
+        loop {
+            read(self)?;
+            self.skip_blanks();
+            match self.byte() {
+                Some(b',') => {
+                    self.at += 1;
+                    self.values += 1;
+                }
+                Some(b']') => {
+                    self.close();
+                    return Ok(());
+                }
+                _ => return Err(Unsure),
+            }
+        }
+    }
+
+    /// Whether what was read so far holds nothing that a parser on the way may not take.
+    pub fn is_carried_by_all(&self) -> bool {
+        !self.surrogates && !self.vast_numbers
     }
 
     fn colon(&mut self) -> Result<(), Unsure> {

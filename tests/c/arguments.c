@@ -99,6 +99,7 @@ static void null_pointers(void) {
     CHECK_NAMES(svantic_get_snapshot(mesh, NULL), "out_snapshot_json");
     CHECK_NAMES(svantic_next(pulling, 0, NULL), "out_item_json");
     CHECK_NAMES(svantic_next_batch(pulling, 1, 0, NULL, NULL), "out_items_json");
+    CHECK_NAMES(svantic_next_flat(pulling, 1, 0, NULL, NULL, NULL, NULL, NULL), "out_items_json");
     CHECK_NAMES(svantic_notify_fd(pulling, NULL), "out_fd");
     CHECK_NAMES(svantic_resolve(mesh, NULL, "1"), "dispatch_id");
     CHECK_NAMES(svantic_resolve(mesh, "d", NULL), "result_json");
@@ -153,6 +154,10 @@ static void misaligned_pointers(void) {
     CHECK_NAMES(svantic_next(pulling, 0, odd), "out_item_json");
     CHECK_NAMES(svantic_next_batch(pulling, 1, 0, odd, NULL), "out_items_json");
     CHECK_NAMES(svantic_next_batch(pulling, 8, 60000, &text, odd), "out_len");
+    CHECK_NAMES(svantic_next_flat(pulling, 1, 0, odd, NULL, NULL, NULL, NULL), "out_items_json");
+    CHECK_NAMES(svantic_next_flat(pulling, 8, 60000, &text, odd, NULL, NULL, NULL), "out_items_len");
+    CHECK_NAMES(svantic_next_flat(pulling, 8, 60000, &text, NULL, odd, NULL, NULL), "out_contexts_json");
+    CHECK_NAMES(svantic_next_flat(pulling, 8, 60000, &text, NULL, NULL, odd, NULL), "out_contexts_len");
     CHECK_NAMES(svantic_notify_fd(pulling, odd), "out_fd");
     CHECK_NAMES(svantic_answer_batch(mesh, "[]", 2, odd), "out_refused");
     text = next_of_type(pulling, "done");
@@ -205,6 +210,8 @@ static void out_of_range(void) {
     CHECK_NAMES(svantic_next_batch(pulling, 0, 0, &text, NULL), "max_items");
     CHECK_NAMES(svantic_next_batch(pulling, 4097, 0, &text, NULL), "max_items");
     CHECK_STATUS(svantic_next_batch(pulling, 4096, 0, &text, NULL), TIMEOUT);
+    CHECK_NAMES(svantic_next_flat(pulling, 0, 0, &text, NULL, NULL, NULL, NULL), "max_items");
+    CHECK_STATUS(svantic_next_flat(pulling, 4096, 0, &text, NULL, NULL, NULL, NULL), TIMEOUT);
     CHECK_NAMES(svantic_answer_batch(mesh, "[]", SIZE_MAX, NULL), "answers_json");
     CHECK_NAMES(svantic_reject(mesh, "d", "", "no"), "code");
     CHECK_NAMES(svantic_reject(mesh, "d", "NEW\nLINE", "no"), "code");
@@ -246,6 +253,7 @@ static void wrong_delivery(void) {
     CHECK_STATUS(svantic_next(mesh, 0, &text), INVALID_STATE);
     CHECK_HOLDS(svantic_last_error(), "\"delivery\":\"pull\"");
     CHECK_STATUS(svantic_next_batch(mesh, 1, 0, &text, &length), INVALID_STATE);
+    CHECK_STATUS(svantic_next_flat(mesh, 1, 0, &text, NULL, NULL, NULL, NULL), INVALID_STATE);
     CHECK_STATUS(svantic_notify_fd(mesh, &fd), INVALID_STATE);
     CHECK_STATUS(svantic_lifeline_fd(mesh, &fd), INVALID_STATE);
     CHECK_STATUS(svantic_on_event(pulling, never_event, NULL, never_free), INVALID_ARGUMENT);

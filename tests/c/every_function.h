@@ -41,7 +41,7 @@ static inline void never_free(void *user_data) {
 static inline void every_function_refuses(svantic_mesh *mesh, svantic_status expected) {
     char nothing, *text = &nothing;
     int32_t state = -7;
-    bool connected = true;
+    bool connected = true, flag = true;
     size_t length = 7;
     int fd = -7;
     uint32_t refused = 7;
@@ -77,6 +77,7 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     REFUSED(svantic_get_snapshot(mesh, &text));
     REFUSED(svantic_next(mesh, 0, &text));
     REFUSED(svantic_next_batch(mesh, 1, 0, &text, &length));
+    REFUSED(svantic_next_flat(mesh, 1, 0, &text, &length, &text, &length, &flag));
     REFUSED(svantic_notify_fd(mesh, &fd));
     REFUSED(svantic_lifeline_fd(mesh, &fd));
     REFUSED(svantic_resolve(mesh, "d", "1"));
@@ -88,7 +89,7 @@ static inline void every_function_refuses(svantic_mesh *mesh, svantic_status exp
     REFUSED(svantic_close_transport(mesh, 1000, "bye", 0));
     REFUSED(svantic_close_transport_async(mesh, 1000, "bye", 0, never_done, NULL));
     REFUSED(svantic_socket_event(mesh, event, strlen(event)));
-    CHECK(text == &nothing && state == -7 && connected && length == 7 && fd == -7 && refused == 7);
+    CHECK(text == &nothing && state == -7 && connected && flag && length == 7 && fd == -7 && refused == 7);
 }
 
 #endif

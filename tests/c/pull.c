@@ -28,6 +28,7 @@ static void nothing_to_take(void) {
     CHECK_STATUS(svantic_next(mesh, 0, &item), TIMEOUT);
     CHECK_STATUS(svantic_next(mesh, 10, &item), TIMEOUT);
     CHECK_STATUS(svantic_next_batch(mesh, 10, 0, &item, &length), TIMEOUT);
+    CHECK_STATUS(svantic_next_flat(mesh, 10, 0, &item, &length, &item, &length, NULL), TIMEOUT);
     CHECK(item == &untouched && length == 7);
     svantic_free(mesh);
 }
@@ -114,6 +115,65 @@ static void batches(void) {
     end(mesh);
 }
 
+/* Takes batches until there is a dispatch, which is the last item of its batch, and reads its id. */
+static char *next_flat_dispatch(svantic_mesh *mesh, char **contexts, bool *long_integers, char *id, size_t size) {
+    char *items, *end, *start;
+    size_t items_len, contexts_len;
+    for (;;) {
+        CHECK_OK(svantic_next_flat(mesh, 4096, 60000, &items, &items_len, contexts, &contexts_len, long_integers));
+        CHECK(strlen(items) == items_len && strlen(*contexts) == contexts_len);
+        end = strstr(items, "\",\"work\",{\"n\":");
+        if (end != NULL) break;
+        CHECK_SAME(*contexts, "[]");
+        svantic_string_free(items);
+        svantic_string_free(*contexts);
+    }
+    for (start = end; start[-1] != '"'; start--) CHECK(start > items + 1);
+    CHECK((size_t)(end - start) < size);
+    memcpy(id, start, (size_t)(end - start));
+    id[end - start] = '\0';
+    return items;
+}
+
+/* Dispatches as three elements each, what else is known of them apart, and answers side by side. */
+static void flat_batches(void) {
+    svantic_mesh *mesh = connected("");
+    char *items, *contexts, id[160], answers[512];
+    uint32_t refused = 99;
+    bool long_integers = true;
+    CHECK_OK(svantic_next_flat(mesh, 4096, 60000, &items, NULL, NULL, NULL, NULL));
+    CHECK_HOLDS(items, "},{\"type\":\"event\""); /* connecting has left several */
+    svantic_string_free(items);
+    tell("connected"); /* now a dispatch comes, and the next one when it is answered */
+    items = next_flat_dispatch(mesh, &contexts, &long_integers, id, sizeof id);
+    CHECK_HOLDS(items, "\",\"work\",{\"n\":123456789012345678}]");
+    CHECK(!long_integers && strncmp(contexts, "[{\"deadline_ms\":", 16) == 0 && strstr(contexts, "args") == NULL);
+    svantic_string_free(items);
+    svantic_string_free(contexts);
+
+    /* An id without a result: none of it counts. */
+    snprintf(answers, sizeof answers, "[\"%s\",1,\"%s\"]", id, id);
+    CHECK_STATUS(svantic_answer_batch(mesh, answers, strlen(answers), &refused), INVALID_JSON);
+    snprintf(answers, sizeof answers, "[\"%s\",1,{},2]", id);
+    CHECK_STATUS(svantic_answer_batch(mesh, answers, strlen(answers), &refused), INVALID_JSON);
+    CHECK(refused == 99);
+    snprintf(answers, sizeof answers, " [ \"%s\", {\"a\":[\"]\"]}, \"%s\", 2, \"no-such-dispatch\", 3 ] ", id, id);
+    CHECK_OK(svantic_answer_batch(mesh, answers, strlen(answers), &refused));
+    CHECK(refused == 2); /* the one answered twice and the unknown one */
+
+    /* A result that cannot be carried: the dispatch ends with an error. */
+    items = next_flat_dispatch(mesh, &contexts, &long_integers, id, sizeof id);
+    CHECK_HOLDS(items, "\",\"work\",{\"n\":1234567890123456789}]");
+    CHECK(long_integers);
+    svantic_string_free(items);
+    svantic_string_free(contexts);
+    snprintf(answers, sizeof answers, "[\"%s\",1e999]", id);
+    CHECK_OK(svantic_answer_batch(mesh, answers, strlen(answers), &refused));
+    CHECK(refused == 1);
+    await_line("leave");
+    end(mesh);
+}
+
 static struct gate taken = GATE, closed = GATE;
 
 static void *take_and_answer(void *mesh) {
@@ -160,6 +220,7 @@ static void disconnect_wakes_and_closes(void) {
     CHECK_SAME(last, "{\"type\":\"closed\"}");
     CHECK_STATUS(svantic_next(mesh, 0, &item), CANCELLED);
     CHECK_STATUS(svantic_next_batch(mesh, 5, 60000, &item, NULL), CANCELLED);
+    CHECK_STATUS(svantic_next_flat(mesh, 5, 60000, &item, NULL, NULL, NULL, NULL), CANCELLED);
     svantic_free(mesh);
     CHECK_STATUS(svantic_next(mesh, 0, &item), INVALID_HANDLE);
     CHECK_OK(svantic_shutdown(5000));
@@ -225,5 +286,5 @@ static void events_that_nobody_takes(void) {
     end(mesh);
 }
 
-CASES(CASE(nothing_to_take), CASE(items), CASE(batches), CASE(four_threads), CASE(disconnect_wakes_and_closes),
+CASES(CASE(nothing_to_take), CASE(items), CASE(batches), CASE(flat_batches), CASE(four_threads), CASE(disconnect_wakes_and_closes),
       CASE(closed_unconnected), CASE(free_while_threads_wait), CASE(events_that_nobody_takes))

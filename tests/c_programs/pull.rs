@@ -71,6 +71,24 @@ fn batches() {
 }
 
 #[test]
+fn flat_batches() {
+    let gateway = gateway();
+    let mut case = start(&gateway, "pull", "flat_batches");
+    case.says("connected");
+    let first = send_args(&gateway, "work", json!({"n": 123_456_789_012_345_678_u64}));
+    assert_eq!(result(&first), json!({"a": ["]"]}));
+    let second = send_args(
+        &gateway,
+        "work",
+        json!({"n": 1_234_567_890_123_456_789_u64}),
+    );
+    assert_eq!(error(&second).0, "INVALID_RESULT");
+    case.tell("leave");
+    case.succeeds();
+    assert_clean(&gateway);
+}
+
+#[test]
 fn four_threads_take_each_item_once() {
     let gateway = gateway();
     let mut case = start(&gateway, "pull", "four_threads");
