@@ -1,7 +1,6 @@
 // Answers on their way to the library: each written when it is known, handed over together.
 import { randomUUID } from 'node:crypto';
 import { CapabilityError, is_wire_code, words_of } from './errors';
-import type { Dispatch } from './context';
 import type { Log } from './logger';
 import { has_lone_surrogate } from './surrogates';
 
@@ -10,6 +9,15 @@ const INVALID_RESULT = 'INVALID_RESULT';
 
 /** More text than this is handed over at once: a string cannot grow for ever, and the mesh waits for it. */
 const MOST_WAITING_CHARS = 1 << 20;
+
+/** An id that JSON writes as it is. */
+const PLAIN = /^[\w.:-]*$/;
+
+/** Whose answer it is. */
+export interface Answered {
+    readonly dispatch_id: string;
+    readonly skill_id: string;
+}
 
 /** What takes answers; `false` says that it took none of them. */
 export interface AnswerSink {
@@ -23,7 +31,7 @@ export class Answers {
     readonly #redact: boolean;
     #texts: string[] = [];
     /** Whose they are, in the same order. */
-    #dispatches: Dispatch[] = [];
+    #dispatches: Answered[] = [];
     #chars = 0;
 
     constructor(sink: AnswerSink, log: Log, redact: boolean) {
@@ -33,19 +41,21 @@ export class Answers {
     }
 
     /** Adds a result. Written here and now: the handler may change the object as soon as it goes on. */
-    add(dispatch: Dispatch, result: unknown): void {
+    add(dispatch: Answered, result: unknown): void {
         let text: string;
         try {
-            const { dispatch_id } = dispatch;
-            // Without a result, which is null, when that is undefined.
-            text = JSON.stringify({ dispatch_id, result });
+            // What has no text is null, as for JSON.stringify() within an array.
+            const json = (JSON.stringify(result) as string | undefined) ?? 'null';
             if (typeof result === 'function' || typeof result === 'symbol') {
                 throw new TypeError(`it is a ${typeof result}`);
             }
             // Escaped they are JSON, but whoever reads it strictly gives up the whole frame.
-            if (has_lone_surrogate(text)) {
+            if (has_lone_surrogate(json)) {
                 throw new TypeError('a text in it holds a lone surrogate, which UTF-8 cannot carry');
             }
+            const { dispatch_id } = dispatch;
+            const id = PLAIN.test(dispatch_id) ? `"${dispatch_id}"` : JSON.stringify(dispatch_id);
+            text = `{"dispatch_id":${id},"result":${json}}`;
         } catch (error) {
             this.#refuse(dispatch, words_of(error));
             return;
@@ -54,7 +64,7 @@ export class Answers {
     }
 
     /** Adds a handler's failure: its message for the mesh, its stack for the log. */
-    fail(dispatch: Dispatch, error: unknown): void {
+    fail(dispatch: Answered, error: unknown): void {
         const what = `capability ${dispatch.skill_id}, dispatch ${dispatch.dispatch_id}`;
         const message = words_of(error);
         if (is_capability_error(error)) {
@@ -83,7 +93,7 @@ export class Answers {
         // All or nothing, so one of them may be the cause. The rest is answered.
         for (let index = 0; index < texts.length; index += 1) {
             if (this.#hand_over([texts[index] as string])) continue;
-            const { dispatch_id, skill_id } = dispatches[index] as Dispatch;
+            const { dispatch_id, skill_id } = dispatches[index] as Answered;
             const name = JSON.stringify(skill_id);
             const message = `the answer of capability ${name} is no text that UTF-8 can carry, or too deep`;
             this.#hand_over([JSON.stringify({ dispatch_id, error: { message, code: INVALID_RESULT } })]);
@@ -101,20 +111,20 @@ export class Answers {
         }
     }
 
-    #push(dispatch: Dispatch, text: string): void {
+    #push(dispatch: Answered, text: string): void {
         this.#texts.push(text);
         this.#dispatches.push(dispatch);
         this.#chars += text.length;
         if (this.#chars > MOST_WAITING_CHARS) this.flush();
     }
 
-    #push_error(dispatch: Dispatch, message: string, code?: string | undefined): void {
+    #push_error(dispatch: Answered, message: string, code?: string | undefined): void {
         const { dispatch_id } = dispatch;
         // A code that is undefined is left out.
         this.#push(dispatch, JSON.stringify({ dispatch_id, error: { message, code } }));
     }
 
-    #refuse(dispatch: Dispatch, why: string): void {
+    #refuse(dispatch: Answered, why: string): void {
         const message = `the result of capability ${JSON.stringify(dispatch.skill_id)} is not JSON: ${why}`;
         this.#push_error(dispatch, message, INVALID_RESULT);
         this.#log.say('error', `dispatch ${dispatch.dispatch_id}: ${message}`);

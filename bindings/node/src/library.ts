@@ -70,12 +70,15 @@ export interface Library {
     readonly cancel: (mesh: Handle, tag: number) => number;
     readonly send_frame: (mesh: Handle, frame: string, length: number) => number;
     readonly socket_event: (mesh: Handle, event: string, length: number) => number;
-    readonly next_batch: (
+    readonly next_flat: (
         mesh: Handle,
         max: number,
         timeout_ms: number,
-        out: Out<string | null>,
-        length: null,
+        items: Out<string | null>,
+        items_length: null,
+        contexts: Out<string | null>,
+        contexts_length: null,
+        long_integers: null,
     ) => number;
     readonly answer_batch: (mesh: Handle, answers: Uint8Array, length: number, refused: null) => number;
     readonly serve_async: (
@@ -216,7 +219,10 @@ function declare(object: LibraryHandle, file: string): Library {
         cancel: ['int32_t', [mesh, 'uintptr_t']],
         send_frame: ['int32_t', [mesh, 'str', 'size_t']],
         socket_event: ['int32_t', [mesh, 'str', 'size_t']],
-        next_batch: ['int32_t', [mesh, 'uint32_t', ms, out(owned), 'void *']],
+        next_flat: [
+            'int32_t',
+            [mesh, 'uint32_t', ms, out(owned), 'void *', out(owned), 'void *', 'void *'],
+        ],
         answer_batch: ['int32_t', [mesh, 'void *', 'size_t', 'void *']],
         serve_async: ['int32_t', [mesh, 'str', 'void *', 'size_t', ...done]],
         lifeline_fd: ['int32_t', [mesh, out('int')]],

@@ -76,7 +76,8 @@ export class NativeMesh {
     readonly #library: Library;
     #handle: Handle;
     #answers: Buffer | undefined;
-    readonly #out: Out<string | null> = [null];
+    readonly #items: Out<string | null> = [null];
+    readonly #contexts: Out<string | null> = [null];
 
     private constructor(native: Library, handle: Handle) {
         this.#library = native;
@@ -191,18 +192,37 @@ export class NativeMesh {
         check(this.#library.network_changed(this.#handle));
     }
 
-    /** The next items as a JSON array; `''` when there is none, `null` when there will be none again. */
+    /**
+     * The next items, see `Batch`; `''` when there is none, `null` when there will be none again. What else
+     * is known of them is {@link take_contexts}.
+     */
     next_batch(max_items: number): string | null {
-        const out = this.#out;
-        const status = this.#library.next_batch(this.#handle, max_items, 0, out, null);
+        const items = this.#items;
+        const status = this.#library.next_flat(
+            this.#handle,
+            max_items,
+            0,
+            items,
+            null,
+            this.#contexts,
+            null,
+            null,
+        );
         if (status === OK) {
-            const text = out[0];
-            out[0] = null; // the text of a large batch is not held until the next one
+            const text = items[0];
+            items[0] = null; // the text of a large batch is not held until the next one
             return text;
         }
         if (status === TIMEOUT) return '';
         if (status === CANCELLED || status === INVALID_HANDLE) return null;
         throw last_error(status);
+    }
+
+    /** The contexts of the dispatches of the last batch, a JSON array; once. */
+    take_contexts(): string {
+        const text = this.#contexts[0] ?? '[]';
+        this.#contexts[0] = null;
+        return text;
     }
 
     /**

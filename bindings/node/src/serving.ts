@@ -1,7 +1,8 @@
 // How a dispatch becomes a call of a handler and its answer. This is the hot path.
 import { Answers, type AnswerSink } from './answers';
+import type { Contexts } from './batch';
 import type { Capability } from './capability';
-import { CapabilitySessionContext, end_context, type Cancellations, type Dispatch } from './context';
+import { CapabilitySessionContext, end_context, type Cancellations } from './context';
 import { SvanticError } from './errors';
 import type { Log } from './logger';
 
@@ -29,33 +30,43 @@ export class Serving implements Cancellations {
         return () => this.#capabilities.delete(capability.name);
     }
 
-    /** Runs one dispatch; `now` is the time of `performance.now()` when it was received. Never throws. */
-    run(dispatch: Dispatch, now: number): void {
-        if (this.#cancelled.size > 0 && this.#cancelled.delete(dispatch.dispatch_id)) return;
-        const context = new CapabilitySessionContext(dispatch, now, this);
+    /**
+     * Runs one dispatch, `number` of its batch; `now` is the time of `performance.now()` when it was received.
+     * Never throws.
+     */
+    run(
+        dispatch_id: string,
+        skill_id: string,
+        args: Record<string, unknown>,
+        contexts: Contexts,
+        number: number,
+        now: number,
+    ): void {
+        if (this.#cancelled.size > 0 && this.#cancelled.delete(dispatch_id)) return;
+        const context = new CapabilitySessionContext(dispatch_id, skill_id, contexts, number, now, this);
         try {
-            const capability = this.#capabilities.get(dispatch.skill_id);
-            if (capability === undefined) throw new Error(`there is no capability ${dispatch.skill_id}`);
-            const result = capability.handler(dispatch.args, context);
+            const capability = this.#capabilities.get(skill_id);
+            if (capability === undefined) throw new Error(`there is no capability ${skill_id}`);
+            const result = capability.handler(args, context);
             if (is_thenable(result)) {
                 this.#flush_later();
                 // Also adopts what is no promise, and calls one of the two once.
                 Promise.resolve(result).then(
                     (value) => {
                         this.#settled(context);
-                        this.#answers.add(dispatch, value);
+                        this.#answers.add(context, value);
                     },
                     (error: unknown) => {
                         this.#settled(context);
-                        this.#answers.fail(dispatch, error);
+                        this.#answers.fail(context, error);
                     },
                 );
             } else {
-                this.#answers.add(dispatch, result);
+                this.#answers.add(context, result);
                 this.#ends(context);
             }
         } catch (error) {
-            this.#answers.fail(dispatch, error);
+            this.#answers.fail(context, error);
             this.#ends(context);
         }
     }
@@ -87,7 +98,7 @@ export class Serving implements Cancellations {
         this.#cancelled.clear();
     }
 
-    signal_of({ dispatch_id }: Dispatch, has_ended: boolean): AbortSignal {
+    signal_of(dispatch_id: string, has_ended: boolean): AbortSignal {
         let controller = this.#signals.get(dispatch_id);
         if (controller === undefined) {
             controller = new AbortController();

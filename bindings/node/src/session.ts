@@ -1,6 +1,6 @@
 // One native handle in use on this thread's loop: its pending operations, and where each item goes.
 import { isMainThread } from 'node:worker_threads';
-import type { Dispatch } from './context';
+import { Batch } from './batch';
 import { SvanticError, ended, from_fields, overtaken, type ErrorFields } from './errors';
 import type { MeshEvent } from './events';
 import type { HostedRequest, Respond, ResponsePart } from './hosted/exchange';
@@ -41,7 +41,6 @@ export type SocketRequest =
     | { readonly do: 'close'; readonly socket: number; readonly code: number; readonly reason: string };
 
 type Item =
-    | Dispatch
     | { readonly type: 'event'; readonly name: string; readonly event: number; readonly data: object }
     | { readonly type: 'done'; readonly tag: number; readonly result?: unknown; readonly error?: ErrorFields }
     | ({ readonly type: 'response'; readonly tag: number } & ResponsePart)
@@ -86,8 +85,9 @@ export class Session implements Sleeper {
     #last_tag = 0;
     readonly #pending = new Map<number, Pending>();
     readonly #responses = new PendingResponses();
-    #items: Item[] = [];
-    #at = 0;
+    #batch: Batch | undefined;
+    /** Taken while that one was being routed. */
+    readonly #later_batches: Batch[] = [];
     #take = MOST_ITEMS;
     #later = false;
     #woken = false;
@@ -226,15 +226,13 @@ export class Session implements Sleeper {
 
     /** What one turn of the loop does. */
     #turn(): void {
-        if (this.#at === this.#items.length) {
+        if (this.#batch === undefined) {
             this.#woken = false; // the library wakes again while items are left
             if (!this.#pull()) return;
         }
         const routed = this.#route(SLICE_MS);
         this.serving?.flush();
-        if (this.#at === this.#items.length) {
-            this.#items = []; // what has been served is not held until something comes
-            this.#at = 0;
+        if (this.#batch === undefined) {
             this.#take = Math.min(MOST_ITEMS, this.#take * 2);
             if (!this.#woken) return;
         } else {
@@ -254,13 +252,9 @@ export class Session implements Sleeper {
         try {
             text = this.native.next_batch(this.#take);
             if (text) {
-                const items = JSON.parse(text) as Item[];
-                if (this.#at === this.#items.length) {
-                    this.#items = items;
-                    this.#at = 0;
-                } else {
-                    this.#items.push(...items);
-                }
+                const batch = new Batch(text, this.native.take_contexts());
+                if (this.#batch === undefined) this.#batch = batch;
+                else this.#later_batches.push(batch);
                 return true;
             }
         } catch (error) {
@@ -268,7 +262,7 @@ export class Session implements Sleeper {
             return false;
         }
         // What was taken before is still routed; its last item is the end.
-        if (text === null && this.#at >= this.#items.length) this.#end();
+        if (text === null && this.#batch === undefined) this.#end();
         return false;
     }
 
@@ -282,23 +276,34 @@ export class Session implements Sleeper {
         const until = Date.now() + slice_ms;
         let routed = 0;
         let alive_may_change = false;
-        while (this.#at < this.#items.length) {
-            const item = this.#items[this.#at] as Item;
-            this.#at += 1;
-            routed += 1;
-            if (item.type === 'dispatch') {
-                serving?.run(item, now);
-                if (Date.now() > until) break;
-            } else {
-                alive_may_change = true;
-                this.#control(item);
+        for (let batch = this.#batch; batch !== undefined; batch = this.#batch) {
+            const { items } = batch;
+            while (batch.at < items.length) {
+                const { at } = batch;
+                const item = items[at];
+                routed += 1;
+                if (typeof item === 'string') {
+                    batch.at = at + 3;
+                    const number = batch.dispatches;
+                    batch.dispatches = number + 1;
+                    const args = items[at + 2] as Record<string, unknown>;
+                    serving?.run(item, items[at + 1] as string, args, batch.contexts, number, now);
+                    if (Date.now() > until) break;
+                } else {
+                    batch.at = at + 1;
+                    alive_may_change = true;
+                    this.#control(item as Item);
+                }
             }
+            if (!batch.is_done) break; // the time is over
+            // What has been served is not held until something comes.
+            if (this.#batch === batch) this.#batch = this.#later_batches.shift();
         }
         if (alive_may_change) this.#look_alive();
         return routed;
     }
 
-    #control(item: Exclude<Item, Dispatch>): void {
+    #control(item: Item): void {
         switch (item.type) {
             case 'done': {
                 const pending = this.#pending.get(item.tag);
