@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from svantic import Agent, Context, MeshConnector
-from svantic._serving import Served, Serving
+from svantic._serving import Served, Serving, Work
 
 
 def test_a_handler_that_starts_while_its_dispatch_is_cancelled_learns_of_it() -> None:
@@ -15,7 +15,7 @@ def test_a_handler_that_starts_while_its_dispatch_is_cancelled_learns_of_it() ->
 
     with_token = MeshConnector(agent, svantic_url="http://127.0.0.1:9", token="a.b.c")
     serving = Serving(with_token._session.answers)
-    item = {"dispatch_id": "d1", "skill_id": "wait", "args": {}, "deadline_ms": 60_000, "received": 1.0}
+    item: Work = ("d1", "wait", {}, {"deadline_ms": 60_000, "received": 1.0})
     serving.cancel("d1")  # between the look of its thread at what is cancelled and the call
     context = serving.arguments(item, Served(agent.capabilities["wait"]))["context"]
     assert context.is_cancelled and context.wait_cancelled(0)

@@ -47,7 +47,8 @@ class Answers:
         ending: BaseException | None = None
         if batch:
             try:
-                text = _json.dumps([{"dispatch_id": id, "result": result} for id, result, _ in batch])
+                # An id, its result, the next id: what costs the least to write.
+                text = _json.dumps([part for answer in batch for part in answer[:2]])
             except Exception:
                 text = b""
             except (
@@ -68,7 +69,7 @@ class Answers:
         """One answer of a batch that was refused as a whole, perhaps because of this one."""
         try:
             _json.dumps(result)  # alone, so that an error says where in the result it is
-            if self._mesh.answer_batch(_json.dumps([{"dispatch_id": dispatch_id, "result": result}])):
+            if self._mesh.answer_batch(_json.dumps([dispatch_id, result])):
                 return
             why = "its text is not UTF-8, or it is nested too deep"
         except RecursionError:

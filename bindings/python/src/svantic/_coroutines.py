@@ -9,7 +9,7 @@ import threading
 from typing import Any, Callable
 
 from ._log import ERROR, say
-from ._serving import Served, Serving
+from ._serving import Served, Serving, Work
 
 _EAGER = sys.version_info >= (3, 12)  # a handler that awaits nothing is done before a turn of the loop
 
@@ -30,15 +30,15 @@ class Coroutines:
         """Cancelled, and perhaps cleaning up, which a second cancellation would break off."""
         self._flushing = False
 
-    def start(self, items: list[dict[str, Any]]) -> None:
+    def start(self, work: list[Work]) -> None:
         """Starts a task for each dispatch."""
         serving, loop, tasks = self._serving, self._loop, self._tasks
         make: Any = asyncio.Task  # its type knows no eager_start for the oldest version that is supported
         table, running, cancelled, serve = serving.served, serving.running, serving.cancelled, self._serve
         ending: BaseException | None = None
-        for item in items:
-            served = table[item["skill_id"]]
-            dispatch_id = item["dispatch_id"]
+        for item in work:
+            dispatch_id = item[0]
+            served = table[item[1]]
             if cancelled and dispatch_id in cancelled:
                 cancelled.discard(dispatch_id)
                 continue
@@ -82,13 +82,13 @@ class Coroutines:
             task.add_done_callback(gone)
             task.cancel()
 
-    async def _serve(self, item: dict[str, Any], served: Served) -> None:
-        dispatch_id = item["dispatch_id"]
+    async def _serve(self, item: Work, served: Served) -> None:
+        dispatch_id = item[0]
         serving = self._serving
         answers = serving.answers
         try:
             if served.build is None and served.context_name is None:
-                result = await served.handler(**item["args"])
+                result = await served.handler(**item[2])
             else:
                 result = await served.handler(**self._arguments(item, served))
             answers.add((dispatch_id, result, served.name))
@@ -112,10 +112,10 @@ class Coroutines:
                 self._flushing = True
                 self._loop.call_soon(self.flush)
 
-    def _arguments(self, item: dict[str, Any], served: Served) -> dict[str, Any]:
+    def _arguments(self, item: Work, served: Served) -> dict[str, Any]:
         # The task is noted before it runs (but for an eager one), and the context takes its place: cancel
         # both.
-        running, dispatch_id = self._serving.running, item["dispatch_id"]
+        running, dispatch_id = self._serving.running, item[0]
         noted = running.get(dispatch_id)
         arguments = self._serving.arguments(item, served)
         context_cancel = running.get(dispatch_id)
@@ -184,9 +184,9 @@ class LoopThread:
         finally:
             loop.close()
 
-    def give(self, items: list[dict[str, Any]]) -> None:
+    def give(self, work: list[Work]) -> None:
         """Starts these dispatches on the loop. Any thread."""
-        self._loop.call_soon_threadsafe(self._coroutines.start, items)
+        self._loop.call_soon_threadsafe(self._coroutines.start, work)
 
     def end(self) -> None:
         """Cancels what still runs, and ends the thread. Any thread."""

@@ -7,9 +7,9 @@ import os
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ._serving import SLOW_SECONDS, Serving
+from ._serving import SLOW_SECONDS, Serving, Work
 
 if TYPE_CHECKING:
     from _thread import LockType
@@ -30,7 +30,7 @@ class Crew:
     def __init__(self, serving: Serving, size: int | None) -> None:
         self._serving = serving
         self._size = size if size is not None else min(32, (os.cpu_count() or 1) + 4)
-        self._work: deque[dict[str, Any]] = deque()
+        self._work: deque[Work] = deque()
         self._idle: list[LockType] = []
         self._threads = 0
         self._awake = 0
@@ -46,9 +46,9 @@ class Crew:
         """Whether somebody should look again in a moment."""
         return bool(self._work) or bool(self._serving.answers)
 
-    def give(self, items: list[dict[str, Any]]) -> None:
+    def give(self, work: list[Work]) -> None:
         """Adds dispatches, and wakes a thread if none is awake."""
-        self._work.extend(items)
+        self._work.extend(work)
         if not self._awake:
             self._wake()
 
@@ -136,8 +136,8 @@ class Crew:
                 item = take()
             except IndexError:
                 break
-            dispatch_id = item["dispatch_id"]
-            served = table[item["skill_id"]]
+            dispatch_id, skill_id, args, _ = item
+            served = table[skill_id]
             if cancelled and dispatch_id in cancelled:
                 cancelled.discard(dispatch_id)
                 continue
@@ -148,7 +148,7 @@ class Crew:
                     self._wake()
             if served.plain:  # serving.run() without the call, which is a good part of the cost
                 try:
-                    add((dispatch_id, served.handler(**item["args"]), served.name))
+                    add((dispatch_id, served.handler(**args), served.name))
                 except BaseException as error:
                     answers.fail(dispatch_id, served.name, error)
                     if not isinstance(error, Exception):

@@ -30,7 +30,7 @@ from __future__ import annotations
 import json
 from typing import Any, Callable
 
-__all__ = ["dumps", "loads"]
+__all__ = ["dumps", "loads", "loads_short"]
 
 
 def _default(value: Any) -> Any:
@@ -91,12 +91,13 @@ def _loads_json(text: bytes | str) -> Any:
 
 dumps: Callable[[Any], bytes]
 loads: Callable[[bytes | str], Any]
+loads_short: Callable[[bytes | str], Any]
 
 try:
     import orjson as _orjson
 except ImportError:
     dumps = _dumps_json
-    loads = _loads_json
+    loads = loads_short = _loads_json
 else:
     # Dates and dataclasses come to _default, which treats them as the standard encoder's hook does.
     _OPTIONS = _orjson.OPT_PASSTHROUGH_DATETIME | _orjson.OPT_PASSTHROUGH_DATACLASS
@@ -138,8 +139,11 @@ else:
         # A search by regular expression costs ten times as much.
         if _LONG_NUMBER in _outside_of_texts(data).translate(_DIGITS):
             return _loads_json(text)
+        return _loads_short_orjson(data)
+
+    def _loads_short_orjson(text: bytes | str) -> Any:
         try:
-            return _orjson_loads(data)
+            return _orjson_loads(text)
         except (
             ValueError
         ):  # an escaped lone surrogate, or 1e999: valid JSON, and one such value must not spoil a batch
@@ -147,6 +151,7 @@ else:
 
     dumps = _dumps_orjson
     loads = _loads_orjson
+    loads_short = _loads_short_orjson
 
 dumps.__doc__ = """Encodes a value as compact UTF-8 JSON; the module says what becomes what. Any thread.
 
@@ -157,3 +162,4 @@ Any thread.
 
 Raises ValueError for what is not JSON.
 """
+loads_short.__doc__ = """:func:`loads` for a text in which no number has 19 digits or more."""

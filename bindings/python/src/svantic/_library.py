@@ -67,9 +67,10 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "svantic_get_instance_id": (_status, [_handle, _out_string]),
     "svantic_get_agent_card": (_status, [_handle, _out_string]),
     "svantic_get_snapshot": (_status, [_handle, _out_string]),
-    "svantic_next_batch": (
+    # All that it writes is one structure on this side, so its parts are addresses.
+    "svantic_next_flat": (
         _status,
-        [_handle, ctypes.c_uint32, _ms, _out_string, ctypes.POINTER(ctypes.c_size_t)],
+        [_handle, ctypes.c_uint32, _ms, *[ctypes.c_void_p] * 5],
     ),
     "svantic_notify_fd": (_status, [_handle, ctypes.POINTER(ctypes.c_int)]),
     "svantic_answer_batch": (

@@ -23,6 +23,30 @@ _OK, _INVALID_HANDLE, _TIMEOUT, _CANCELLED = 0, 2, 20, 21
 _HOLD_GIL_BELOW_BYTES = 64 << 10
 
 
+Batch = tuple[bytes, bytes, bool]
+"""Items as ``svantic_next_flat`` writes them, the contexts of the dispatches among them, and whether an integer
+of 19 digits or more may be among them."""
+NOTHING: Batch = (b"", b"", False)
+
+
+class _Out(ctypes.Structure):
+    """What ``svantic_next_flat`` writes."""
+
+    _fields_ = (
+        ("items", ctypes.c_void_p),
+        ("items_len", ctypes.c_size_t),
+        ("contexts", ctypes.c_void_p),
+        ("contexts_len", ctypes.c_size_t),
+        ("long_integers", ctypes.c_bool),
+    )
+
+
+_LENGTH: int = _Out.items_len.offset
+_CONTEXTS: int = _Out.contexts.offset
+_CONTEXTS_LENGTH: int = _Out.contexts_len.offset
+_LONG: int = _Out.long_integers.offset
+
+
 def last_error(status: int, cls: type[SvanticError] | None = None) -> SvanticError:
     """The exception for this thread's last failed call, which returned ``status``."""
     lib = library()
@@ -67,6 +91,7 @@ class Mesh:
         "_next_holding",
         "_string_free",
         "handle",
+        "wants_contexts",
     )
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -79,14 +104,12 @@ class Mesh:
         self._answer_holding = ctypes.PYFUNCTYPE(
             ctypes.c_int32, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p
         )(("svantic_answer_batch", lib))
-        self._next_holding = ctypes.PYFUNCTYPE(
-            ctypes.c_int32,
-            ctypes.c_void_p,
-            ctypes.c_uint32,
-            ctypes.c_uint32,
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-        )(("svantic_next_batch", lib))
+        next_flat = ctypes.PYFUNCTYPE(
+            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, *[ctypes.c_void_p] * 5
+        )
+        self._next_holding = next_flat(("svantic_next_flat", lib))
+        self.wants_contexts = False
+        """Whether somebody looks at more than the arguments of a dispatch."""
         self._string_free = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("svantic_string_free", lib))
 
     def define_capability(self, spec: Mapping[str, Any]) -> None:
@@ -138,26 +161,33 @@ class Mesh:
         """Says that the network may be another."""
         check(self._library.svantic_network_changed(self.handle))
 
-    def next_batch(self, timeout_ms: int) -> bytes | None:
-        """The next items as a JSON array; ``b""`` when there is none in time, ``None`` when there will be
-        none again."""
-        return self._items(self._library.svantic_next_batch, timeout_ms)
+    def next_batch(self, timeout_ms: int) -> Batch | None:
+        """The next items; ``NOTHING`` when there is none in time, ``None`` when there will be none again."""
+        return self._items(self._library.svantic_next_flat, timeout_ms)
 
-    def take_batch(self) -> bytes | None:
+    def take_batch(self) -> Batch | None:
         """:meth:`next_batch` that does not wait."""
         return self._items(self._next_holding, 0)
 
-    def _items(self, next_batch: Any, timeout_ms: int) -> bytes | None:
-        text, length = ctypes.c_void_p(), ctypes.c_size_t()
-        status = next_batch(self.handle, MAX_ITEMS, timeout_ms, ctypes.byref(text), ctypes.byref(length))
+    def _items(self, next_flat: Any, timeout_ms: int) -> Batch | None:
+        out = _Out()
+        at = ctypes.addressof(out)
+        places = at, at + _LENGTH, at + _CONTEXTS, at + _CONTEXTS_LENGTH, at + _LONG
+        status = next_flat(self.handle, MAX_ITEMS, timeout_ms, *places)
         if status == _OK:
-            address = text.value or 0
+            items, contexts = out.items, out.contexts
             try:
-                return ctypes.string_at(address, length.value)
+                return (
+                    ctypes.string_at(items, out.items_len),
+                    # Asked after the call: whoever is defined while it waits may be in what it hands out.
+                    ctypes.string_at(contexts, out.contexts_len) if self.wants_contexts else b"",
+                    out.long_integers,
+                )
             finally:
-                self._string_free(address)
+                self._string_free(items)
+                self._string_free(contexts)
         if status == _TIMEOUT:
-            return b""
+            return NOTHING
         if status in (_CANCELLED, _INVALID_HANDLE):
             return None
         raise last_error(status)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ._answers import Answers
 from .context import Context
 
 if TYPE_CHECKING:
     from .agent import Capability
+
+Work = tuple[str, str, dict[str, Any], Optional[dict[str, Any]]]
+"""A dispatch that is to be run: its id, its skill, its arguments, and what else is known of it, if somebody may ask."""
 
 _MOST_CANCELLED = 4096
 SLOW_SECONDS = 0.001
@@ -49,24 +52,25 @@ class Serving:
         self.stopped: set[str] = set()
         """Cancelled while it ran."""
 
-    def apart(self, items: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def apart(self, work: list[Work]) -> tuple[list[Work], list[Work]]:
         """Dispatches for threads, and those for a loop."""
         table = self.served
-        plain = [item for item in items if not table[item["skill_id"]].is_coroutine]
+        plain = [item for item in work if not table[item[1]].is_coroutine]
         if not plain:
-            return plain, items
-        if len(plain) == len(items):
+            return plain, work
+        if len(plain) == len(work):
             return plain, []
-        return plain, [item for item in items if table[item["skill_id"]].is_coroutine]
+        return plain, [item for item in work if table[item[1]].is_coroutine]
 
-    def arguments(self, item: dict[str, Any], served: Served) -> dict[str, Any]:
+    def arguments(self, item: Work, served: Served) -> dict[str, Any]:
         """The keyword arguments for a handler that is not ``plain``. Raises what building them raises."""
-        arguments: dict[str, Any] = item["args"]
+        dispatch_id, skill_id, arguments, known = item
         if served.build is not None:
             arguments = served.build(arguments)
         if served.context_name is not None:
-            context = Context(item, item.get("received") or time.monotonic())
-            dispatch_id = item["dispatch_id"]
+            known = known or {}
+            known["dispatch_id"], known["skill_id"] = dispatch_id, skill_id
+            context = Context(known, known.get("received") or time.monotonic())
             self.running[dispatch_id] = context._cancel
             if self.cancelled and dispatch_id in self.cancelled:  # after its thread had looked there
                 self.cancel(dispatch_id)
@@ -95,13 +99,13 @@ class Serving:
         if self.stopped:
             self.stopped.discard(dispatch_id)
 
-    def run(self, item: dict[str, Any], served: Served) -> None:
+    def run(self, item: Work, served: Served) -> None:
         """Runs a plain function and adds its answer. An exception that ends a thread is answered and raised
         again."""
-        dispatch_id = item["dispatch_id"]
+        dispatch_id = item[0]
         try:
             if served.plain:
-                result = served.handler(**item["args"])
+                result = served.handler(**item[2])
             else:
                 result = served.handler(**self.arguments(item, served))
             self.answers.add((dispatch_id, result, served.name))

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Callable
 from . import _json
 from ._answers import Answers
 from ._log import CRITICAL, say
-from ._mesh import Mesh
+from ._mesh import MAX_ITEMS, Mesh
 from ._serving import Served, Serving
 from .errors import InvalidStateError, OperationCancelledError, SvanticError, closed, from_fields
 from .events import Event, EventName
 
 if TYPE_CHECKING:
+    from ._mesh import Batch
+    from ._serving import Work
     from .agent import Capability
 
 Settle = Callable[[Any, "SvanticError | None"], None]
@@ -55,7 +57,7 @@ class Session:
         self.on_event: Callable[[Event], None] = lambda event: None
         self.on_end: Callable[[], None] = lambda: None
         self.on_abandoned: Callable[[], None] = lambda: None
-        self.give: Callable[[list[dict[str, Any]]], None] = lambda items: None
+        self.give: Callable[[list[Work]], None] = lambda work: None
         """Takes dispatches whose handlers may block or are coroutines."""
         self._tags = itertools.count(1)
         self._pending: dict[int, Settle] = {}
@@ -69,6 +71,8 @@ class Session:
         self.check_open()
         if served.inline or served.is_coroutine or served.context_name is not None:
             self.simple = False
+        if served.context_name is not None:
+            self.mesh.wants_contexts = True  # for good: those of dispatches that are on their way
         # First, since a dispatch may come at once when the mesh knows it.
         previous = self.serving.served.setdefault(served.name, served)
         try:
@@ -133,29 +137,41 @@ class Session:
 
     # ---- items ----
 
-    def take(self, text: bytes) -> None:
-        """Routes one batch."""
-        items = _json.loads(text)
-        if self.simple and items[0]["type"] == "dispatch" == items[-1]["type"]:
-            # Control items come first, so these are dispatches all through; the queue takes them in one
-            # piece.
-            self.give(items)
-            return
-        work = []
+    def take(self, batch: Batch) -> bool:
+        """Routes one batch; whether it was a full one, behind which there may be more."""
+        text, contexts_text, long_integers = batch
+        items = (_json.loads if long_integers else _json.loads_short)(text)
+        full = len(items) >= 3 * MAX_ITEMS
+        contexts: list[Any] | None = _json.loads(contexts_text) if contexts_text else None
+        if self.simple and type(items[0]) is str and len(items) % 3 == 0:
+            # Control items come first, but for the end, so these are dispatches all through; the queue takes them
+            # in one piece.
+            parts = iter(items)
+            self.give(list(zip(parts, parts, parts, itertools.repeat(None))))
+            return full
+        work: list[Work] = []
         serving = self.serving
         now = time.monotonic()
         ending: BaseException | None = None
-        for item in items:
-            kind = item["type"]
+        dispatches = 0
+        parts = iter(items)
+        for item in parts:
             try:
-                if kind == "dispatch":
-                    served = serving.served[item["skill_id"]]
+                if type(item) is str:
+                    skill_id, args = next(parts), next(parts)
+                    served = serving.served[skill_id]
+                    known = None
+                    if contexts is not None:
+                        known = contexts[dispatches]
+                        known["received"] = now
+                        dispatches += 1
                     if served.inline:
-                        serving.run(item, served)
+                        serving.run((item, skill_id, args, known), served)
                     else:
-                        item["received"] = now
-                        work.append(item)
-                elif kind == "done":
+                        work.append((item, skill_id, args, known))
+                    continue
+                kind = item["type"]
+                if kind == "done":
                     self._done(item)
                 elif kind == "event":
                     self._event(item)
@@ -173,6 +189,7 @@ class Session:
                 serving.answers.flush()
         if ending is not None:
             raise ending
+        return full
 
     def _done(self, item: dict[str, Any]) -> None:
         settle = self._pending.pop(item["tag"], None)
@@ -231,10 +248,10 @@ class Session:
         self.failure = error
         self.end()
 
-    def refuse(self, items: list[dict[str, Any]], error: Exception) -> None:
+    def refuse(self, work: list[Work], error: Exception) -> None:
         """Answers dispatches that cannot be run."""
-        for item in items:
-            self.answers.fail(item["dispatch_id"], item["skill_id"], error)
+        for dispatch_id, skill_id, _, _ in work:
+            self.answers.fail(dispatch_id, skill_id, error)
         self.answers.flush()
 
     def raise_failure(self) -> None:

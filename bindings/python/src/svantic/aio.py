@@ -19,6 +19,7 @@ from ._event_lines import is_told, tell
 from ._event_thread import call, report
 from ._face import Face, check_callback
 from ._loop_events import EventStream
+from ._mesh import NOTHING
 from ._session import CLOSED, FAILED, LAST_ITEMS_SECONDS, Session, milliseconds
 from .connector import give_token, tell_token_failure
 from .errors import InvalidStateError, SvanticError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ._options import ConnectorOptions
+    from ._serving import Work
     from .agent import Agent
 
 __all__ = ["EventStream", "MeshConnector"]
@@ -93,15 +95,14 @@ class _Receiver:
         session = self.session
         for _ in range(_BATCHES_A_TURN):
             try:
-                text = session.mesh.take_batch()
+                batch = session.mesh.take_batch()
             except SvanticError as error:
                 session.fail(error)
                 return
-            if text:
-                session.take(text)
-            else:
-                if text is None:
-                    session.end()
+            if batch is None:
+                session.end()
+            # What comes behind one that is not full shows by the descriptor.
+            if batch is None or batch is NOTHING or not session.take(batch):
                 break
             if session.ended:
                 return
@@ -116,11 +117,11 @@ class _Receiver:
             self.loop.call_later(LOOK_AGAIN_SECONDS, self._look)  # first: the rest may raise
             self.crew.look_again()
 
-    def _give(self, items: list[dict[str, Any]]) -> None:
+    def _give(self, work: list[Work]) -> None:
         if self.session.simple:
-            self.crew.give(items)
+            self.crew.give(work)
             return
-        plain, coroutines = self.session.serving.apart(items)
+        plain, coroutines = self.session.serving.apart(work)
         if plain:
             self.crew.give(plain)
         if coroutines and self._coroutines is not None:
@@ -212,10 +213,10 @@ class _Receiver:
             time.sleep(_LOOP_LOOK_SECONDS)
         while not session.ended:
             try:
-                text = session.mesh.next_batch(60_000)
+                batch = session.mesh.next_batch(60_000)
             except SvanticError:
-                text = None
-            if text is None or text.endswith(b'{"type":"closed"}]'):
+                batch = None
+            if batch is None or batch[0].endswith(b'{"type":"closed"}]'):
                 session.end()
 
     def release(self) -> None:

@@ -12,6 +12,7 @@ from ._crew import LOOK_AGAIN_SECONDS, Crew
 from ._event_thread import EventThread
 from ._face import ConnectorState, Face, Health, WsTransport, check_callback
 from ._log import CRITICAL, ERROR, say
+from ._mesh import NOTHING
 from ._session import CLOSED, FAILED, LAST_ITEMS_SECONDS, Session, milliseconds
 from .errors import InvalidStateError, SvanticError, TimeoutError, WouldDeadlockError
 from .events import Event, EventName, EventStream
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ._coroutines import LoopThread
     from ._options import ConnectorOptions
+    from ._serving import Work
     from .agent import Agent
 
 __all__ = ["ConnectorState", "Health", "MeshConnector", "WsTransport"]
@@ -89,15 +91,15 @@ class _Receiver:
         self._ident = threading.get_ident()
         while not session.ended:
             try:
-                text = next_batch(soon if crew.busy else _PULL_MS)
+                batch = next_batch(soon if crew.busy else _PULL_MS)
             except SvanticError as error:
                 session.fail(error)
                 return
             try:
-                if text:
-                    take(text)
-                elif text is None:
+                if batch is None:
                     session.end()
+                elif batch is not NOTHING:
+                    take(batch)
                 if crew.busy:
                     crew.look_again()
             except BaseException as error:
@@ -112,11 +114,11 @@ class _Receiver:
                 hint="leave out inline=True, or wait on a thread of your own",
             )
 
-    def _give(self, items: list[dict[str, Any]]) -> None:
+    def _give(self, work: list[Work]) -> None:
         if self.session.simple:
-            self.crew.give(items)
+            self.crew.give(work)
             return
-        plain, coroutines = self.session.serving.apart(items)
+        plain, coroutines = self.session.serving.apart(work)
         if coroutines:
             try:
                 if self._loop_thread is None:
