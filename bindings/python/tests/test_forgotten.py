@@ -205,7 +205,7 @@ def test_a_task_cancelled_before_its_first_step_leaves_nothing_behind(gateway: G
             receiver, serving = mesh._receiver, mesh._session.serving
             coroutines = receiver._coroutines
             assert coroutines is not None
-            coroutines.start([{"type": "dispatch", "dispatch_id": "d-1", "skill_id": "never", "args": {}}])
+            coroutines.start([("d-1", "never", {}, None)])
             serving.cancel("d-1")
             deadline = time.monotonic() + GUARD_S
             while (coroutines._tasks or serving.running or serving.stopped) and time.monotonic() < deadline:
