@@ -4,6 +4,7 @@
 //! answer, the I/O thread to feed it what came in and to take out what is to be done. Nothing is called with
 //! the lock held.
 
+mod answers;
 mod clock;
 mod command;
 mod completion;
@@ -35,7 +36,6 @@ use crate::config::{Config, DeploymentMode, is_secret};
 use crate::error::{Error, ErrorKind};
 use crate::hosted::Site;
 use crate::kernel;
-use crate::machine::action::Answer;
 use crate::machine::{Machine, Settings, State};
 use crate::net::proxy::Proxies;
 use crate::net::tls::Trust;
@@ -60,9 +60,6 @@ pub enum Haste {
     /// With what the driver does next: it is given inside [`Sink::deliver`], behind which the driver looks again by itself.
     NextRound,
 }
-
-/// So many are answered under one lock: few enough that whoever waits for it gets it soon.
-const MOST_ANSWERS_AT_ONCE: usize = 16;
 
 /// One agent's connection to the mesh.
 pub struct MeshConnector {
@@ -273,80 +270,6 @@ impl MeshConnector {
             self.shared.settle();
         }
         any
-    }
-
-    /// Answers a dispatch with a result, any JSON value.
-    ///
-    /// A result that is not JSON, no text that UTF-8 can carry, too deep or too large, or with a number that no double
-    /// holds, is an error here, and the mesh is told in the result's place: the dispatch has ended either way.
-    pub fn resolve(&self, dispatch_id: &str, result_json: &str, haste: Haste) -> Result<(), Error> {
-        // Checked before the lock is taken: this is the part that takes long.
-        let Some((short, long)) = flaw::in_result(result_json) else {
-            let result = Answer::Result(result_json.trim_ascii());
-            return self.answer(dispatch_id, result, haste);
-        };
-        self.refuse_result(dispatch_id, short, &long, haste)
-    }
-
-    /// Answers a dispatch whose result cannot be sent; both texts complete "the result …". Always an error.
-    pub fn refuse_result(
-        &self,
-        dispatch_id: &str,
-        flaw: &str,
-        detail: &str,
-        haste: Haste,
-    ) -> Result<(), Error> {
-        self.answer(dispatch_id, Answer::Flawed { flaw, detail }, haste)
-    }
-
-    /// Answers a dispatch with an error. `HANDLER_ERROR` is the handler's own failure.
-    pub fn reject(
-        &self,
-        dispatch_id: &str,
-        code: &str,
-        message: &str,
-        haste: Haste,
-    ) -> Result<(), Error> {
-        self.answer(dispatch_id, Answer::Error { code, message }, haste)
-    }
-
-    fn answer(&self, dispatch_id: &str, answer: Answer<'_>, haste: Haste) -> Result<(), Error> {
-        let mut core = self.shared.lock();
-        let now = self.shared.now();
-        let result = core.machine.answer(now, dispatch_id, answer);
-        // Read under the lock: when the driver stops lingering it takes the lock, and sees this answer.
-        let wake = match haste {
-            Haste::Now => true,
-            Haste::Batch => !core.lingering,
-            Haste::NextRound => false,
-        };
-        drop(core);
-        if wake {
-            self.flush();
-        }
-        result
-    }
-
-    /// Answers many dispatches, whose answers leave together; how many were refused. Results must be known to be carried by all
-    /// (`json_scan`).
-    pub fn answer_all<'a>(&self, answers: impl Iterator<Item = (&'a str, Answer<'a>)>) -> u32 {
-        let mut answers = answers.peekable();
-        let mut refused = 0;
-        while answers.peek().is_some() {
-            let mut core = self.shared.lock();
-            let now = self.shared.now();
-            for (dispatch_id, answer) in answers.by_ref().take(MOST_ANSWERS_AT_ONCE) {
-                refused += u32::from(core.machine.answer(now, dispatch_id, answer).is_err());
-            }
-        }
-        // Not before: nothing here takes long, and a driver that wakes would only wait for the lock.
-        self.flush();
-        refused
-    }
-
-    /// Lets the answers of a batch leave.
-    pub fn flush(&self) {
-        self.shared.waker.wake();
     }
 
     /// Tells that the network may be another: an open link is probed, and a wait before the next attempt is cut

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::chunk::Chunk;
 use super::frame::FrameText;
-use super::json_scan::is_plain;
+use super::json_string::is_plain;
 use super::timestamp::push_timestamp;
 
 /// What a frame of ours starts with.

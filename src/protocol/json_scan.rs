@@ -8,6 +8,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::json_string::{end_of_plain, is_plain};
 use super::limits::{MAX_JSON_DEPTH, MAX_JSON_VALUES};
 
 /// The text of one value, known to be JSON.
@@ -63,78 +64,6 @@ pub struct Scanner<'a> {
 
 /// A number of more digits, or with an exponent, is looked at more closely.
 const CERTAINLY_FINITE: usize = 300;
-
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS: u64 = LOW_BITS << 7;
-
-/// The high bit of each byte that ends the run of plain characters in a string: a quote, a backslash, a control
-/// character. Bytes behind the first such may be marked wrongly.
-fn special(word: u64) -> u64 {
-    let zero = |word: u64| word.wrapping_sub(LOW_BITS) & !word;
-    let quote = zero(word ^ (LOW_BITS * u64::from(b'"')));
-    let backslash = zero(word ^ (LOW_BITS * u64::from(b'\\')));
-    let control = word.wrapping_sub(LOW_BITS * 0x20) & !word;
-    (quote | backslash | control) & HIGH_BITS
-}
-
-/// Whether none of these bytes is such a one. Written so that it becomes vector instructions.
-fn all_plain(block: &[u8; BLOCK]) -> bool {
-    let ends = |b: u8| u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\');
-    block.iter().fold(0, |found, &b| found | ends(b)) == 0
-}
-
-const BLOCK: usize = 64;
-
-/// How many words of a string are read before whole blocks are: most strings are short.
-const WORDS_FIRST: usize = 6;
-
-/// Where the next quote, backslash or control character stands, from `at` on; the end if there is none.
-#[inline]
-fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
-    for _ in 0..WORDS_FIRST {
-        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
-            return end_by_bytes(bytes, at);
-        };
-        let found = special(u64::from_le_bytes(*word));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    end_by_blocks(bytes, at)
-}
-
-/// The same in a long string.
-fn end_by_blocks(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        if !all_plain(block) {
-            break;
-        }
-        at += BLOCK;
-    }
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let found = special(u64::from_le_bytes(*word));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    end_by_bytes(bytes, at)
-}
-
-/// The same near the end of the text.
-fn end_by_bytes(bytes: &[u8], mut at: usize) -> usize {
-    let is_plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
-    while bytes.get(at).is_some_and(|b| is_plain(*b)) {
-        at += 1;
-    }
-    at
-}
-
-/// Whether a text stands in a JSON string as it is.
-pub fn is_plain(text: &str) -> bool {
-    end_of_plain(text.as_bytes(), 0) == text.len()
-}
 
 impl<'a> Scanner<'a> {
     /// At the beginning of a text.

@@ -12,6 +12,7 @@ pub mod frame_writer;
 pub mod hex;
 pub mod json_scan;
 pub mod json_shape;
+pub mod json_string;
 pub mod limits;
 pub mod origin;
 pub mod request;

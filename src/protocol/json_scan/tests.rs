@@ -216,19 +216,3 @@ fn the_members_of_an_object_are_handed_out_as_they_stand() {
         "a key is compared as it stands, so one that is escaped is left to serde"
     );
 }
-
-#[test]
-fn what_stands_in_a_string_as_it_is_is_told_at_every_length_and_place() {
-    for length in 0..200 {
-        let plain = "x".repeat(length);
-        assert!(is_plain(&plain) && is_plain(&"é".repeat(length)));
-        for at in 0..length {
-            for special in ["\"", "\\", "\n", "\0", "\u{1f}"] {
-                let mut text = plain.clone();
-                text.replace_range(at..=at, special);
-                assert!(!is_plain(&text), "{special:?} at {at} of {length}");
-                assert_eq!(end_of_plain(text.as_bytes(), 0), at);
-            }
-        }
-    }
-}
