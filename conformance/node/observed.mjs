@@ -58,14 +58,14 @@ export class Observer {
         this.#max_frame_bytes = max_frame_bytes;
         const functions = library();
         this.#answer_batch = functions.answer_batch;
-        const { create, next_batch } = functions;
+        const { create, next_flat } = functions;
         functions.create = (config, out) => {
             const status = create(config, out);
             this.#handle = out[0];
             return status;
         };
-        functions.next_batch = (handle, most, timeout_ms, out, length) => {
-            const status = next_batch(handle, most, timeout_ms, out, length);
+        functions.next_flat = (handle, most, timeout_ms, out, ...rest) => {
+            const status = next_flat(handle, most, timeout_ms, out, ...rest);
             if (status === OK) this.#hear_items(JSON.parse(out[0]));
             if (status === CANCELLED || status === INVALID_HANDLE) this.#lines.expect_no_more();
             return status;
@@ -105,8 +105,11 @@ export class Observer {
     }
 
     #hear_items(items) {
-        for (const item of items) {
-            if (item.type === 'event') {
+        for (let at = 0; at < items.length; at += 1) {
+            const item = items[at];
+            if (typeof item === 'string') {
+                at += 2; // a dispatch: its id, its skill, its arguments
+            } else if (item.type === 'event') {
                 this.#events += 1;
                 this.#lines.expect(`event ${this.#events}`);
             } else if (item.type === 'done' && this.#commands.has(item.tag)) {

@@ -11,7 +11,7 @@ import contextvars
 import ctypes
 import json
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from lines import Lines
 
@@ -41,6 +41,23 @@ OK, INVALID_ARGUMENT, INVALID_JSON, NOT_FOUND = 0, 1, 3, 7
 
 #: svantic_answer_batch(mesh, answers, length, out_refused)
 AnswerBatch = Callable[[Any, bytes, int, Any], int]
+
+
+def items_of(elements: list[Any]) -> Iterator[dict[str, Any]]:
+    """What a batch holds besides dispatches, each of which is three elements, the first of them a string."""
+    rest = iter(elements)
+    for element in rest:
+        if isinstance(element, str):
+            next(rest), next(rest)
+        else:
+            yield element
+
+
+def answers_of(elements: list[Any]) -> Iterator[dict[str, Any]]:
+    """The answers of a batch, of which results may be written as an id and a result side by side."""
+    rest = iter(elements)
+    for element in rest:
+        yield {"dispatch_id": element, "result": next(rest)} if isinstance(element, str) else element
 
 
 class Observer:
@@ -94,7 +111,7 @@ class Observer:
             items = take(mesh, *arguments)
             if items is None:
                 self._lines.expect_no_more()
-            for item in json.loads(items or "[]"):
+            for item in items_of(json.loads(items[0])) if items and items[0] else ():
                 if item["type"] == "event":
                     self._events += 1
                     self._lines.expect(("event", self._events))
@@ -125,7 +142,7 @@ class Observer:
             refused = ctypes.c_uint32()
             status = answer_batch(handle, answers, length, ctypes.byref(refused))
             if status == OK:
-                self._print_ends(json.loads(answers), refused.value)
+                self._print_ends(list(answers_of(json.loads(answers))), refused.value)
             return status
 
         return overhearing
