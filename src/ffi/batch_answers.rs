@@ -1,26 +1,35 @@
 //! Many answers in one text: read in one pass, given under as few locks as there may be.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::dispatch::{HANDLER_ERROR, check_code};
+use super::handles::Mesh;
+use super::inside;
 use crate::connector::{Haste, MeshConnector};
 use crate::error::{Error, ErrorKind};
 use crate::machine::action::Answer;
 use crate::protocol::json_scan::{Raw, Scanner, Unsure};
 
 /// Gives the answers that `json` holds, an array of them; how many were refused. All or nothing, where it is no such array.
-pub(super) fn give(connector: &MeshConnector, json: &str) -> Result<u32, Error> {
+pub(super) fn give(mesh: &Arc<Mesh>, json: &str) -> Result<u32, Error> {
+    let connector = &mesh.connector;
+    // An inline handler's answers leave when the driver goes round; those of any other batch, together and at its end.
+    let haste = match inside::haste(mesh) {
+        Haste::NextRound => Haste::NextRound,
+        Haste::Now | Haste::Batch => Haste::Batch,
+    };
     match results_at_once(json) {
         Ok(results) => {
             let answers = results
                 .iter()
                 .map(|(id, result)| (*id, Answer::Result(result.get())));
-            Ok(connector.answer_all(answers))
+            Ok(connector.answer_all(answers, haste))
         }
-        Err(Unsure) => give_each(connector, json),
+        Err(Unsure) => give_each(connector, json, haste),
     }
 }
 
@@ -48,8 +57,8 @@ fn results_at_once(json: &str) -> Result<Vec<(&str, Raw<'_>)>, Unsure> {
         let (mut dispatch_id, mut result) = (None, None);
         scan.object(|scan, key| {
             let place = match key {
-                "dispatch_id" => &mut dispatch_id,
-                "result" => &mut result,
+                b"dispatch_id" => &mut dispatch_id,
+                b"result" => &mut result,
                 // An error, or something new.
                 _ => return Err(Unsure),
             };
@@ -100,7 +109,7 @@ struct BatchError<'a> {
 }
 
 /// The same for any text.
-fn give_each(connector: &MeshConnector, json: &str) -> Result<u32, Error> {
+fn give_each(connector: &MeshConnector, json: &str, haste: Haste) -> Result<u32, Error> {
     let answers = if is_flat(json) {
         flat_answers(json)
     } else {
@@ -116,17 +125,19 @@ fn give_each(connector: &MeshConnector, json: &str) -> Result<u32, Error> {
                 &answer.dispatch_id,
                 error.code.as_deref().unwrap_or(HANDLER_ERROR),
                 &error.message,
-                Haste::Batch,
+                haste,
             ),
             (None, result) => connector.resolve(
                 &answer.dispatch_id,
                 result.map_or("null", RawValue::get),
-                Haste::Batch,
+                haste,
             ),
         };
         refused += u32::from(result.is_err());
     }
-    connector.flush();
+    if haste == Haste::Batch {
+        connector.flush();
+    }
     Ok(refused)
 }
 

@@ -2,10 +2,9 @@
 //! repeats the names of its fields, and apart from it what few handlers ever look at.
 
 use std::ffi::c_char;
-use std::time::Duration;
 
 use super::boundary::{check_out, guard, write};
-use super::dispatch::{bytes_of, check_max_items, item_json, pulling};
+use super::dispatch::{bytes_of, check_max_items, item_json, patience, pulling};
 use super::handles::svantic_mesh;
 use super::lanes::Item;
 use super::status::svantic_status;
@@ -48,7 +47,7 @@ pub unsafe extern "C" fn svantic_next_flat(
         check_optional(out_contexts_json, "out_contexts_json")?;
         check_optional(out_contexts_len, "out_contexts_len")?;
         let max = check_max_items(max_items)?;
-        let limit = Duration::from_millis(timeout_ms.into());
+        let limit = patience(timeout_ms, "svantic_next_flat")?;
         let items = mesh.queue.pull(max, limit)?;
         let with_contexts = !out_contexts_json.is_null();
         let flat = Flat::of(items, with_contexts)?;
@@ -115,7 +114,7 @@ impl Flat {
                 flat.items.push_str(&item_json(item));
                 continue;
             };
-            let parts = Parts::of(&dispatch.request).ok_or_else(|| {
+            let parts = Parts::of(dispatch.request.text()).ok_or_else(|| {
                 let text = "a request is not as the library writes them";
                 Error::new(ErrorKind::Internal, "BUG", text).hint("please report it")
             })?;
@@ -154,18 +153,16 @@ impl<'a> Parts<'a> {
         let _ = scan.object(|scan, key| {
             let start = scan.position();
             match key {
-                "args" => {
+                b"args" => {
                     args = Some(start);
                     return Err(Unsure);
                 }
-                "dispatch_id" => dispatch_id = Some(scan.value()?.get()),
-                "skill_id" => {
+                b"dispatch_id" => dispatch_id = Some(scan.value()?.get()),
+                b"skill_id" => {
                     skill_id = Some(scan.value()?.get());
                     context = Some(start);
                 }
-                _ => {
-                    scan.value()?;
-                }
+                _ => scan.skip()?,
             }
             Ok(())
         });

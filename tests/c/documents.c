@@ -31,7 +31,7 @@ static void wrong_values(void) {
     refuse_config(JSON({"name": 1, "description": "d"}), SVANTIC_STATUS_INVALID_ARGUMENT, "`name`");
     refuse_config("{" NAMED ",\"workers\":0}", SVANTIC_STATUS_INVALID_ARGUMENT, "`workers`");
     refuse_config("{" NAMED ",\"workers\":\"4\"}", SVANTIC_STATUS_INVALID_ARGUMENT, "`workers`");
-    refuse_config("{" NAMED ",\"delivery\":\"push\"}", SVANTIC_STATUS_INVALID_ARGUMENT, "\"callbacks\" or \"pull\"");
+    refuse_config("{" NAMED ",\"delivery\":\"push\"}", SVANTIC_STATUS_INVALID_ARGUMENT, "\"callbacks\", \"inline\" or \"pull\"");
     refuse_config("{" NAMED ",\"timeout_ms\":-1}", SVANTIC_STATUS_INVALID_ARGUMENT, "`timeout_ms`");
     refuse_config("{" NAMED ",\"max_frame_bytes\":1e99}", SVANTIC_STATUS_INVALID_ARGUMENT, "`max_frame_bytes`");
     refuse_config("{" NAMED ",\"ca_file\":\"/nowhere/ca.pem\"}", SVANTIC_STATUS_INVALID_ARGUMENT,

@@ -25,7 +25,7 @@ pub(super) fn run(queue: &Arc<DeliveryQueue>, batch: &mut Vec<Delivery>) {
                 // A capability and its handler are added as one, so there always is a handler.
                 && let Some(handler) = handlers.get(dispatch.capability.index).copied().flatten()
             {
-                run_dispatch(dispatch, handler);
+                run_dispatch(&dispatch, handler);
             }
         }
     });

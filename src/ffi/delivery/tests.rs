@@ -19,6 +19,10 @@ fn done(run: crate::ffi::callback::svantic_done_fn) -> Control {
     Control::Done(Done { notify, result })
 }
 
+fn callbacks(workers: usize) -> DeliveryQueue {
+    DeliveryQueue::new(DeliveryMode::Callbacks { workers })
+}
+
 /// Waits until the queue has no thread.
 fn threads_have_ended(queue: &DeliveryQueue) {
     let (lanes, waited) = queue
@@ -32,7 +36,7 @@ fn threads_have_ended(queue: &DeliveryQueue) {
 
 #[test]
 fn a_thread_without_work_ends_and_another_takes_what_comes_later() {
-    let queue = Arc::new(DeliveryQueue::new(2));
+    let queue = Arc::new(callbacks(2));
     for calls in 1..=3 {
         queue.push(done(Some(count)));
         assert!(queue.lock().workers > 0, "somebody is to run it");
@@ -44,17 +48,17 @@ fn a_thread_without_work_ends_and_another_takes_what_comes_later() {
 
 #[test]
 fn what_nobody_hears_starts_no_thread() {
-    let queue = Arc::new(DeliveryQueue::new(1));
+    let queue = Arc::new(callbacks(1));
     queue.push(done(None));
     assert_eq!(queue.lock().workers, 0);
-    let pulled = Arc::new(DeliveryQueue::new(0));
+    let pulled = Arc::new(DeliveryQueue::new(DeliveryMode::Pull));
     pulled.push(done(None));
     assert!(pulled.lock().has_items(), "a pull hands everything out");
 }
 
 #[test]
 fn the_thread_that_is_to_release_everything_waits_for_the_end() {
-    let queue = Arc::new(DeliveryQueue::new(1));
+    let queue = Arc::new(callbacks(1));
     assert!(queue.release_at_exit());
     assert!(!queue.end_worker(), "the end has not come");
     queue.lock().close();

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::super::callback::Run;
 use super::super::lanes::{Lanes, Waiting, Work};
-use super::DeliveryQueue;
+use super::{DeliveryQueue, IDLE_THREAD_ENDS};
 
 /// How much room for dispatches an idle delivery thread keeps.
 const IDLE_ROOM: usize = 64;
@@ -48,7 +48,7 @@ impl Worker {
         self.next_of(&mut queue.lock())
     }
 
-    /// What to do next; `None` when the thread is to end.
+    /// What to do next; `None` when the thread is to end, or has had nothing to do for long.
     pub(in crate::ffi) fn next(&mut self) -> Option<Work> {
         let queue = Arc::clone(&self.queue);
         let mut lanes = queue.lock();
@@ -62,8 +62,15 @@ impl Worker {
             }
             self.taken.shrink_to(IDLE_ROOM);
             lanes.sleepers += 1;
-            let waited = queue.changed.wait(lanes);
-            lanes = waited.unwrap_or_else(PoisonError::into_inner);
+            let waited;
+            (lanes, waited) = queue
+                .changed
+                .wait_timeout(lanes, IDLE_THREAD_ENDS)
+                .unwrap_or_else(PoisonError::into_inner);
+            // One that is to release everything waits for the end.
+            if waited.timed_out() && !lanes.has_work() && !lanes.release_at_exit {
+                return None;
+            }
         }
     }
 
@@ -143,7 +150,7 @@ mod tests {
             let dispatch = Dispatch {
                 id: (*id).into(),
                 capability: Arc::clone(&capability),
-                request: String::new(),
+                request: String::new().into(),
             };
             lanes.push_dispatch(1, dispatch);
         }

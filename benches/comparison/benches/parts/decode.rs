@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 use criterion::{Criterion, Throughput};
 use svantic::protocol::{
     frame::{self, Kind},
-    request::{self, Beside},
+    request::{Beside, RequestText, RequestWriter},
 };
 
 use crate::{KINDS, dispatches};
@@ -23,20 +23,21 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             });
         });
         group.bench_function(format!("parse and request, {name}"), |bencher| {
-            bencher.iter(|| black_box(request(black_box(&text))));
+            let mut writer = RequestWriter::default();
+            bencher.iter(|| black_box(request(&mut writer, black_box(&text))));
         });
     }
     group.finish();
 }
 
-fn request(text: &str) -> String {
+fn request(writer: &mut RequestWriter, text: &str) -> RequestText {
     let envelope = frame::parse(text).expect("a frame");
     let dispatch = &envelope.dispatch;
     let skill_id = frame::text_in(dispatch.skill_id).expect("a skill");
     let args = dispatch.args.expect("arguments").get();
     let deadline = Duration::from_mins(5);
     let beside = Beside::default();
-    request::write(
+    writer.write(
         "",
         &envelope.id,
         &skill_id,

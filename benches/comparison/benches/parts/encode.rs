@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use svantic::protocol::{
-    frame::{self, Stamp},
+    frame,
+    frame_writer::{FrameWriter, Stamp},
     timestamp::push_timestamp,
 };
 use uuid::Uuid;
@@ -23,14 +24,13 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             id: Uuid::from_u128(7),
             unix_ms: NOW,
         };
+        let mut writer = FrameWriter::default();
         group.throughput(Throughput::Bytes(result.len() as u64));
         group.bench_function(format!("dispatch_result, {name}"), |bencher| {
             bencher.iter(|| {
-                black_box(frame::dispatch_result(
-                    stamp,
-                    &envelope.id,
-                    black_box(result),
-                ))
+                let frame =
+                    writer.dispatch_result(stamp, &envelope.id, black_box(result), usize::MAX);
+                black_box(frame.is_ok())
             });
         });
     }
