@@ -123,6 +123,18 @@ impl Answered {
         }
     }
 
+    /// Makes room for all that will ever be known, once and for all: the memory in use does not grow for as long as the
+    /// process lives.
+    fn settle(&mut self) {
+        if let Some(youngest) = self.known.front_mut() {
+            youngest.reserve(GENERATION - youngest.len().min(GENERATION));
+        }
+        while self.known.len() < GENERATIONS {
+            let room = ByKey::with_capacity_and_hasher(GENERATION, BuildHasherDefault::default());
+            self.known.push_back(room);
+        }
+    }
+
     fn unlearn(&mut self, key: Key) {
         for keys in &mut self.known {
             keys.remove(&key);
@@ -206,6 +218,9 @@ impl Answered {
             let old = now.saturating_sub(front.at) > REMEMBERED_FOR;
             if !old && self.entries.len() <= REMEMBERED_IDS {
                 break;
+            }
+            if !old && self.known.len() < GENERATIONS {
+                self.settle();
             }
             let Some(entry) = self.entries.pop_front() else {
                 break;
