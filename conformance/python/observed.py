@@ -11,7 +11,8 @@ import contextvars
 import ctypes
 import json
 import threading
-from typing import Any, Callable, Iterator
+from collections.abc import Iterator
+from typing import Any, Callable
 
 from lines import Lines
 
