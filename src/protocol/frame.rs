@@ -75,9 +75,9 @@ fn at_once(text: &str) -> Result<Envelope<'_>, Unsure> {
     let (mut dispatch, mut is_signed) = Default::default();
     let mut scan = Scanner::new(text);
     scan.object(|scan, key| match key {
-        b"v" => once(&mut version, scan.value()?),
-        b"type" => once(&mut kind, scan.value()?),
-        b"id" => once(&mut id, scan.value()?),
+        b"v" => fill(&mut version, scan),
+        b"type" => fill(&mut kind, scan),
+        b"id" => fill(&mut id, scan),
         b"payload" if scan.is_at_object() => {
             let start = scan.position();
             (dispatch, is_signed) = Dispatch::scan(scan)?;
@@ -87,7 +87,7 @@ fn at_once(text: &str) -> Result<Envelope<'_>, Unsure> {
         _ => scan.skip(),
     })?;
     scan.finish()?;
-    if version.is_some_and(|v: Raw<'_>| v.get() != "1") {
+    if version.is_some_and(|v: Raw<'_>| v.get().parse() != Ok(ENVELOPE_VERSION)) {
         return Err(Unsure);
     }
     let id = id.map_or(Some(""), Raw::plain_text);
@@ -100,6 +100,15 @@ fn at_once(text: &str) -> Result<Envelope<'_>, Unsure> {
         dispatch,
         is_signed,
     })
+}
+
+/// Reads a member. To serde null is no value, and two of them are two.
+fn fill<'a>(place: &mut Option<Raw<'a>>, scan: &mut Scanner<'a>) -> Result<(), Unsure> {
+    let value = scan.value()?;
+    if value.get() == "null" {
+        return Err(Unsure);
+    }
+    once(place, value)
 }
 
 /// Fills a place that must have been empty.
@@ -233,7 +242,7 @@ pub struct Dispatch<'a> {
     pub baggage: Option<Raw<'a>>,
     /// What `session_context` says, where that has been read already.
     #[serde(skip)]
-    session: Option<Session<'a>>,
+    pub(super) session: Option<Session<'a>>,
 }
 
 /// The part of `session_context` that has a place of its own in the handler's context.
@@ -264,11 +273,7 @@ impl<'a> Session<'a> {
                 b"baggage" => &mut read.baggage,
                 _ => return scan.skip(),
             };
-            let value = scan.value()?;
-            if value.get() == "null" {
-                return Err(Unsure);
-            }
-            once(place, value)
+            fill(place, scan)
         })?;
         Ok(read)
     }
@@ -279,24 +284,6 @@ impl<'a> Dispatch<'a> {
     pub fn session(&self) -> Session<'a> {
         self.session
             .unwrap_or_else(|| object_in(self.session_context).unwrap_or_default())
-    }
-
-    /// The dispatch that a data part asks for.
-    pub fn of_part(
-        skill_id: Option<Raw<'a>>,
-        args: Option<Raw<'a>>,
-        session_context: Option<Raw<'a>>,
-        traceparent: Option<Raw<'a>>,
-        baggage: Option<Raw<'a>>,
-    ) -> Self {
-        Self {
-            skill_id,
-            args,
-            session_context,
-            traceparent,
-            baggage,
-            session: None,
-        }
     }
 
     /// Reads the payload that is next, and whether it says who it is from.
@@ -317,12 +304,7 @@ impl<'a> Dispatch<'a> {
                 b"svantic_auth" => &mut svantic_auth,
                 _ => return scan.skip(),
             };
-            let value = scan.value()?;
-            // To serde null is no value, and two of them are two.
-            if value.get() == "null" {
-                return Err(Unsure);
-            }
-            once(place, value)
+            fill(place, scan)
         })?;
         Ok((read, svantic_auth.is_some()))
     }

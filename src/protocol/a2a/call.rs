@@ -385,12 +385,13 @@ impl<'a> WireData<'a> {
     }
 
     fn dispatch(&self) -> Dispatch<'a> {
-        Dispatch::of_part(
-            self.skill(),
-            self.args.or(self.inputs),
-            self.session_context,
-            self.traceparent,
-            self.baggage,
-        )
+        Dispatch {
+            skill_id: self.skill(),
+            args: self.args.or(self.inputs),
+            session_context: self.session_context,
+            traceparent: self.traceparent,
+            baggage: self.baggage,
+            session: None,
+        }
     }
 }
