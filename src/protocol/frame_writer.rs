@@ -18,25 +18,37 @@ pub struct Stamp {
 
 /// `hello`: the first frame after the 101. `payload_json` is the whole payload.
 pub fn hello(stamp: Stamp, payload_json: &str) -> String {
-    frame(stamp, "hello", payload_json)
+    stamped(stamp, "hello", payload_json)
 }
 
 /// The same with an id and a time of day of the caller's own.
 pub fn hello_of(id: &str, ts: &str, payload_json: &str) -> String {
-    let mut out = String::with_capacity(ENVELOPE_BYTES + payload_json.len());
-    out.push_str("{\"v\":1,\"type\":\"hello\",\"id\":");
-    push_json_string(&mut out, id);
-    out.push_str(",\"ts\":");
-    push_json_string(&mut out, ts);
-    out.push_str(",\"payload\":");
-    out.push_str(payload_json);
-    out.push('}');
-    out
+    frame("hello", id, ts, payload_json)
 }
 
 /// `heartbeat`. `payload_json` is the whole payload, as over HTTP.
 pub fn heartbeat(stamp: Stamp, payload_json: &str) -> String {
-    frame(stamp, "heartbeat", payload_json)
+    stamped(stamp, "heartbeat", payload_json)
+}
+
+fn stamped(stamp: Stamp, kind: &str, payload_json: &str) -> String {
+    let mut ts = String::new();
+    push_timestamp(&mut ts, stamp.unix_ms);
+    let mut buffer = Uuid::encode_buffer();
+    let id = stamp.id.hyphenated().encode_lower(&mut buffer);
+    frame(kind, id, &ts, payload_json)
+}
+
+fn frame(kind: &str, id: &str, ts: &str, payload_json: &str) -> String {
+    let mut out = String::with_capacity(ENVELOPE_BYTES + payload_json.len());
+    push_kind(&mut out, kind);
+    push_json_string(&mut out, id);
+    out.push_str(BEHIND_ID);
+    push_json_string(&mut out, ts);
+    out.push_str(BEFORE_PAYLOAD);
+    out.push_str(payload_json);
+    out.push('}');
+    out
 }
 
 /// Writes the answers to dispatches: what is the same in all of them once, and many of them to an allocation.
@@ -99,45 +111,46 @@ impl FrameWriter {
 
     fn begin(&mut self, stamp: Stamp, kind: &str, in_reply_to: &str, payload_bytes: usize) {
         if self.unix_ms != stamp.unix_ms || self.behind_id.is_empty() {
-            self.behind_id.clear();
-            self.behind_id.push_str(BEHIND_ID);
-            push_timestamp(&mut self.behind_id, stamp.unix_ms);
-            self.behind_id.push_str("\",\"in_reply_to\":");
+            let behind_id = &mut self.behind_id;
+            behind_id.clear();
+            behind_id.push('"');
+            behind_id.push_str(BEHIND_ID);
+            behind_id.push('"');
+            push_timestamp(behind_id, stamp.unix_ms);
+            behind_id.push_str("\",\"in_reply_to\":");
             self.unix_ms = stamp.unix_ms;
         }
         let frame = &mut self.frame;
         frame.clear();
         frame.reserve(ENVELOPE_BYTES + in_reply_to.len() + payload_bytes);
-        push_id(frame, kind, stamp.id);
+        push_kind(frame, kind);
+        frame.push('"');
+        frame.push_str(
+            stamp
+                .id
+                .hyphenated()
+                .encode_lower(&mut Uuid::encode_buffer()),
+        );
         frame.push_str(&self.behind_id);
         push_json_string(frame, in_reply_to);
-        frame.push_str(",\"payload\":");
+        frame.push_str(BEFORE_PAYLOAD);
     }
 }
 
 /// An upper bound of what an envelope takes besides its variable parts.
 const ENVELOPE_BYTES: usize = 192;
 
-fn frame(stamp: Stamp, kind: &str, payload_json: &str) -> String {
-    let mut out = String::with_capacity(ENVELOPE_BYTES + payload_json.len());
-    push_id(&mut out, kind, stamp.id);
-    out.push_str(BEHIND_ID);
-    push_timestamp(&mut out, stamp.unix_ms);
-    out.push_str("\",\"payload\":");
-    out.push_str(payload_json);
-    out.push('}');
-    out
-}
-
 /// What is between the id and the time.
-const BEHIND_ID: &str = "\",\"ts\":\"";
+const BEHIND_ID: &str = ",\"ts\":";
 
-/// Everything up to and including the id, but for its closing quote.
-fn push_id(out: &mut String, kind: &str, id: Uuid) {
+/// What is between the rest of an envelope and the payload.
+const BEFORE_PAYLOAD: &str = ",\"payload\":";
+
+/// Everything up to the id.
+fn push_kind(out: &mut String, kind: &str) {
     out.push_str("{\"v\":1,\"type\":\"");
     out.push_str(kind);
-    out.push_str("\",\"id\":\"");
-    out.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    out.push_str("\",\"id\":");
 }
 
 /// Appends `text` as a JSON string, quotes included.
