@@ -28,35 +28,29 @@ const WORDS_FIRST: usize = 6;
 /// Where the next quote, backslash or control character stands, from `at` on; the end if there is none.
 #[inline]
 pub(super) fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
-    for _ in 0..WORDS_FIRST {
-        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
-            return end_by_bytes(bytes, at);
-        };
-        let found = special(u64::from_le_bytes(*word));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    end_by_blocks(bytes, at)
-}
-
-/// The same in a long string.
-fn end_by_blocks(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        if !all_plain(block) {
-            break;
-        }
-        at += BLOCK;
-    }
+    let mut words = 0;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let found = special(u64::from_le_bytes(*word));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
+        words += 1;
+        if words == WORDS_FIRST {
+            at = end_of_plain_blocks(bytes, at);
+        }
     }
     end_by_bytes(bytes, at)
+}
+
+/// Behind the plain blocks of a long string.
+fn end_of_plain_blocks(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk)
+        && all_plain(block)
+    {
+        at += BLOCK;
+    }
+    at
 }
 
 /// The same near the end of the text.
