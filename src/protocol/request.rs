@@ -1,6 +1,7 @@
 //! What a handler is given: one JSON object per dispatch (section 7, rule 3).
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -95,28 +96,13 @@ impl RequestWriter {
         out.push_str(",\"skill_id\":");
         push_json_string(out, skill_id);
         out.push_str(",\"deadline_ms\":");
-        push_number(out, deadline.as_millis());
+        let _ = write!(out, "{}", deadline.as_millis());
         push_context(out, dispatch, beside);
         out.push_str(",\"args\":");
         out.push_str(args_json);
         out.push_str("}\0");
         RequestText(self.chunk.keep(out))
     }
-}
-
-fn push_number(out: &mut String, number: u128) {
-    let mut digits = [b'0'; 40];
-    let (mut at, mut left) = (digits.len(), number);
-    loop {
-        at -= 1;
-        // A remainder by ten fits.
-        digits[at] = b'0' + u8::try_from(left % 10).unwrap_or_default();
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
 }
 
 fn push_context(out: &mut String, dispatch: &Dispatch<'_>, beside: Beside<'_>) {
