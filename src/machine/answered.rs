@@ -55,7 +55,8 @@ impl Hasher for Hashed {
 
 struct Entry {
     key: Key,
-    id: DispatchId,
+    /// Of one that came by POST. All others would be memory that has long gone cold when it is given back.
+    posted: Option<DispatchId>,
     at: Duration,
     /// The body is dropped before the id is.
     frame: Option<FrameText>,
@@ -88,7 +89,7 @@ fn second(at: Duration) -> u32 {
 }
 
 impl Answered {
-    /// How many are kept with their ids.
+    /// How many are remembered one by one.
     pub(super) fn len(&self) -> usize {
         self.entries.len() - self.gone
     }
@@ -153,8 +154,14 @@ impl Answered {
         self.entries.get_mut(usize::try_from(place).ok()?)
     }
 
-    /// Remembers the answer of a dispatch.
-    pub(super) fn push(&mut self, key: Key, id: DispatchId, at: Duration, frame: FrameText) {
+    /// Remembers the answer of a dispatch; `posted` is its id if it came by POST.
+    pub(super) fn push(
+        &mut self,
+        key: Key,
+        posted: Option<DispatchId>,
+        at: Duration,
+        frame: FrameText,
+    ) {
         self.first = self.first.max(1);
         let number = self.first + self.entries.len() as u64;
         if self
@@ -168,7 +175,7 @@ impl Answered {
         self.note(key, number);
         self.entries.push_back(Entry {
             key,
-            id,
+            posted,
             at,
             frame: Some(frame),
             gone: false,
@@ -232,14 +239,15 @@ impl Answered {
                 self.gone -= 1;
                 continue;
             }
+            let Some(id) = entry.posted else { continue };
             // Of another tenant's dispatch of this id nothing shall be known once only the id is.
-            let unmistakable = posted.unmistakable(&entry.id);
-            if *unmistakable != *entry.id {
+            let unmistakable = posted.unmistakable(&id);
+            if *unmistakable != *id {
                 let key = key_of(&unmistakable);
                 self.unlearn(entry.key);
                 self.note(key, self.first - 1);
             }
-            posted.forget(&entry.id);
+            posted.forget(&id);
         }
         self.forget_before(second(now.saturating_sub(REMEMBERED_FOR)));
         while self.bytes > REMEMBERED_BYTES {
@@ -277,7 +285,7 @@ mod tests {
         let mut answered = Answered::default();
         let mut posted = Posted::default();
         for n in 0..count {
-            answered.push(n, "d".into(), at(n), frame(1));
+            answered.push(n, None, at(n), frame(1));
             answered.forget_old(at(n), &mut posted, |_| 0);
         }
         answered
@@ -292,7 +300,7 @@ mod tests {
         assert!(answered.frame(all - REMEMBERED_IDS as u64 - 1).is_none());
         assert!(!answered.holds(all));
         // The oldest generation goes as a whole, and there are 75,000 even then.
-        answered.push(all, "d".into(), Duration::from_secs(all / 1000), frame(1));
+        answered.push(all, None, Duration::from_secs(all / 1000), frame(1));
         assert!(!answered.holds(GENERATION as u64 - 1) && answered.holds(GENERATION as u64));
         assert!(all - GENERATION as u64 > 75_000);
         let mut posted = Posted::default();
@@ -320,7 +328,7 @@ mod tests {
             (answered.len(), answered.entries.len(), answered.gone),
             (2, 2, 0)
         );
-        answered.push(4, "d".into(), Duration::ZERO, frame(7));
+        answered.push(4, None, Duration::ZERO, frame(7));
         assert_eq!(answered.frame(4), Some(&frame(7)));
         assert_eq!((answered.frame(0), answered.bytes), (Some(&frame(1)), 9));
     }
@@ -330,7 +338,7 @@ mod tests {
         let mut answered = with((REMEMBERED_IDS + 10) as u64, |_| Duration::ZERO);
         assert!(answered.holds(3) && answered.frame(3).is_none());
         answered.forget(3);
-        answered.push(3, "d".into(), REMEMBERED_FOR, frame(2));
+        answered.push(3, None, REMEMBERED_FOR, frame(2));
         let mut posted = Posted::default();
         answered.forget_old(REMEMBERED_FOR + Duration::from_secs(2), &mut posted, |_| 0);
         assert_eq!(answered.frame(3), Some(&frame(2)));
@@ -341,7 +349,7 @@ mod tests {
         let mut answered = with((REMEMBERED_IDS + 3) as u64, Duration::from_secs);
         let end = Duration::from_secs(REMEMBERED_IDS as u64) + REMEMBERED_FOR;
         answered.forget_old(end, &mut Posted::default(), |_| 0);
-        answered.push(77_777, "d".into(), end, frame(3));
+        answered.push(77_777, None, end, frame(3));
         assert_eq!(answered.frame(77_777), Some(&frame(3)));
     }
 }

@@ -1,6 +1,5 @@
 //! Answers on their way to the outbox: results, errors, refusals, and what time has done to them (`protocol.md` 7).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -120,7 +119,7 @@ impl Machine {
     }
 
     fn answered(&mut self, now: Now, id: DispatchId, frame: FrameText) {
-        let ended = self.inbox.answer(now.mono, Arc::clone(&id), frame.clone());
+        let ended = self.inbox.answer(now.mono, &id, frame.clone());
         // The mesh waits from the receipt on, however late the answer is; a refusal is as old as its dispatch.
         let waits_until = ended
             .deadline

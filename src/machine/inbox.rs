@@ -184,12 +184,13 @@ impl Inbox {
     }
 
     /// Remembers the answer of a dispatch, whether it ran or was refused.
-    pub(super) fn answer(&mut self, now: Duration, id: DispatchId, frame: FrameText) -> Ended {
-        let key = self.key(&id);
+    pub(super) fn answer(&mut self, now: Duration, id: &DispatchId, frame: FrameText) -> Ended {
+        let key = self.key(id);
         let open = self.open.remove(&key);
         let ran = open.as_ref().is_some_and(|open| open.running);
         self.running -= usize::from(ran);
-        self.answered.push(key, id, now, frame);
+        let posted = self.posted.get(id).map(|_| Arc::clone(id));
+        self.answered.push(key, posted, now, frame);
         self.forget_old(now);
         Ended {
             deadline: open.map(|open| open.deadline),
@@ -280,11 +281,11 @@ mod tests {
     fn ids_outlive_bodies_and_are_forgotten_in_the_end() {
         let mut inbox = Inbox::new(&mut Rng::with_seed(1));
         for n in 0..100 {
-            inbox.answer(Duration::ZERO, format!("d{n}").into(), frame(1 << 20));
+            inbox.answer(Duration::ZERO, &format!("d{n}").into(), frame(1 << 20));
         }
         assert!(matches!(inbox.look_up("d0"), Known::Answered(None)));
         assert!(matches!(inbox.look_up("d99"), Known::Answered(Some(_))));
-        inbox.answer(REMEMBERED_FOR * 2, "late".into(), frame(1));
+        inbox.answer(REMEMBERED_FOR * 2, &"late".into(), frame(1));
         assert!(matches!(inbox.look_up("d99"), Known::New));
         assert_eq!(inbox.entries(), 1);
     }
@@ -295,7 +296,7 @@ mod tests {
         for n in 0..REMEMBERED_IDS + 5 {
             let id: DispatchId = format!("d{n}").into();
             inbox.start(Arc::clone(&id), capability(), Duration::from_mins(1));
-            inbox.answer(Duration::ZERO, id, frame(1));
+            inbox.answer(Duration::ZERO, &id, frame(1));
         }
         assert_eq!(inbox.entries(), REMEMBERED_IDS);
         assert!(
@@ -316,7 +317,7 @@ mod tests {
                 Duration::from_secs(at),
             );
         }
-        inbox.answer(Duration::ZERO, "d0".into(), frame(1));
+        inbox.answer(Duration::ZERO, &"d0".into(), frame(1));
         assert_eq!(inbox.next_deadline(), Some(Duration::from_secs(2)));
         let at = Duration::from_secs(3);
         let overdue: Vec<_> = std::iter::from_fn(|| inbox.pop_overdue(at)).collect();

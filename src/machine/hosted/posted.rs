@@ -125,7 +125,7 @@ impl Posted {
 
     /// Whether an answer goes to the connection.
     pub(in crate::machine) fn came_by_link(&self, id: &str) -> bool {
-        self.entries.is_empty() || self.entries.get(id).is_none_or(|entry| entry.by_link)
+        self.entries.get(id).is_none_or(|entry| entry.by_link)
     }
 
     /// The same dispatch has come over the connection.
@@ -206,10 +206,7 @@ impl Posted {
     }
 
     pub(in crate::machine) fn forget(&mut self, id: &str) {
-        // An empty map would still hash the id, of every dispatch over a connection.
-        if !self.entries.is_empty() {
-            self.entries.remove(id);
-        }
+        self.entries.remove(id);
     }
 
     /// How many calls wait.

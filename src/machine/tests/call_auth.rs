@@ -150,7 +150,7 @@ fn a_token_is_good_for_one_run_and_its_retries() {
         desk.rig
             .machine
             .inbox
-            .answer(desk.rig.now, id.as_str().into(), "{}".into());
+            .answer(desk.rig.now, &id.as_str().into(), "{}".into());
     }
     let gone = desk.send(&by_token(&again, 1));
     assert_eq!(desk.refusal(gone).2, "DUPLICATE_DISPATCH");

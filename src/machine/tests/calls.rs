@@ -174,6 +174,13 @@ fn two_tenants_with_the_same_id_get_each_their_own_answer() {
         desk.rig.answer(&id, "1").unwrap();
     }
     desk.delivered();
+    let posted = &desk.rig.machine.inbox.posted;
+    assert!(
+        ids.iter()
+            .chain([&"x9".into()])
+            .all(|id| posted.get(id).is_none())
+    );
+    assert!(posted.get("x10009").is_some());
     let gone = desk.send(&of("a", 1));
     assert_eq!(
         desk.refusal(gone),

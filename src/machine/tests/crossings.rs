@@ -360,7 +360,7 @@ fn an_idle_agent_forgets_its_old_answers_with_its_heartbeats() {
     let now = rig.now();
     rig.machine
         .inbox
-        .answer(now.mono, "d".into(), "1".to_owned().into());
+        .answer(now.mono, &"d".into(), "1".to_owned().into());
     assert_eq!(remembered(&rig), 1);
     rig.advance(seconds(660));
     assert_eq!(remembered(&rig), 0, "hosted");
