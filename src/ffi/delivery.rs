@@ -80,7 +80,8 @@ impl DeliveryQueue {
 
     /// Notes what is asked for without the lock; whoever has added or taken something does.
     fn note(&self, queue: &Lanes) {
-        self.front_since.store(queue.oldest(), Ordering::Relaxed);
+        // Released behind what a worker has noted of what it took.
+        self.front_since.store(queue.oldest(), Ordering::Release);
         let urgent = !queue.control.is_empty() || queue.is_closed();
         self.urgent.store(urgent, Ordering::Release);
     }
@@ -93,8 +94,10 @@ impl DeliveryQueue {
 
     /// How long the dispatch that is next has waited to be picked up.
     fn oldest_waiting(&self) -> Option<Duration> {
-        let since = [&self.taken_since, &self.front_since].map(|at| at.load(Ordering::Relaxed));
-        let oldest = since.into_iter().filter(|since| *since > 0).min()?;
+        // In the order in which dispatches go, so that none passes by between the two looks.
+        let in_front = self.front_since.load(Ordering::Acquire);
+        let taken = self.taken_since.load(Ordering::Relaxed);
+        let oldest = [in_front, taken].into_iter().filter(|at| *at > 0).min()?;
         Some(Duration::from_millis(self.stamp().saturating_sub(oldest)))
     }
 

@@ -93,10 +93,12 @@ impl Worker {
         if lanes.is_closed() {
             // What was not begun has been answered by the machine.
             self.taken.clear();
-            self.queue.taken_since.store(0, Ordering::Relaxed);
+            self.note_taken();
             lanes.drop_dispatches();
         } else if self.taken.is_empty() {
             lanes.take_dispatches(&mut self.taken, self.queue.workers == 1);
+            // Before it is noted that they have left the lanes: whoever looks meanwhile must not think that none waits.
+            self.note_taken();
             if !Arc::ptr_eq(&self.handlers, &lanes.handlers) {
                 self.handlers = Arc::clone(&lanes.handlers);
             }
@@ -108,8 +110,7 @@ impl Worker {
     /// Begins the next of what was taken.
     fn begin(&mut self) -> Option<Work> {
         while let Some(Waiting { dispatch, .. }) = self.taken.pop_front() {
-            let next = self.taken.front().map_or(0, |next| next.since);
-            self.queue.taken_since.store(next, Ordering::Relaxed);
+            let next = self.note_taken();
             // A capability and its handler are added as one, so there always is a handler.
             let handler = self.handlers.get(dispatch.capability.index);
             if let Some(handler) = handler.copied().flatten() {
@@ -122,11 +123,19 @@ impl Worker {
         }
         None
     }
+
+    /// Notes, and returns, since when the next of what was taken has waited; 0 when there is none.
+    fn note_taken(&self) -> u64 {
+        let next = self.taken.front().map_or(0, |next| next.since);
+        self.queue.taken_since.store(next, Ordering::Relaxed);
+        next
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::ffi::{c_char, c_void};
+    use std::sync::atomic::AtomicUsize;
 
     use super::super::super::callback::Owned;
     use super::super::super::lanes::Control;
@@ -143,6 +152,11 @@ mod tests {
         let queue = DeliveryQueue::new(DeliveryMode::Callbacks { workers });
         let owned = Owned::new(std::ptr::null_mut(), None);
         queue.add_handler(Some(run), owned, || Ok(0)).unwrap();
+        add(&queue, ids);
+        Arc::new(queue)
+    }
+
+    fn add(queue: &DeliveryQueue, ids: &[&str]) {
         let capability = Capability::parse(r#"{"name":"a","description":"d"}"#).unwrap();
         let capability = Arc::new(capability);
         let mut lanes = queue.lock();
@@ -155,8 +169,6 @@ mod tests {
             lanes.push_dispatch(1, dispatch);
         }
         queue.note(&lanes);
-        drop(lanes);
-        Arc::new(queue)
     }
 
     fn control(queue: &DeliveryQueue) {
@@ -189,6 +201,40 @@ mod tests {
         assert_eq!(given(&mut worker), item("b", false));
         assert_eq!(queue.oldest_waiting(), None);
         assert_eq!(given(&mut worker), item("nothing", false));
+    }
+
+    /// The I/O thread may look at any moment, and would not look again for a dispatch that it did not see.
+    #[test]
+    fn what_waits_is_seen_at_every_moment_while_it_is_taken() {
+        const ROUNDS: usize = 5_000;
+        let queue = queue(1, &[]);
+        let mut worker = Worker::new(Arc::clone(&queue));
+        // Odd while a dispatch waits for certain.
+        let step = AtomicUsize::new(0);
+        let missed = std::thread::scope(|scope| {
+            let looker = scope.spawn(|| {
+                let mut missed = 0;
+                loop {
+                    let before = step.load(Ordering::SeqCst);
+                    let seen = queue.oldest_waiting();
+                    let after = step.load(Ordering::SeqCst);
+                    if before == 2 * ROUNDS {
+                        return missed;
+                    }
+                    let waited = before == after && before % 2 == 1;
+                    missed += usize::from(waited && seen.is_none());
+                }
+            });
+            for _ in 0..ROUNDS {
+                add(&queue, &["a", "b"]);
+                step.fetch_add(1, Ordering::SeqCst);
+                assert_eq!(given(&mut worker), item("a", true));
+                step.fetch_add(1, Ordering::SeqCst);
+                assert_eq!(given(&mut worker), item("b", false));
+            }
+            looker.join().unwrap()
+        });
+        assert_eq!(missed, 0);
     }
 
     #[test]
