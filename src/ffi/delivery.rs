@@ -236,7 +236,8 @@ impl DeliveryQueue {
     // ---- the end ----
 
     /// Sends waiters away and waits until no callback runs, until `deadline` at the latest (`None`: however
-    /// long a callback takes). Then releases everything. `false` when time ran out.
+    /// long a callback takes). Then releases everything. `false` when time ran out. Without a deadline whoever waited may
+    /// rely on it: what comes later is dropped. That is only if the connector could not end in time.
     pub(super) fn free(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
         let mut queue = self.lock();
         self.ending.store(true, Ordering::Relaxed);
@@ -255,6 +256,9 @@ impl DeliveryQueue {
                 .wait_timeout(queue, left.unwrap_or(Duration::from_mins(1)))
                 .unwrap_or_else(PoisonError::into_inner);
             queue = again;
+        }
+        if deadline.is_none() && !self.pulls() {
+            queue.seal();
         }
         let owned = queue.take_owned();
         queue.wakeup = None;

@@ -96,6 +96,8 @@ enum Phase {
     Closed,
     /// A pull has been told.
     Told,
+    /// Whoever freed the agent has been told that nothing is called any more.
+    Sealed,
 }
 
 /// A dispatch that nobody has picked up yet.
@@ -175,6 +177,11 @@ impl Lanes {
         }
     }
 
+    /// Nothing is called any more.
+    pub(super) fn seal(&mut self) {
+        self.phase = Phase::Sealed;
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.phase != Phase::Open
     }
@@ -190,7 +197,7 @@ impl Lanes {
     }
 
     pub(super) fn push_control(&mut self, control: Control, pulls: bool) {
-        if !pulls && self.nobody_hears(&control) {
+        if self.phase == Phase::Sealed || (!pulls && self.nobody_hears(&control)) {
             return;
         }
         self.control.push(control);

@@ -147,6 +147,8 @@ pub extern "C" fn svantic_free(mesh: *mut svantic_mesh) {
         if !waits && (mesh.queue.release_at_exit() || inside::inline_handler()) {
             return Ok(());
         }
+        // The farewell's time begins behind it.
+        mesh.queue.await_inline();
         mesh.connector.wait_ended(LONGEST_FAREWELL);
         mesh.queue.free(None);
         Ok(())

@@ -9,6 +9,12 @@ use crate::machine::action::Output;
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
+static LATE_CALLS: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" fn count_late(_: *mut c_void, _: i32, _: *const c_char, _: usize) {
+    LATE_CALLS.fetch_add(1, Ordering::SeqCst);
+}
+
 unsafe extern "C" fn count(_: *mut c_void, _: i32, _: *const c_char, _: usize) {
     CALLS.fetch_add(1, Ordering::SeqCst);
 }
@@ -54,6 +60,23 @@ fn what_nobody_hears_starts_no_thread() {
     let pulled = Arc::new(DeliveryQueue::new(DeliveryMode::Pull));
     pulled.push(done(None));
     assert!(pulled.lock().has_items(), "a pull hands everything out");
+}
+
+#[test]
+fn nothing_is_called_behind_a_free_that_has_waited_for_all() {
+    let queue = Arc::new(callbacks(1));
+    assert!(queue.free(None));
+    queue.push(done(Some(count)));
+    assert_eq!(queue.lock().workers, 0);
+}
+
+#[test]
+fn what_ends_behind_a_free_that_did_not_wait_is_still_told() {
+    let queue = Arc::new(callbacks(1));
+    assert!(queue.free(Some(Instant::now())));
+    queue.push(done(Some(count_late)));
+    threads_have_ended(&queue);
+    assert_eq!(LATE_CALLS.load(Ordering::SeqCst), 1);
 }
 
 #[test]
