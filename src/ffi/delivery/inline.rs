@@ -15,6 +15,7 @@ pub(super) fn run(queue: &Arc<DeliveryQueue>, batch: &mut Vec<Delivery>) {
         // They have been answered by the machine.
         return batch.clear();
     };
+    let _turn = Turn(queue);
     inside::inline(queue, || {
         for delivery in batch.drain(..) {
             // A handler may have freed its agent, or another thread be about to: what has not begun does not begin.
@@ -29,7 +30,15 @@ pub(super) fn run(queue: &Arc<DeliveryQueue>, batch: &mut Vec<Delivery>) {
             }
         }
     });
-    queue.end_inline();
+}
+
+/// The turn of the I/O thread. A panic ends it too, and leaves nobody waiting.
+struct Turn<'a>(&'a Arc<DeliveryQueue>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.end_inline();
+    }
 }
 
 impl DeliveryQueue {
@@ -81,10 +90,11 @@ impl DeliveryQueue {
 #[cfg(test)]
 mod tests {
     use std::ffi::{c_char, c_void};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::super::super::callback::Owned;
     use super::*;
@@ -151,5 +161,14 @@ mod tests {
         });
         run(&queue, &mut dispatch("none begins any more"));
         assert!(is_inside.try_recv().is_err());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_turn_that_has_ended_in_a_panic() {
+        let queue = queue(std::ptr::null());
+        let mut batch = dispatch(&"an id that nobody lets in".repeat(8));
+        let ended = catch_unwind(AssertUnwindSafe(|| run(&queue, &mut batch)));
+        assert!(ended.is_err());
+        assert!(queue.free(Some(Instant::now())));
     }
 }
