@@ -201,6 +201,26 @@ pub(super) fn check_out<T>(pointer: *mut T, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The same for one that may be NULL.
+pub(super) fn check_optional<T>(pointer: *mut T, name: &str) -> Result<(), Error> {
+    if pointer.is_null() {
+        return Ok(());
+    }
+    check_out(pointer, name)
+}
+
+/// Writes an out parameter that may be NULL.
+///
+/// # Safety
+/// As for [`write`].
+pub(super) unsafe fn write_optional<T>(pointer: *mut T, name: &str, value: T) -> Result<(), Error> {
+    if pointer.is_null() {
+        return Ok(());
+    }
+    // SAFETY: passed on from the caller.
+    unsafe { write(pointer, name, value) }
+}
+
 /// The largest document of settings that is accepted: a configuration, a capability, options.
 const MAX_SPEC_BYTES: usize = 1 << 20;
 

@@ -4,7 +4,9 @@ use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
 use super::batch_answers;
-use super::boundary::{check_out, guard, optional_text, sized_text, text, write};
+use super::boundary::{
+    check_optional, check_out, guard, optional_text, sized_text, text, write, write_optional,
+};
 use super::callback::outcome;
 use super::handles::{self, Mesh, svantic_mesh};
 use super::inside::{self, haste};
@@ -77,9 +79,7 @@ pub unsafe extern "C" fn svantic_next_batch(
         let mesh = pulling(mesh)?;
         check_out(out_items_json, "out_items_json")?;
         // Checked before items are taken: they would be lost.
-        if !out_len.is_null() {
-            check_out(out_len, "out_len")?;
-        }
+        check_optional(out_len, "out_len")?;
         let max = check_max_items(max_items)?;
         let limit = patience(timeout_ms, "svantic_next_batch")?;
         let items = mesh.queue.pull(max, limit)?;
@@ -96,12 +96,11 @@ pub unsafe extern "C" fn svantic_next_batch(
             }
         }
         json.push_str("]");
-        if !out_len.is_null() {
-            // SAFETY: not NULL; the header asks for room for a size_t.
-            unsafe { write(out_len, "out_len", json.len()) }?;
+        // SAFETY: checked above; the header asks for room for a size_t, or NULL, and for a pointer.
+        unsafe {
+            write_optional(out_len, "out_len", json.len())?;
+            write(out_items_json, "out_items_json", json.into_c())
         }
-        // SAFETY: checked above; the header asks for room for a pointer.
-        unsafe { write(out_items_json, "out_items_json", json.into_c()) }
     })
 }
 
@@ -252,17 +251,12 @@ pub unsafe extern "C" fn svantic_answer_batch(
 ) -> svantic_status {
     guard(|| {
         let mesh = handles::get_agent(mesh, "svantic_answer_batch")?;
-        if !out_refused.is_null() {
-            check_out(out_refused, "out_refused")?;
-        }
+        check_optional(out_refused, "out_refused")?;
         // SAFETY: the header asks for NULL or answers_len bytes that outlive the call.
         let json = unsafe { sized_text(answers_json, answers_len, "answers_json") }?;
         let refused = batch_answers::give(&mesh, json)?;
-        if out_refused.is_null() {
-            return Ok(());
-        }
-        // SAFETY: checked above; the header asks for room for a uint32_t.
-        unsafe { write(out_refused, "out_refused", refused) }
+        // SAFETY: checked above; the header asks for room for a uint32_t, or NULL.
+        unsafe { write_optional(out_refused, "out_refused", refused) }
     })
 }
 

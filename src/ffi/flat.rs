@@ -3,7 +3,7 @@
 
 use std::ffi::c_char;
 
-use super::boundary::{check_out, guard, write};
+use super::boundary::{check_optional, check_out, guard, write, write_optional};
 use super::dispatch::{bytes_of, check_max_items, item_json, patience, pulling};
 use super::handles::svantic_mesh;
 use super::lanes::Item;
@@ -46,6 +46,7 @@ pub unsafe extern "C" fn svantic_next_flat(
         check_optional(out_items_len, "out_items_len")?;
         check_optional(out_contexts_json, "out_contexts_json")?;
         check_optional(out_contexts_len, "out_contexts_len")?;
+        check_optional(out_long_integers, "out_long_integers")?;
         let max = check_max_items(max_items)?;
         let limit = patience(timeout_ms, "svantic_next_flat")?;
         let items = mesh.queue.pull(max, limit)?;
@@ -53,35 +54,16 @@ pub unsafe extern "C" fn svantic_next_flat(
         let flat = Flat::of(items, with_contexts)?;
         // SAFETY: each is NULL or, as the header asks, room for what it is to receive.
         unsafe {
-            write_optional(out_items_len, flat.items.len());
-            write_optional(out_contexts_len, flat.contexts.len());
-            write_optional(out_long_integers, flat.long_integers);
+            write_optional(out_items_len, "out_items_len", flat.items.len())?;
+            write_optional(out_contexts_len, "out_contexts_len", flat.contexts.len())?;
+            write_optional(out_long_integers, "out_long_integers", flat.long_integers)?;
             if with_contexts {
-                write(
-                    out_contexts_json,
-                    "out_contexts_json",
-                    flat.contexts.into_c(),
-                )?;
+                let contexts = flat.contexts.into_c();
+                write(out_contexts_json, "out_contexts_json", contexts)?;
             }
             write(out_items_json, "out_items_json", flat.items.into_c())
         }
     })
-}
-
-fn check_optional<T>(pointer: *mut T, name: &str) -> Result<(), Error> {
-    if pointer.is_null() {
-        return Ok(());
-    }
-    check_out(pointer, name)
-}
-
-/// # Safety
-/// `pointer` is NULL, or aligned and points to room for a `T`.
-unsafe fn write_optional<T>(pointer: *mut T, value: T) {
-    if !pointer.is_null() {
-        // SAFETY: not NULL, and by the caller's promise aligned, with room for a T.
-        unsafe { pointer.write(value) };
-    }
 }
 
 /// A batch in this form.
