@@ -14,7 +14,7 @@ use super::inside::{may_wait, may_wait_for};
 use super::lanes::{Control, Done, Notify, UserData};
 use super::status::svantic_status;
 use super::text::into_c;
-use crate::connector::Completion;
+use crate::connector::{Completion, MeshConnector};
 use crate::error::{Error, ErrorKind};
 use crate::machine::action::Output;
 
@@ -29,7 +29,7 @@ pub(super) fn block(
     mesh: &Mesh,
     function: &str,
     timeout_ms: u32,
-    start: impl FnOnce(&Mesh, Option<Duration>, Completion) -> Result<(), Error>,
+    start: impl FnOnce(&MeshConnector, Option<Duration>, Completion) -> Result<(), Error>,
 ) -> Result<Output, Error> {
     may_wait(function)?;
     let (sender, receiver) = sync_channel(1);
@@ -38,7 +38,7 @@ pub(super) fn block(
         // Nobody waits any more if the sender outlives the wait.
         let _ = sender.send(result);
     });
-    start(mesh, limit, done)?;
+    start(&mesh.connector, limit, done)?;
     match receiver.recv_timeout(limit.unwrap_or(LONGEST) + GRACE) {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(Error::new(
@@ -55,7 +55,7 @@ pub(super) fn begin(
     timeout_ms: u32,
     done: svantic_done_fn,
     user_data: *mut c_void,
-    start: impl FnOnce(&Mesh, Option<Duration>, Completion) -> Result<(), Error>,
+    start: impl FnOnce(&MeshConnector, Option<Duration>, Completion) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let notify = if mesh.queue.pulls() {
         if done.is_some() {
@@ -70,7 +70,17 @@ pub(super) fn begin(
     let completion = Completion::tagged(user_data.addr(), move |result| {
         queue.push(Control::Done(Done { notify, result }));
     });
-    start(mesh, timeout(timeout_ms), completion)
+    start(&mesh.connector, timeout(timeout_ms), completion)
+}
+
+/// Starts an operation that nothing keeps from being started: what is wrong is its outcome.
+fn always(
+    start: impl FnOnce(&MeshConnector, Option<Duration>, Completion),
+) -> impl FnOnce(&MeshConnector, Option<Duration>, Completion) -> Result<(), Error> {
+    |mesh, limit, done| {
+        start(mesh, limit, done);
+        Ok(())
+    }
 }
 
 /// Gets a token, registers the agent, and opens the WebSocket. Afterwards a lost connection is made again by
@@ -91,11 +101,8 @@ pub(super) fn begin(
 pub extern "C" fn svantic_connect(mesh: *mut svantic_mesh, timeout_ms: u32) -> svantic_status {
     guard(|| {
         let mesh = handles::get(mesh)?;
-        block(&mesh, "svantic_connect", timeout_ms, |mesh, limit, done| {
-            mesh.connector.connect(limit, done);
-            Ok(())
-        })
-        .map(drop)
+        let start = always(MeshConnector::connect);
+        block(&mesh, "svantic_connect", timeout_ms, start).map(drop)
     })
 }
 
@@ -113,10 +120,8 @@ pub extern "C" fn svantic_connect_async(
 ) -> svantic_status {
     guard(|| {
         let mesh = handles::get(mesh)?;
-        begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
-            mesh.connector.connect(limit, done);
-            Ok(())
-        })
+        let start = always(MeshConnector::connect);
+        begin(&mesh, timeout_ms, done, user_data, start)
     })
 }
 
@@ -173,16 +178,8 @@ pub extern "C" fn svantic_disconnect(mesh: *mut svantic_mesh, timeout_ms: u32) -
     guard(|| {
         let mesh = handles::get(mesh)?;
         may_wait_for(&mesh, "svantic_disconnect")?;
-        block(
-            &mesh,
-            "svantic_disconnect",
-            timeout_ms,
-            |mesh, limit, done| {
-                mesh.connector.disconnect(limit, done);
-                Ok(())
-            },
-        )
-        .map(drop)
+        let start = always(MeshConnector::disconnect);
+        block(&mesh, "svantic_disconnect", timeout_ms, start).map(drop)
     })
 }
 
@@ -196,10 +193,8 @@ pub extern "C" fn svantic_disconnect_async(
 ) -> svantic_status {
     guard(|| {
         let mesh = handles::get(mesh)?;
-        begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
-            mesh.connector.disconnect(limit, done);
-            Ok(())
-        })
+        let start = always(MeshConnector::disconnect);
+        begin(&mesh, timeout_ms, done, user_data, start)
     })
 }
 
@@ -237,10 +232,7 @@ pub unsafe extern "C" fn svantic_refresh_token(
             &mesh,
             "svantic_refresh_token",
             timeout_ms,
-            |mesh, limit, done| {
-                mesh.connector
-                    .refresh_token(jwt.map(str::to_owned), limit, done)
-            },
+            |mesh, limit, done| mesh.refresh_token(jwt.map(str::to_owned), limit, done),
         )
         .map(drop)
     })
@@ -260,8 +252,7 @@ pub unsafe extern "C" fn svantic_refresh_token_async(
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let jwt = unsafe { optional_text(jwt, "jwt") }?;
         begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
-            mesh.connector
-                .refresh_token(jwt.map(str::to_owned), limit, done)
+            mesh.refresh_token(jwt.map(str::to_owned), limit, done)
         })
     })
 }
@@ -277,16 +268,8 @@ pub unsafe extern "C" fn svantic_refresh_token_async(
 pub extern "C" fn svantic_re_register(mesh: *mut svantic_mesh, timeout_ms: u32) -> svantic_status {
     guard(|| {
         let mesh = handles::get_agent(mesh, "svantic_re_register")?;
-        block(
-            &mesh,
-            "svantic_re_register",
-            timeout_ms,
-            |mesh, limit, done| {
-                mesh.connector.re_register(limit, done);
-                Ok(())
-            },
-        )
-        .map(drop)
+        let start = always(MeshConnector::re_register);
+        block(&mesh, "svantic_re_register", timeout_ms, start).map(drop)
     })
 }
 
@@ -300,10 +283,8 @@ pub extern "C" fn svantic_re_register_async(
 ) -> svantic_status {
     guard(|| {
         let mesh = handles::get_agent(mesh, "svantic_re_register")?;
-        begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
-            mesh.connector.re_register(limit, done);
-            Ok(())
-        })
+        let start = always(MeshConnector::re_register);
+        begin(&mesh, timeout_ms, done, user_data, start)
     })
 }
 
@@ -333,7 +314,7 @@ pub unsafe extern "C" fn svantic_create_session(
             &mesh,
             "svantic_create_session",
             timeout_ms,
-            |mesh, limit, done| mesh.connector.create_session(options, limit, done),
+            |mesh, limit, done| mesh.create_session(options, limit, done),
         )?;
         let Output::Session { session_id, .. } = output else {
             let text = "a bug in libsvantic: the session has no id";
@@ -359,7 +340,7 @@ pub unsafe extern "C" fn svantic_create_session_async(
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let options = unsafe { optional_text(options_json, "options_json") }?.unwrap_or("{}");
         begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
-            mesh.connector.create_session(options, limit, done)
+            mesh.create_session(options, limit, done)
         })
     })
 }
@@ -380,16 +361,8 @@ pub unsafe extern "C" fn svantic_close_session(
         let mesh = handles::get_agent(mesh, "svantic_close_session")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let session_id = unsafe { text(session_id, "session_id") }?;
-        block(
-            &mesh,
-            "svantic_close_session",
-            timeout_ms,
-            |mesh, limit, done| {
-                mesh.connector.close_session(session_id, limit, done);
-                Ok(())
-            },
-        )
-        .map(drop)
+        let start = always(|mesh, limit, done| mesh.close_session(session_id, limit, done));
+        block(&mesh, "svantic_close_session", timeout_ms, start).map(drop)
     })
 }
 
@@ -406,9 +379,7 @@ pub unsafe extern "C" fn svantic_close_session_async(
         let mesh = handles::get_agent(mesh, "svantic_close_session")?;
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let session_id = unsafe { text(session_id, "session_id") }?;
-        begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
-            mesh.connector.close_session(session_id, limit, done);
-            Ok(())
-        })
+        let start = always(|mesh, limit, done| mesh.close_session(session_id, limit, done));
+        begin(&mesh, timeout_ms, done, user_data, start)
     })
 }

@@ -49,7 +49,7 @@ pub unsafe extern "C" fn svantic_request(
         // SAFETY: passed on from the caller.
         let (path, body, headers) = unsafe { arguments(path, body_json, headers_json) }?;
         let output = block(&mesh, "svantic_request", timeout_ms, |mesh, limit, done| {
-            mesh.connector.request(path, body, headers, limit, done)
+            mesh.request(path, body, headers, limit, done)
         })?;
         let Output::Reply(reply) = output else {
             let text = "a bug in libsvantic: the request has no reply";
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn svantic_request_async(
         // SAFETY: passed on from the caller.
         let (path, body, headers) = unsafe { arguments(path, body_json, headers_json) }?;
         begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
-            mesh.connector.request(path, body, headers, limit, done)
+            mesh.request(path, body, headers, limit, done)
         })
     })
 }

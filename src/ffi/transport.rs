@@ -118,7 +118,7 @@ pub unsafe extern "C" fn svantic_close_transport(
             &mesh,
             "svantic_close_transport",
             timeout_ms,
-            |mesh, limit, done| mesh.connector.close_transport(code, reason, limit, done),
+            |mesh, limit, done| mesh.close_transport(code, reason, limit, done),
         )
         .map(drop)
     })
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn svantic_close_transport_async(
         // SAFETY: the header asks for NULL or a NUL-terminated string that outlives the call.
         let (code, reason) = unsafe { goodbye(code, reason) }?;
         begin(&mesh, timeout_ms, done, user_data, |mesh, limit, done| {
-            mesh.connector.close_transport(code, reason, limit, done)
+            mesh.close_transport(code, reason, limit, done)
         })
     })
 }
