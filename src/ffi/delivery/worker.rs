@@ -77,10 +77,8 @@ impl Worker {
     /// What to do next, of what was taken or is to be taken.
     fn next_of(&mut self, lanes: &mut Lanes) -> Option<Work> {
         if std::mem::take(&mut self.control_done) {
+            // Nobody is woken for what waits behind it: this thread goes on with that itself.
             lanes.control_busy = false;
-            if !lanes.control.is_empty() && self.queue.workers > 1 {
-                self.queue.changed.notify_one();
-            }
         }
         if !lanes.control_busy
             && let Some(control) = lanes.control.pop()
