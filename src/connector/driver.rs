@@ -17,13 +17,13 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::Delivery;
+use super::ending::Ending;
 use super::external;
 use super::link::{Input, Link};
-use super::shared::{Core, DriverState, Shared};
+use super::shared::{Core, Shared};
 use super::transport::Transport;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, RequestId};
-use crate::machine::event::{Event, EventKind};
 use crate::net::Socket;
 use crate::runtime::{self, Runtime, SleepWatch, Sleeper};
 
@@ -56,10 +56,7 @@ pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Err
             let driver = Driver::new(Arc::clone(&ending.0), &runtime, transport);
             drop(runtime);
             if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
-                let error = panicked();
-                let event = Event::new(EventKind::Failed, error.to_json());
-                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
-                ending.0.abandon(&error);
+                ending.panicked();
             }
             // What was answered last has still to leave.
             if let Some(server) = server {
@@ -67,43 +64,6 @@ pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Err
             }
         });
     })
-}
-
-fn panicked() -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        "PANIC",
-        "a bug in libsvantic: the connector's driver panicked and was ended",
-    )
-    .hint("free this connector, create another, and report the bug")
-}
-
-/// However the driver ends, also by the runtime's: nobody is left waiting.
-struct Ending(Arc<Shared>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let shared = &self.0;
-        let text = "the library was shut down";
-        shared.abandon(&Error::new(ErrorKind::Cancelled, "CANCELLED", text));
-        shared.sink.closed();
-        shared.lock().driver = DriverState::Ended;
-        shared.ended.notify_all();
-    }
-}
-
-impl Shared {
-    /// Fails every operation that is still waited for; later ones find no driver.
-    fn abandon(&self, error: &Error) {
-        self.lock().driver = DriverState::Ending;
-        // What was commanded behind the driver's back has its own answer, such as that the connector is closed.
-        self.pump();
-        let completions = std::mem::take(&mut self.lock().completions);
-        for done in completions.into_values() {
-            done.call(Err(error.clone()));
-        }
-        self.abandon_calls();
-    }
 }
 
 /// A request under way.

@@ -9,6 +9,7 @@ mod clock;
 mod command;
 mod completion;
 mod driver;
+mod ending;
 mod external;
 mod flaw;
 mod link;
