@@ -143,7 +143,7 @@ const MANUAL: &str = "\
  * Dispatches A dispatch is named by its dispatch_id and is answered once, from any thread, inside its handler
  *            or later. What is not answered within its deadline is answered by the library with an error.
  * Waiting    Every function that waits takes timeout_ms. 0 means the configured default for the operations,
- *            and \"do not wait\" for svantic_next(), svantic_next_batch() and svantic_shutdown(). Nothing waits
+ *            and \"do not wait\" for svantic_next(), its batches and svantic_shutdown(). Nothing waits
  *            for ever, but svantic_free() for a callback that does not return. svantic_cancel() ends an _async
  *            operation before its time.
  * Errors     Fallible functions return svantic_status and write out parameters only on SVANTIC_STATUS_OK.

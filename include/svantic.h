@@ -41,7 +41,7 @@
  * Dispatches A dispatch is named by its dispatch_id and is answered once, from any thread, inside its handler
  *            or later. What is not answered within its deadline is answered by the library with an error.
  * Waiting    Every function that waits takes timeout_ms. 0 means the configured default for the operations,
- *            and "do not wait" for svantic_next(), svantic_next_batch() and svantic_shutdown(). Nothing waits
+ *            and "do not wait" for svantic_next(), its batches and svantic_shutdown(). Nothing waits
  *            for ever, but svantic_free() for a callback that does not return. svantic_cancel() ends an _async
  *            operation before its time.
  * Errors     Fallible functions return svantic_status and write out parameters only on SVANTIC_STATUS_OK.
@@ -865,8 +865,8 @@ svantic_status svantic_get_snapshot(svantic_mesh *mesh,
  * (0: not at all). Woken by svantic_disconnect(), svantic_free() and svantic_shutdown(); the latter two discard what
  * was not taken yet.
  *
- * Returns OK; TIMEOUT if there is none; CANCELLED after the last item; INVALID_STATE with
- * "delivery":"callbacks"; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+ * Returns OK; TIMEOUT if there is none; CANCELLED after the last item; INVALID_STATE unless
+ * "delivery" is "pull"; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
  */
 svantic_status svantic_next(svantic_mesh *mesh,
                             uint32_t timeout_ms,
@@ -898,7 +898,7 @@ svantic_status svantic_next_batch(svantic_mesh *mesh,
  *
  * The descriptor is the caller's: close it when done, before or after svantic_free(). POSIX only.
  *
- * Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks" and after svantic_lifeline_fd();
+ * Any thread; never blocks. Returns OK; INVALID_STATE unless "delivery" is "pull", and after svantic_lifeline_fd();
  * INVALID_ARGUMENT; INVALID_HANDLE; INTERNAL when the process has no descriptors left; FORKED.
  */
 svantic_status svantic_notify_fd(svantic_mesh *mesh,
@@ -994,7 +994,7 @@ svantic_status svantic_next_flat(svantic_mesh *mesh,
  * The descriptor is the caller's: close it when done, before or after svantic_free(). One per agent, and not together
  * with svantic_notify_fd(). It starts the I/O thread if that does not run yet, which watches it. POSIX only.
  *
- * Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks", after svantic_notify_fd() and the
+ * Any thread; never blocks. Returns OK; INVALID_STATE unless "delivery" is "pull", after svantic_notify_fd() and the
  * second time; INVALID_ARGUMENT; INVALID_HANDLE; INTERNAL when the process has no descriptors or threads left; FORKED.
  */
 svantic_status svantic_lifeline_fd(svantic_mesh *mesh,

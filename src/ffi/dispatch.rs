@@ -40,8 +40,8 @@ pub(super) const HANDLER_ERROR: &str = "HANDLER_ERROR";
 /// (0: not at all). Woken by svantic_disconnect(), svantic_free() and svantic_shutdown(); the latter two discard what
 /// was not taken yet.
 ///
-/// Returns OK; TIMEOUT if there is none; CANCELLED after the last item; INVALID_STATE with
-/// "delivery":"callbacks"; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
+/// Returns OK; TIMEOUT if there is none; CANCELLED after the last item; INVALID_STATE unless
+/// "delivery" is "pull"; INVALID_ARGUMENT; INVALID_HANDLE; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_next(
     mesh: *mut svantic_mesh,
@@ -134,7 +134,7 @@ pub(super) fn check_max_items(max_items: u32) -> Result<usize, Error> {
 ///
 /// The descriptor is the caller's: close it when done, before or after svantic_free(). POSIX only.
 ///
-/// Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks" and after svantic_lifeline_fd();
+/// Any thread; never blocks. Returns OK; INVALID_STATE unless "delivery" is "pull", and after svantic_lifeline_fd();
 /// INVALID_ARGUMENT; INVALID_HANDLE; INTERNAL when the process has no descriptors left; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_notify_fd(
@@ -276,7 +276,7 @@ pub(super) fn pulling(mesh: *mut svantic_mesh) -> Result<std::sync::Arc<Mesh>, E
     Err(Error::new(
         ErrorKind::InvalidState,
         "NOT_PULLING",
-        "this agent delivers by callbacks",
+        "this agent calls back, and hands nothing out",
     )
     .hint("create it with \"delivery\":\"pull\""))
 }

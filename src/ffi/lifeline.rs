@@ -24,7 +24,7 @@ use crate::runtime;
 /// The descriptor is the caller's: close it when done, before or after svantic_free(). One per agent, and not together
 /// with svantic_notify_fd(). It starts the I/O thread if that does not run yet, which watches it. POSIX only.
 ///
-/// Any thread; never blocks. Returns OK; INVALID_STATE with "delivery":"callbacks", after svantic_notify_fd() and the
+/// Any thread; never blocks. Returns OK; INVALID_STATE unless "delivery" is "pull", after svantic_notify_fd() and the
 /// second time; INVALID_ARGUMENT; INVALID_HANDLE; INTERNAL when the process has no descriptors or threads left; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn svantic_lifeline_fd(

@@ -116,7 +116,7 @@ pub unsafe extern "C" fn svantic_serve_async(
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
                     "NULL_ARGUMENT",
-                    "`on_response` is NULL: with \"delivery\":\"callbacks\" nobody would get the response",
+                    "`on_response` is NULL: unless \"delivery\" is \"pull\" nobody would get the response",
                 ));
             }
             (false, Some(_)) => Notify::Callback(on_response, UserData(user_data)),
