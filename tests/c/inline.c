@@ -51,6 +51,15 @@ static void define_counted(svantic_mesh *mesh, const char *name, svantic_handler
     CHECK_OK(svantic_define_capability(mesh, spec, run, mesh, release));
 }
 
+/* A connected agent with this handler, which gets the agent. */
+static svantic_mesh *connected(const char *more, svantic_handler_fn run) {
+    svantic_mesh *mesh = create(more);
+    define(mesh, "work", run, mesh);
+    CHECK_OK(svantic_connect(mesh, 0));
+    tell("connected");
+    return mesh;
+}
+
 static void leave(svantic_mesh *mesh) {
     await_line("leave");
     CHECK_OK(svantic_disconnect(mesh, 0));
@@ -65,10 +74,7 @@ static void answer(void *mesh, const char *dispatch_id, const char *request, siz
 }
 
 static void answered_on_the_io_thread(void) {
-    svantic_mesh *mesh = create(INLINE NO_TIMERS);
-    define(mesh, "work", answer, mesh);
-    CHECK_OK(svantic_connect(mesh, 0));
-    tell("connected");
+    svantic_mesh *mesh = connected(INLINE NO_TIMERS, answer);
     gate_wait(&handled, 200);
     CHECK(threads_named("svantic-call") == 0); /* nobody needs one */
     leave(mesh);
@@ -85,10 +91,7 @@ static void keep(void *user_data, const char *dispatch_id, const char *request, 
 }
 
 static void answered_later(void) {
-    svantic_mesh *mesh = create(INLINE NO_TIMERS);
-    define(mesh, "work", keep, NULL);
-    CHECK_OK(svantic_connect(mesh, 0));
-    tell("connected");
+    svantic_mesh *mesh = connected(INLINE NO_TIMERS, keep);
     gate_wait(&entered, 1);
     CHECK_OK(svantic_resolve(mesh, kept_id, "\"later\""));
     leave(mesh);
@@ -134,19 +137,13 @@ static void two_agents(void) {
 /* ---- limits ---- */
 
 static void one_at_a_time(void) {
-    svantic_mesh *mesh = create(INLINE NO_TIMERS ",\"max_in_flight\":1,\"max_queued_dispatches\":1000");
-    define(mesh, "work", answer, mesh);
-    CHECK_OK(svantic_connect(mesh, 0));
-    tell("connected");
+    svantic_mesh *mesh = connected(INLINE NO_TIMERS ",\"max_in_flight\":1,\"max_queued_dispatches\":1000", answer);
     gate_wait(&handled, 200);
     leave(mesh);
 }
 
 static void never_answered(void) {
-    svantic_mesh *mesh = create(INLINE ",\"dispatch_timeout_ms\":200");
-    define(mesh, "work", keep, NULL);
-    CHECK_OK(svantic_connect(mesh, 0));
-    tell("connected");
+    svantic_mesh *mesh = connected(INLINE ",\"dispatch_timeout_ms\":200", keep);
     gate_wait(&entered, 1);
     await_line("answered");
     CHECK_STATUS(svantic_resolve(mesh, kept_id, "\"too late\""), NOT_FOUND);
@@ -240,16 +237,12 @@ static void try_to_wait(void *mesh, const char *dispatch_id, const char *request
 }
 
 static void would_deadlock(void) {
-    svantic_mesh *mesh = create(INLINE);
     pulling = create("\"delivery\":\"pull\",\"instance_id\":\"pulling\"");
     calling = create("\"instance_id\":\"calling\"");
     local = create("\"local\":true,\"instance_id\":\"local\"");
     CHECK_OK(svantic_create_transport("{\"connect_url\":\"ws://127.0.0.1:9/\",\"token\":\"a.b.c\",\"hello\":{"
                                       "\"instance_id\":\"transport\",\"agent_type\":\"t\"}}", &transport));
-    define(mesh, "work", try_to_wait, mesh);
-    CHECK_OK(svantic_connect(mesh, 0));
-    tell("connected");
-    leave(mesh);
+    leave(connected(INLINE, try_to_wait));
 }
 
 /* ---- the end ---- */
@@ -302,6 +295,16 @@ static void wait_inside(void *mesh, const char *dispatch_id, const char *request
     gate_pass(&returned);
 }
 
+/* An agent whose handler has begun, and waits to go on. */
+static svantic_mesh *entered_agent(svantic_free_fn release) {
+    svantic_mesh *mesh = create(INLINE);
+    define_counted(mesh, "work", wait_inside, release);
+    CHECK_OK(svantic_connect(mesh, 0));
+    tell("connected");
+    gate_wait(&entered, 1);
+    return mesh;
+}
+
 static void *free_and_look(void *mesh) {
     svantic_free(mesh);
     CHECK(gate_count(&returned) == 1); /* the handler has returned */
@@ -310,13 +313,9 @@ static void *free_and_look(void *mesh) {
 }
 
 static void free_waits_for_a_handler(void) {
-    svantic_mesh *mesh = create(INLINE);
+    svantic_mesh *mesh = entered_agent(note_release);
     pthread_t thread;
     int32_t state;
-    define_counted(mesh, "work", wait_inside, note_release);
-    CHECK_OK(svantic_connect(mesh, 0));
-    tell("connected");
-    gate_wait(&entered, 1);
     CHECK(pthread_create(&thread, NULL, free_and_look, mesh) == 0);
     while (svantic_get_state(mesh, &state) == SVANTIC_STATUS_OK) sched_yield(); /* until it has begun */
     CHECK(gate_count(&released) == 0);
@@ -326,11 +325,7 @@ static void free_waits_for_a_handler(void) {
 }
 
 static void shutdown_tells_of_a_handler(void) {
-    svantic_mesh *mesh = create(INLINE);
-    define_counted(mesh, "work", wait_inside, count_release);
-    CHECK_OK(svantic_connect(mesh, 0));
-    tell("connected");
-    gate_wait(&entered, 1);
+    entered_agent(count_release);
     CHECK_STATUS(svantic_shutdown(100), TIMEOUT);
     CHECK(gate_count(&released) == 0);
     gate_pass(&go_on);

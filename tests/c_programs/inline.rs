@@ -1,18 +1,23 @@
 //! Inline delivery: handlers on the I/O thread.
 
 use serde_json::json;
-use svantic_gateway::DispatchRequest;
+use svantic_gateway::{DispatchRequest, Gateway};
 
 use crate::process::{
     HANG, INSTANCE, Under, assert_clean, error, gateway, play, result, send, start, start_under,
 };
 
+/// So many dispatches at once, each of which is answered.
+fn work(gateway: &Gateway, count: usize) {
+    let sent: Vec<_> = (0..count).map(|_| send(gateway, "work")).collect();
+    for pending in &sent {
+        assert_eq!(result(pending), "ok");
+    }
+}
+
 pub(crate) fn answered_on_the_io_thread_under(under: Under) {
     play(under, "inline", "answered_on_the_io_thread", |gateway| {
-        let sent: Vec<_> = (0..200).map(|_| send(gateway, "work")).collect();
-        for pending in &sent {
-            assert_eq!(result(pending), "ok");
-        }
+        work(gateway, 200);
     });
 }
 
@@ -51,10 +56,7 @@ fn a_handler_answers_for_another_agent_too() {
 #[test]
 fn what_waits_for_a_place_runs_when_there_is_one() {
     play(Under::Nothing, "inline", "one_at_a_time", |gateway| {
-        let sent: Vec<_> = (0..200).map(|_| send(gateway, "work")).collect();
-        for pending in &sent {
-            assert_eq!(result(pending), "ok");
-        }
+        work(gateway, 200);
     });
 }
 
@@ -77,10 +79,7 @@ fn events_and_completions_have_a_thread_of_their_own_and_may_wait() {
     let gateway = gateway();
     let mut case = start(&gateway, "inline", "events_and_completions_may_wait");
     case.says("connected");
-    let sent: Vec<_> = (0..50).map(|_| send(&gateway, "work")).collect();
-    for pending in &sent {
-        assert_eq!(result(pending), "ok");
-    }
+    work(&gateway, 50);
     assert_eq!(result(&send(&gateway, "async")), "begun");
     case.says("done");
     assert!(gateway.wait_until(HANG, |seen| {
