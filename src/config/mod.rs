@@ -2,6 +2,7 @@
 //! before anything else happens (`protocol.md` section 1).
 
 mod credentials;
+mod delivery;
 mod environment;
 mod fields;
 mod hosted;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::Value;
 
+pub use delivery::DeliveryMode;
 pub use environment::{Environment, process};
 pub(crate) use fields::{Fields, is_secret};
 pub(crate) use hosted::clock_skew;
@@ -47,20 +49,6 @@ impl DeploymentMode {
             Self::Hosted => "hosted",
         }
     }
-}
-
-/// How work and completions reach the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryMode {
-    /// Called back on this many threads that the library owns.
-    Callbacks {
-        /// The number of delivery threads.
-        workers: usize,
-    },
-    /// Dispatches on the I/O thread, by handlers that do not block; the rest called back on a thread of its own.
-    Inline,
-    /// Handed out on demand.
-    Pull,
 }
 
 /// What the connector shows to the mesh.
@@ -279,7 +267,7 @@ impl Config {
         let dispatch_auth = identity.dispatch_auth.as_ref();
         let hosted = Hosted::read(&mut fields, environment, local, dispatch_auth, listen)?;
         let mode = hosted::mode(&mut fields, &identity, &hosted)?;
-        let delivery = delivery(&mut fields)?;
+        let delivery = delivery::delivery(&mut fields)?;
         let timing = timing(&mut fields)?;
         let max_concurrent = identity.max_concurrent_sessions as usize;
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
@@ -318,35 +306,6 @@ impl Config {
             transport: None,
             protections: Protections::default(),
         })
-    }
-}
-
-fn delivery(fields: &mut Fields) -> Result<DeliveryMode, Error> {
-    let modes = [
-        ("callbacks", DeliveryMode::Callbacks { workers: 1 }),
-        ("inline", DeliveryMode::Inline),
-        ("pull", DeliveryMode::Pull),
-    ];
-    let mode = fields.choice("delivery", &modes)?;
-    let workers = fields.integer("workers", 1..=64)?;
-    let none = |why: &str| {
-        Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "INVALID_CONFIG",
-            why.to_owned(),
-        ))
-    };
-    match (mode.unwrap_or(modes[0].1), workers) {
-        (mode, None) => Ok(mode),
-        (DeliveryMode::Callbacks { .. }, Some(workers)) => Ok(DeliveryMode::Callbacks {
-            workers: usize::try_from(workers).unwrap_or(1),
-        }),
-        (DeliveryMode::Inline, Some(_)) => none(
-            "`workers` has no meaning with \"delivery\":\"inline\": handlers run on the one I/O thread",
-        ),
-        (DeliveryMode::Pull, Some(_)) => none(
-            "`workers` has no meaning with \"delivery\":\"pull\": the threads that call svantic_next are the workers",
-        ),
     }
 }
 
