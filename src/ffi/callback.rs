@@ -1,6 +1,7 @@
 //! Delivery threads: the library's own threads, on which the caller's functions run. Never a runtime thread.
 
 use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -140,18 +141,27 @@ pub(super) fn start_worker(queue: Arc<DeliveryQueue>) -> bool {
                     work => work,
                 };
                 match work {
-                    Some(Work::Control(control)) => run_control(worker.queue(), control),
-                    Some(Work::Dispatch {
-                        dispatch,
-                        handler,
-                        more,
-                    }) => inside::dispatch(more, || run_dispatch(&dispatch, handler)),
+                    // A bug of ours costs this item and not the thread, whose end whoever frees the agent waits for.
+                    Some(work) => {
+                        let _ = catch_unwind(AssertUnwindSafe(|| run(worker.queue(), work)));
+                    }
                     None if worker.queue().end_worker() => break,
                     None => {}
                 }
             }
         })
         .is_ok()
+}
+
+fn run(queue: &DeliveryQueue, work: Work) {
+    match work {
+        Work::Control(control) => run_control(queue, control),
+        Work::Dispatch {
+            dispatch,
+            handler,
+            more,
+        } => inside::dispatch(more, || run_dispatch(&dispatch, handler)),
+    }
 }
 
 pub(super) fn run_dispatch(dispatch: &Dispatch, handler: Run) {

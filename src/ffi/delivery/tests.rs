@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicUsize;
 
 use super::super::lanes::{Done, Notify, UserData};
 use super::*;
-use crate::machine::action::Output;
+use crate::agent::Capability;
+use crate::machine::action::{Dispatch, Output};
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
@@ -77,6 +78,34 @@ fn what_ends_behind_a_free_that_did_not_wait_is_still_told() {
     queue.push(done(Some(count_late)));
     threads_have_ended(&queue);
     assert_eq!(LATE_CALLS.load(Ordering::SeqCst), 1);
+}
+
+static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" fn handle(_: *mut c_void, _: *const c_char, _: *const c_char, _: usize) {
+    HANDLED.fetch_add(1, Ordering::SeqCst);
+}
+
+#[test]
+fn a_panic_costs_an_item_and_not_the_thread() {
+    let queue = Arc::new(callbacks(1));
+    let owned = Owned::new(std::ptr::null_mut(), None);
+    queue.add_handler(Some(handle), owned, || Ok(0)).unwrap();
+    let capability = Capability::parse(r#"{"name":"a","description":"d"}"#).unwrap();
+    let capability = Arc::new(capability);
+    let mut batch = ["an id that nobody lets in".repeat(8), "d".to_owned()]
+        .map(|id| {
+            Delivery::Dispatch(Dispatch {
+                id: id.as_str().into(),
+                capability: Arc::clone(&capability),
+                request: String::new().into(),
+            })
+        })
+        .into();
+    QueueSink(Arc::clone(&queue)).deliver(&mut batch);
+    threads_have_ended(&queue);
+    assert_eq!(HANDLED.load(Ordering::SeqCst), 1);
+    assert!(queue.free(None));
 }
 
 #[test]
