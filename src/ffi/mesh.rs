@@ -123,8 +123,9 @@ pub(super) unsafe fn create(
 /// outcomes of _async calls among them. Whoever needs them disconnects and pulls until {"type":"closed"} first.
 ///
 /// When it returns no callback of this agent runs or will run. It waits for a running one however long that
-/// takes, and for the farewell at most 7 seconds. From inside a callback of any agent it does not wait: the
-/// end then takes effect when the callbacks of this agent have returned.
+/// takes, and for the farewell at most 7 seconds; outcomes that an inline handler of another agent held up for
+/// longer are lost. From inside a callback of any agent it does not wait: the end then takes effect when the
+/// callbacks of this agent have returned.
 ///
 /// Any thread. A thread that waits in svantic_next() is woken.
 #[unsafe(no_mangle)]
