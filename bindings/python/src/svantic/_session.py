@@ -159,12 +159,12 @@ class Session:
             try:
                 if type(item) is str:
                     skill_id, args = next(parts), next(parts)
-                    served = serving.served[skill_id]
                     known = None
                     if contexts is not None:
                         known = contexts[dispatches]
                         known["received"] = now
                         dispatches += 1
+                    served = serving.served[skill_id]
                     if served.inline:
                         serving.run((item, skill_id, args, known), served)
                     else:

@@ -101,11 +101,11 @@ class _Receiver:
                 return
             if batch is None:
                 session.end()
-            # What comes behind one that is not full shows by the descriptor.
-            if batch is None or batch is NOTHING or not session.take(batch):
-                break
+            may_be_more = batch is not None and batch is not NOTHING and session.take(batch)
             if session.ended:
                 return
+            if not may_be_more:
+                break  # what comes behind one that is not full shows by the descriptor
         if session.answers:
             session.answers.flush()  # what tasks answered at once; it saves a turn
         if self.crew.busy and not self._looking:
@@ -216,7 +216,7 @@ class _Receiver:
                 batch = session.mesh.next_batch(60_000)
             except SvanticError:
                 batch = None
-            if batch is None or batch[0].endswith(b'{"type":"closed"}]'):
+            if batch is None:  # what was left is taken by nobody, the end behind it included
                 session.end()
 
     def release(self) -> None:
