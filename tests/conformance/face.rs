@@ -16,7 +16,7 @@ pub(crate) struct Face {
 pub(crate) const FACES: &[Face] = &[
     Face {
         name: "c",
-        deliveries: &["callbacks", "pull"],
+        deliveries: &["callbacks", "inline", "pull"],
         command: || {
             Ok(Command::new(compiler::program(&[
                 "../conformance/c/driver.c",
