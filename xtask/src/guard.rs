@@ -71,7 +71,12 @@ impl Wishes {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--update" => wishes.update = true,
-                "--library" => wishes.library = words.next().map(PathBuf::from),
+                "--library" => {
+                    let path = words
+                        .next()
+                        .ok_or_else(|| Failure::new("`--library` needs a path behind it"))?;
+                    wishes.library = Some(PathBuf::from(path));
+                }
                 other => {
                     let text = format!("`cargo xtask guard` does not know `{other}`");
                     let hint = "--update writes the figures, --library PATH counts with that one";
@@ -97,7 +102,10 @@ pub(crate) fn run_all(here: &Checkout, arguments: &[String]) -> Result<(), Failu
     here.cargo(&["build", "-p", "svantic-bench", "--bin", "svantic-paced"])?;
 
     screen.step(2, 2, "Counting, under valgrind");
-    let known = read(here)?;
+    let known = match read(here) {
+        Err(failure) if !wishes.update => return Err(failure),
+        known => known.unwrap_or_default(),
+    };
     let table = screen.table([
         column("delivery", 12),
         column("per dispatch", 14),
@@ -108,22 +116,14 @@ pub(crate) fn run_all(here: &Checkout, arguments: &[String]) -> Result<(), Failu
     let mut counted = Map::new();
     let mut above = Vec::new();
     for (way, source) in WAYS {
-        let figures = &known["per_dispatch"][way];
-        if figures.is_null() && !wishes.update {
-            continue;
-        }
         let program = bench_clients::compile(here, source, &library)?;
         let mut of_this = Map::new();
         for count in &COUNTS {
-            let seen = match count.per_dispatch(here, &program, way) {
-                // A way that is not there yet has no figures, and gets none.
-                Err(failure) if figures.is_null() => {
-                    say(&format!("{way} is left out: {failure}"));
-                    break;
-                }
-                seen => seen?,
+            let figure = match figure_of(&known, way, count.name) {
+                Err(failure) if !wishes.update => return Err(failure),
+                figure => figure.ok(),
             };
-            let figure = figures[count.name].as_f64();
+            let seen = count.per_dispatch(here, &program, way)?;
             let (change, colour) = judged(figure, seen);
             table.row([
                 (way.to_owned(), Colour::Plain),
@@ -137,9 +137,7 @@ pub(crate) fn run_all(here: &Checkout, arguments: &[String]) -> Result<(), Failu
             }
             of_this.insert(count.name.to_owned(), json!(rounded(seen)));
         }
-        if !of_this.is_empty() {
-            counted.insert(way.to_owned(), of_this.into());
-        }
+        counted.insert(way.to_owned(), of_this.into());
     }
     if wishes.update {
         return write(here, &counted);
@@ -234,8 +232,18 @@ fn counted_with() -> String {
 }
 
 fn read(here: &Checkout) -> Result<Value, Failure> {
-    let text = fs::read_to_string(here.root.join(FIGURES)).unwrap_or_else(|_| "{}".to_owned());
-    serde_json::from_str(&text).map_err(|error| Failure::new(format!("{FIGURES}: {error}")))
+    let wrong = |error: String| Failure::new(format!("{FIGURES}: {error}"));
+    let text =
+        fs::read_to_string(here.root.join(FIGURES)).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+/// What a count is compared with. Without it nothing would be guarded.
+fn figure_of(known: &Value, way: &str, count: &str) -> Result<f64, Failure> {
+    known["per_dispatch"][way][count].as_f64().ok_or_else(|| {
+        let text = format!("{FIGURES} has no {count} for {way:?}");
+        Failure::new(text).hint("`cargo xtask guard --update` writes the figures")
+    })
 }
 
 fn write(here: &Checkout, counted: &Map<String, Value>) -> Result<(), Failure> {
@@ -274,5 +282,25 @@ mod tests {
         assert_eq!(wishes.library, Some(PathBuf::from("x.so")));
         assert!(wishes.update);
         assert!(Wishes::read(&words(&["--updat"])).is_err());
+        assert!(Wishes::read(&words(&["--library"])).is_err());
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_lets_nothing_pass() {
+        let known = json!({"per_dispatch": {"pull": {"allocations": 2.0}}});
+        assert!(figure_of(&known, "pull", "allocations").is_ok());
+        assert!(figure_of(&known, "pull", "instructions").is_err());
+        assert!(figure_of(&known, "inline", "allocations").is_err());
+        assert!(figure_of(&json!({}), "pull", "allocations").is_err());
+    }
+
+    #[test]
+    fn every_way_has_its_figures() {
+        let known = serde_json::from_str(include_str!("../../benches/guards.json")).unwrap();
+        for (way, _) in WAYS {
+            for count in &COUNTS {
+                assert!(figure_of(&known, way, count.name).is_ok(), "{way}");
+            }
+        }
     }
 }
