@@ -58,6 +58,10 @@ int main(int argc, char **argv) {
         int32_t state = SVANTIC_STATE_IDLE;
         while (state != SVANTIC_STATE_CONNECTED) {
             if (svantic_get_state(meshes[n], &state)) return 1;
+            if (state == SVANTIC_STATE_FAILED) {
+                fprintf(stderr, "connector %d of %d has given up\n", n, count);
+                return 1;
+            }
             if (state != SVANTIC_STATE_CONNECTED) usleep(1000);
         }
     }
