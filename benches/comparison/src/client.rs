@@ -1,7 +1,6 @@
 //! A client under measurement: a process on a processor of its own, and what it costs.
 
 use std::{
-    ffi::OsStr,
     fs, io,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -26,14 +25,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a command in which `{port}` stands for the mesh's.
+    /// Starts a command in which `{port}` stands for the mesh's, with this in its environment besides.
     ///
     /// # Errors
     ///
     /// When it cannot be started.
-    pub fn start<Name: AsRef<OsStr>, Value: AsRef<OsStr>>(
+    pub fn start(
         command: &[String],
-        environment: impl IntoIterator<Item = (Name, Value)>,
+        environment: &[(String, String)],
         port: u16,
         pinned: Option<&Processors>,
     ) -> Result<Self, Failure> {
@@ -46,7 +45,7 @@ impl Client {
         let mut command = Command::new(&program);
         command
             .args(words)
-            .envs(environment)
+            .envs(environment.iter().cloned())
             .env("BENCH_URL", format!("http://127.0.0.1:{port}"))
             .stdin(Stdio::null());
         // A process begins on the processors of the thread that starts it.
@@ -101,7 +100,7 @@ impl Client {
     ///
     /// When it does not.
     pub fn end(mut self) -> Result<(), Failure> {
-        terminate(&self.child, Signal::TERM)?;
+        signal(&self.child, Signal::TERM)?;
         wait(&mut self.child)
     }
 }
@@ -115,10 +114,10 @@ impl Drop for Client {
 }
 
 /// Sends a signal to a process of ours that was not waited for.
-pub(crate) fn terminate(child: &Child, signal: Signal) -> Result<(), Failure> {
+pub(crate) fn signal(child: &Child, what: Signal) -> Result<(), Failure> {
     let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let id = id.ok_or_else(|| Failure::new("it has no process id"))?;
-    kill_process(id, signal).map_err(|error| io::Error::from(error).into())
+    kill_process(id, what).map_err(|error| io::Error::from(error).into())
 }
 
 /// Waits for an end that was asked for.

@@ -1,7 +1,6 @@
 //! A client's WebSocket, seen from the mesh: written and read in turns on one thread, which does not sleep while
-//! time is measured.
+//! time is measured: it yields, to the client where there is no other processor for that.
 
-use std::hint::spin_loop;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -21,17 +20,6 @@ const READ_AT_ONCE: usize = 1 << 20;
 /// How long a client that is not in a hurry is left alone.
 const NAP: Duration = Duration::from_micros(200);
 
-/// What is done until something comes.
-#[derive(Debug, Clone, Copy)]
-enum Waiting {
-    /// Another processor runs the client meanwhile.
-    Spin,
-    /// It needs this one.
-    Yield,
-    /// What it does is counted, not timed.
-    Sleep,
-}
-
 /// See the [module documentation](self).
 pub struct Link {
     stream: TcpStream,
@@ -41,7 +29,8 @@ pub struct Link {
     filled: usize,
     output: Vec<u8>,
     written: usize,
-    waiting: Waiting,
+    /// What the client does is counted, not timed.
+    has_time: bool,
     /// What has come of a message in parts.
     parts: Vec<u8>,
 }
@@ -62,10 +51,7 @@ impl Link {
             filled: 0,
             output: Vec::new(),
             written: 0,
-            waiting: match thread::available_parallelism() {
-                Ok(processors) if processors.get() > 1 => Waiting::Spin,
-                _ => Waiting::Yield,
-            },
+            has_time: false,
             parts: Vec::new(),
         };
         let mut hello = None;
@@ -85,7 +71,7 @@ impl Link {
 
     /// From now on it sleeps while nothing comes: for clients whose time is not measured.
     pub fn take_your_time(&mut self) {
-        self.waiting = Waiting::Sleep;
+        self.has_time = true;
     }
 
     /// Where frames for the client are put; they are sent with the next exchange.
@@ -138,10 +124,10 @@ impl Link {
         if Instant::now() >= *until {
             return Err(Failure::new("nothing more came over its link"));
         }
-        match self.waiting {
-            Waiting::Spin => spin_loop(),
-            Waiting::Yield => thread::yield_now(),
-            Waiting::Sleep => thread::sleep(NAP),
+        if self.has_time {
+            thread::sleep(NAP);
+        } else {
+            thread::yield_now();
         }
         Ok(())
     }

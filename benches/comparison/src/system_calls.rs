@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::{
     Failure,
-    client::{Client, terminate, wait},
+    client::{Client, signal, wait},
 };
 
 /// Counts the calls of all threads of a client while something is done.
@@ -42,7 +42,7 @@ pub fn count(
     let mut done = Err(Failure::new(said.trim()));
     if said.contains("attached") {
         done = work();
-        terminate(&strace, Signal::INT)?;
+        signal(&strace, Signal::INT)?;
     }
     wait(&mut strace)?;
     done?;

@@ -17,14 +17,14 @@ pub fn write(plan: &Plan, rows: &[Row]) -> String {
         "Medians of {rounds} rounds; every answer was checked by its id and its content.\n"
     );
     out.push_str("Microseconds of processor time per dispatch, all threads of the client:\n\n");
-    works(&mut out, rows, |_, cell| significant(cell.1.processor_us));
+    works(&mut out, rows, |_, cell| significant(cell.processor_us));
     if let Some(baseline) = rows.iter().find(|row| row.name == plan.baseline) {
         let _ = writeln!(
             out,
             "\nHow many times cheaper than {} (below 1: dearer):\n",
             baseline.name
         );
-        works(&mut out, rows, |_, (work, cell)| {
+        works(&mut out, rows, |work, cell| {
             let base = baseline.at(work);
             base.map_or_else(String::new, |base| {
                 significant(base.processor_us / cell.processor_us)
@@ -47,14 +47,14 @@ pub fn write(plan: &Plan, rows: &[Row]) -> String {
     out
 }
 
-fn works(out: &mut String, rows: &[Row], shown: impl Fn(&Row, (&str, Cell)) -> String) {
+fn works(out: &mut String, rows: &[Row], shown: impl Fn(&str, Cell) -> String) {
     let names: Vec<_> = WORKS.iter().map(|work| work.name).collect();
     let line = "--:|".repeat(WORKS.len());
     let _ = writeln!(out, "| client | {} |\n|---|{line}", names.join(" | "));
     for row in rows {
         let cell = |name: &&str| {
             row.at(name)
-                .map_or_else(|| "–".to_owned(), |cell| shown(row, (name, cell)))
+                .map_or_else(|| "–".to_owned(), |cell| shown(name, cell))
         };
         let cells: Vec<_> = names.iter().map(cell).collect();
         let _ = writeln!(out, "| {} | {} |", row.name, cells.join(" | "));

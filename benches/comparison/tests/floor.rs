@@ -10,8 +10,7 @@ use svantic_bench::{
 
 fn floor(mesh: &Mesh) -> Result<(Client, Load), Failure> {
     let command = [env!("CARGO_BIN_EXE_svantic-floor"), "{port}"].map(str::to_owned);
-    let none: [(&str, &str); 0] = [];
-    let mut client = Client::start(&command, none, mesh.port(), None)?;
+    let mut client = Client::start(&command, &[], mesh.port(), None)?;
     let link = mesh.link_of(&mut client)?;
     Ok((client, Load::new(link)))
 }
@@ -42,8 +41,7 @@ fn a_client_that_leaves_is_noticed() {
 #[test]
 fn a_client_that_never_comes_is_told_from_one_that_does() {
     let mesh = Mesh::open().unwrap();
-    let none: [(&str, &str); 0] = [];
-    let mut client = Client::start(&["true".to_owned()], none, mesh.port(), None).unwrap();
+    let mut client = Client::start(&["true".to_owned()], &[], mesh.port(), None).unwrap();
     let failure = mesh.link_of(&mut client).err().unwrap().to_string();
     assert!(failure.contains("before it had a link"), "{failure}");
 }

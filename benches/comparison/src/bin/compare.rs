@@ -104,8 +104,8 @@ fn start(
     mesh: &Mesh,
     processors: Option<&Processors>,
 ) -> Result<(Load, Client), Failure> {
-    let environment = entry.environment.iter().map(|(name, value)| (name, value));
-    let mut client = Client::start(&entry.command, environment, mesh.port(), processors)?;
+    let (command, environment) = (&entry.command, &entry.environment);
+    let mut client = Client::start(command, environment, mesh.port(), processors)?;
     let link = mesh.link_of(&mut client)?;
     // The client goes first in the end: it would say that the mesh has left it.
     Ok((Load::new(link), client))

@@ -28,8 +28,7 @@ fn main() -> ExitCode {
 
 fn run(dispatches: usize, command: &[String]) -> Result<(), Failure> {
     let mesh = Mesh::open()?;
-    let none: [(&str, &str); 0] = [];
-    let mut client = Client::start(command, none, mesh.port(), None)?;
+    let mut client = Client::start(command, &[], mesh.port(), None)?;
     let mut link = mesh.link_of(&mut client)?;
     link.take_your_time();
     let mut load = Load::new(link);
