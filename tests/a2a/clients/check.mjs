@@ -10,11 +10,11 @@ export const FIND = { data: { skill_id: 'find_order', args: { order_id: 'A17' } 
 
 /** So many calls at the same time, and what they are answered with. */
 const NUMBERS = [...Array(50).keys()];
-export const AT_ONCE = NUMBERS.map((n) => [{ data: { skill_id: 'count', args: { n } } }]);
-export const AT_ONCE_ANSWERS = NUMBERS.map((n) => ({ result: { next: n + 1 } }));
+const AT_ONCE = NUMBERS.map((n) => [{ data: { skill_id: 'count', args: { n } } }]);
+const AT_ONCE_ANSWERS = NUMBERS.map((n) => ({ result: { next: n + 1 } }));
 
 /** Name, parts and what is expected; with the secret, if the agent wants one. */
-export function cases() {
+function cases() {
     if (SECRET === undefined) return ALL;
     const svantic_auth = { scheme: 'shared_secret', token: SECRET };
     const signed = ({ data, ...rest }) => (data ? { data: { ...data, svantic_auth } } : rest);
@@ -76,6 +76,22 @@ export class Run {
         this.#failed += 1;
         const [wanted, got] = [expected, seen].map((value) => JSON.stringify(value));
         console.log(`FAILED  ${this.client}: ${name}\n  expected ${wanted}\n  seen     ${got}`);
+    }
+
+    /** Every case, and many at once, in each way; `ask` gets one of those, and the parts of a message. */
+    async expect_cases(ways, ask) {
+        for (const [how, play] of Object.entries(ways)) {
+            const answer = (parts) => () => ask(play, parts);
+            for (const { name, parts, expect } of cases()) {
+                await this.expect(`${name} (${how})`, answer(parts), expect);
+            }
+            if (SECRET !== undefined) {
+                await this.expect(`no secret (${how})`, answer([FIND]), { error: -32001 });
+            } else {
+                const at_once = () => Promise.all(AT_ONCE.map((parts) => ask(play, parts)));
+                await this.expect(`each has its own answer (${how})`, at_once, AT_ONCE_ANSWERS);
+            }
+        }
     }
 
     end() {

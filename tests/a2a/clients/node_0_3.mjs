@@ -1,19 +1,7 @@
 // The official client of A2A 0.3, @a2a-js/sdk 0.3.x: `node_0_3.mjs URL`.
 import { randomUUID } from 'node:crypto';
 import { ClientFactory } from 'a2a-0.3/client';
-import {
-    AT_ONCE,
-    AT_ONCE_ANSWERS,
-    cases,
-    check,
-    code_in,
-    FIND,
-    outcome_of_data,
-    Run,
-    SECRET,
-    version_of,
-    ways_of,
-} from './check.mjs';
+import { check, code_in, outcome_of_data, Run, version_of, ways_of } from './check.mjs';
 
 const [url] = process.argv.slice(2);
 
@@ -50,19 +38,7 @@ function refusal(error) {
 }
 
 const client = await new ClientFactory().createFromUrl(url);
-const ways = ways_of(client, outcome_of);
-
 const run = new Run(`Node @a2a-js/sdk ${version_of('a2a-0.3')} in A2A 0.3`);
-for (const [how, play] of Object.entries(ways)) {
-    const answer = (parts) => () => play(request(parts)).catch(refusal);
-    for (const { name, parts, expect } of cases()) {
-        await run.expect(`${name} (${how})`, answer(parts), expect);
-    }
-    if (SECRET !== undefined) {
-        await run.expect(`no secret (${how})`, answer([FIND]), { error: -32001 });
-    } else {
-        const at_once = () => Promise.all(AT_ONCE.map((parts) => answer(parts)()));
-        await run.expect(`each has its own answer (${how})`, at_once, AT_ONCE_ANSWERS);
-    }
-}
+const ask = (play, parts) => play(request(parts)).catch(refusal);
+await run.expect_cases(ways_of(client, outcome_of), ask);
 run.end();

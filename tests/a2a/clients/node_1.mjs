@@ -7,19 +7,7 @@ import {
     DefaultAgentCardResolver,
     JsonRpcTransportFactory,
 } from 'a2a-1/client';
-import {
-    AT_ONCE,
-    AT_ONCE_ANSWERS,
-    cases,
-    check,
-    code_in,
-    FIND,
-    outcome_of_data,
-    Run,
-    SECRET,
-    version_of,
-    ways_of,
-} from './check.mjs';
+import { check, code_in, FIND, outcome_of_data, Run, SECRET, version_of, ways_of } from './check.mjs';
 
 const [url, wire] = process.argv.slice(2);
 const [ROLE_USER, ROLE_AGENT, TASK_STATE_FAILED] = [1, 2, 4];
@@ -83,21 +71,14 @@ check(client.protocolVersion === wire, client.protocolVersion);
 const ways = ways_of(client, outcome_of, (event) => event.payload.value);
 
 const run = new Run(`Node @a2a-js/sdk ${version_of('a2a-1')} in A2A ${wire}`);
-for (const [how, play] of Object.entries(ways)) {
-    const answer = (...wanted) => () => play(request(...wanted)).catch(refusal);
-    for (const { name, parts, expect } of cases()) {
-        await run.expect(`${name} (${how})`, answer(parts), expect);
-    }
-    if (SECRET !== undefined) {
-        await run.expect(`no secret (${how})`, answer([FIND]), { error: -32001 });
-    } else {
-        const push = { acceptedOutputModes: [], taskPushNotificationConfig: { url: 'http://127.0.0.1:9/' } };
-        await run.expect(`nobody is called back (${how})`, answer([FIND], push), { error: -32003 });
-        const at_once = () => Promise.all(AT_ONCE.map((parts) => answer(parts)()));
-        await run.expect(`each has its own answer (${how})`, at_once, AT_ONCE_ANSWERS);
-    }
-}
+const ask = (play, parts, configuration) => play(request(parts, configuration)).catch(refusal);
+await run.expect_cases(ways, ask);
 if (SECRET === undefined) {
+    const push = { acceptedOutputModes: [], taskPushNotificationConfig: { url: 'http://127.0.0.1:9/' } };
+    for (const [how, play] of Object.entries(ways)) {
+        const called_back = () => ask(play, [FIND], push);
+        await run.expect(`nobody is called back (${how})`, called_back, { error: -32003 });
+    }
     const get_task = () => client.getTask({ tenant: '', id: 't-1' }).catch(refusal);
     await run.expect('no tasks are kept', get_task, { error: -32001 });
 }
