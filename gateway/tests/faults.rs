@@ -4,7 +4,7 @@ mod peer;
 
 use std::time::Duration;
 
-use peer::{Agent, SOON, TTL, dial, http, post, registration, start, upgrade};
+use peer::{Agent, SOON, TTL, dial, http, post, registered, registration, start, upgrade};
 use serde_json::{Value, json};
 use svantic_gateway::{ConnectUrl, Endpoint, Faults, Gateway, Options, Override, Refusal, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -225,14 +225,7 @@ async fn the_registration_reply_can_be_bent() {
 #[tokio::test]
 async fn the_101_can_lack_or_change_the_subprotocol() {
     let gateway = start();
-    let token = gateway.issue_token("desk", TTL);
-    post(
-        &gateway,
-        "/agents/register",
-        Some(&token),
-        &registration("a"),
-    )
-    .await;
+    let token = registered(&gateway, "a").await;
     for (fault, wanted) in [
         (Override::Null, None),
         (Override::Text("svantic.v9".into()), Some("svantic.v9")),

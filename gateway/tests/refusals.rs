@@ -4,7 +4,7 @@ mod peer;
 
 use std::time::Duration;
 
-use peer::{Agent, SOON, TTL, http, post, registration, start, upgrade};
+use peer::{Agent, SOON, TTL, http, post, registered, registration, start, upgrade};
 use serde_json::{Value, json};
 use svantic_gateway::{Error, Gateway, Options};
 
@@ -185,14 +185,7 @@ async fn registration_refuses() {
 #[tokio::test]
 async fn deregistration_heartbeats_and_sessions_refuse() {
     let gateway = start();
-    let token = gateway.issue_token("desk", TTL);
-    post(
-        &gateway,
-        "/agents/register",
-        Some(&token),
-        &registration("a"),
-    )
-    .await;
+    let token = registered(&gateway, "a").await;
     for (path, body, status, code) in [
         (
             "/agents/deregister",
@@ -265,15 +258,8 @@ async fn the_upgrade_refuses_with_the_complete_table() {
         ..Options::default()
     })
     .unwrap();
-    let token = gateway.issue_token("desk", TTL);
+    let token = registered(&gateway, "a").await;
     let stranger = gateway.issue_token_of_tenant("other", "desk", TTL);
-    post(
-        &gateway,
-        "/agents/register",
-        Some(&token),
-        &registration("a"),
-    )
-    .await;
     let mut hosted = registration("h");
     hosted["deployment_mode"] = "hosted".into();
     hosted["url"] = "https://agent.example".into();

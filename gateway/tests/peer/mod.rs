@@ -158,6 +158,14 @@ pub(crate) fn registration(instance_id: &str) -> Value {
     })
 }
 
+/// Registers this instance; the token with which it did.
+pub(crate) async fn registered(gateway: &Gateway, instance_id: &str) -> String {
+    let token = gateway.issue_token("desk", TTL);
+    let body = registration(instance_id);
+    post(gateway, "/agents/register", Some(&token), &body).await;
+    token
+}
+
 /// The upgrade alone: the socket, or status and body of the refusal.
 pub(crate) async fn upgrade(
     gateway: &Gateway,
