@@ -4,6 +4,7 @@ import { readdirSync } from 'node:fs';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { inspect } from 'node:util';
+import { rejection } from './support/agents.mjs';
 import { run_node } from './support/child.mjs';
 import { Gateway, wait_for } from './support/gateway.mjs';
 import { MeshAuth, SvanticError } from 'svantic/mesh';
@@ -20,15 +21,6 @@ const credentials = (more = {}) => ({
 });
 const quiet = { logger: false };
 const claims_of = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
-
-async function failure(promise) {
-    try {
-        await promise;
-    } catch (error) {
-        return error;
-    }
-    return assert.fail('it succeeded');
-}
 
 test('a token is a JWT for the agent type', async () => {
     const token = await MeshAuth.get_token(gateway.url, credentials());
@@ -53,13 +45,13 @@ test('expires_in is the life of the token', async () => {
 });
 
 test('an expires_in that the mesh refuses is an error with its status', async () => {
-    const error = await failure(MeshAuth.get_token(gateway.url, credentials({ expires_in: -1 }), quiet));
+    const error = await rejection(MeshAuth.get_token(gateway.url, credentials({ expires_in: -1 }), quiet));
     assert.deepEqual([error.status, error.http_status], ['REMOTE', 400]);
 });
 
 test('a wrong secret is an error that says so and does not show it', async () => {
     const secret = 'hush-a-wrong-secret';
-    const error = await failure(
+    const error = await rejection(
         MeshAuth.get_token(gateway.url, credentials({ client_secret: secret }), quiet),
     );
     assert.ok(error instanceof SvanticError);
@@ -73,7 +65,7 @@ test('a failure that may pass says so', async (t) => {
         faults: { refuse: [{ endpoint: 'token', status: 503, times: 1 }] },
     });
     const given = { ...own.config(), agent_type: 'desk' };
-    const error = await failure(MeshAuth.get_token(own.url, given, quiet));
+    const error = await rejection(MeshAuth.get_token(own.url, given, quiet));
     assert.deepEqual([error.http_status, error.retryable], [503, true]);
     assert.match(await MeshAuth.get_token(own.url, given, quiet), /^ey/);
 });
@@ -81,7 +73,7 @@ test('a failure that may pass says so', async (t) => {
 test('a mesh that never answers is a timeout', async (t) => {
     const own = await Gateway.start({ test: t, faults: { stall: 'token' } });
     const given = { ...own.config(), agent_type: 'desk' };
-    const error = await failure(MeshAuth.get_token(own.url, given, { ...quiet, timeout_ms: 50 }));
+    const error = await rejection(MeshAuth.get_token(own.url, given, { ...quiet, timeout_ms: 50 }));
     assert.equal(error.status, 'TIMEOUT');
 });
 
@@ -89,12 +81,12 @@ test('a signal ends it with its reason', async (t) => {
     const own = await Gateway.start({ test: t, faults: { stall: 'token' } });
     const given = { ...own.config(), agent_type: 'desk' };
     const abort = new AbortController();
-    const pending = failure(MeshAuth.get_token(own.url, given, { ...quiet, signal: abort.signal }));
+    const pending = rejection(MeshAuth.get_token(own.url, given, { ...quiet, signal: abort.signal }));
     await wait_for(async () => (await own.requests()).length, 'the request');
     const reason = new Error('enough');
     abort.abort(reason);
     assert.equal(await pending, reason);
-    assert.equal(await failure(MeshAuth.get_token(own.url, given, { signal: abort.signal })), reason);
+    assert.equal(await rejection(MeshAuth.get_token(own.url, given, { signal: abort.signal })), reason);
 });
 
 test('nobody there is a network error', async () => {
@@ -102,12 +94,12 @@ test('nobody there is a network error', async () => {
     await new Promise((resolve) => server.once('listening', resolve));
     const { port } = server.address();
     await new Promise((resolve) => server.close(resolve));
-    const error = await failure(MeshAuth.get_token(`http://127.0.0.1:${port}`, credentials(), quiet));
+    const error = await rejection(MeshAuth.get_token(`http://127.0.0.1:${port}`, credentials(), quiet));
     assert.deepEqual([error.status, error.retryable], ['NETWORK', true]);
 });
 
 test('an address that must not see a secret is refused before anything is sent', async () => {
-    const error = await failure(MeshAuth.get_token('http://mesh.example', credentials(), quiet));
+    const error = await rejection(MeshAuth.get_token('http://mesh.example', credentials(), quiet));
     assert.equal(error.status, 'INVALID_ARGUMENT');
 });
 
@@ -121,7 +113,7 @@ for (const [what, given] of [
         process.env.SVANTIC_CLIENT_ID = gateway.client_id;
         process.env.SVANTIC_CLIENT_SECRET = gateway.client_secret;
         try {
-            const error = await failure(MeshAuth.get_token(gateway.url, credentials(given)));
+            const error = await rejection(MeshAuth.get_token(gateway.url, credentials(given)));
             assert.ok(error instanceof TypeError && error.message.includes(what), inspect(error));
         } finally {
             delete process.env.SVANTIC_CLIENT_ID;
@@ -131,12 +123,12 @@ for (const [what, given] of [
 }
 
 test('a time that is no number is a RangeError', async () => {
-    const error = await failure(MeshAuth.get_token(gateway.url, credentials(), { http_timeout_ms: NaN }));
+    const error = await rejection(MeshAuth.get_token(gateway.url, credentials(), { http_timeout_ms: NaN }));
     assert.ok(error instanceof RangeError && error.message.includes('http_timeout_ms'), inspect(error));
 });
 
 test('an option that there is not is a TypeError that names the one meant', async () => {
-    const error = await failure(MeshAuth.get_token(gateway.url, credentials(), { ca_fil: 'x' }));
+    const error = await rejection(MeshAuth.get_token(gateway.url, credentials(), { ca_fil: 'x' }));
     assert.ok(error instanceof TypeError && error.message.includes('ca_file'), inspect(error));
 });
 
@@ -173,8 +165,8 @@ test('nothing is left open behind a call, whether it succeeded or not', async ()
     const at_first = open_now();
     for (let round = 0; round < 20; round += 1) {
         await MeshAuth.get_token(gateway.url, credentials());
-        await failure(MeshAuth.get_token(gateway.url, credentials({ client_secret: 'x' }), quiet));
-        await failure(MeshAuth.get_token(gateway.url, credentials(), { signal: AbortSignal.abort() }));
+        await rejection(MeshAuth.get_token(gateway.url, credentials({ client_secret: 'x' }), quiet));
+        await rejection(MeshAuth.get_token(gateway.url, credentials(), { signal: AbortSignal.abort() }));
     }
     // The connections of the HTTP client are few, and shared.
     await wait_for(() => open_now() <= at_first + 5, 'the descriptors of 60 calls to be closed');

@@ -22,6 +22,19 @@ async function serve(t, handlers, { connector = {}, gateway: args = [] } = {}) {
 /** The number at the end of an id of `dispatch_many`. */
 const number_of = (context) => Number(context.dispatch_id.split('-').at(-1));
 
+/** A handler `waiting` that answers when it is released, and how many calls of it have begun. */
+function held_back() {
+    const held = { begun: 0 };
+    const released = new Promise((resolve) => (held.release = resolve));
+    const waiting = async (_, context) => {
+        held.begun += 1;
+        await released;
+        return number_of(context);
+    };
+    held.handlers = { waiting };
+    return held;
+}
+
 async function assert_serves(gateway) {
     for (const n of [1, 2, 3]) assert.equal((await gateway.dispatch('echo', { n })).result, n);
     assert.deepEqual(await gateway.violations(), []);
@@ -427,21 +440,14 @@ test('handlers that are told of the end may answer or throw, once', async (t) =>
 });
 
 test('what runs when the agent leaves is finished, and its answers arrive', async (t) => {
-    let release;
-    let entered = 0;
-    const released = new Promise((resolve) => (release = resolve));
-    const waiting = async (_, context) => {
-        entered += 1;
-        await released;
-        return number_of(context);
-    };
-    const { gateway, mesh } = await serve(t, { waiting });
+    const held = held_back();
+    const { gateway, mesh } = await serve(t, held.handlers);
     const draining = new Promise((resolve) => mesh.once('draining', resolve));
     const ids = await gateway.dispatch_many('waiting', {}, { count: 30 });
-    await wait_for(() => entered === 30, 'the start of 30 handlers');
+    await wait_for(() => held.begun === 30, 'the start of 30 handlers');
     const left = mesh.disconnect({ timeout_ms: 60_000 });
     assert.equal((await draining).in_flight, 30);
-    release();
+    held.release();
     await left;
     for (const [index, { result }] of (await gateway.answers(ids)).entries()) assert.equal(result, index + 1);
     assert.deepEqual(await gateway.violations(), []);
@@ -507,21 +513,14 @@ test('arguments are those of one call, whatever its handler does to them', async
 });
 
 test('answers that are finished while the link is down arrive with the next one', async (t) => {
-    let release;
-    let entered = 0;
-    const released = new Promise((resolve) => (release = resolve));
-    const waiting = async (_, context) => {
-        entered += 1;
-        await released;
-        return number_of(context);
-    };
-    const { gateway, mesh } = await serve(t, { waiting }, { connector: { reconnect_delays_ms: [50] } });
+    const held = held_back();
+    const { gateway, mesh } = await serve(t, held.handlers, { connector: { reconnect_delays_ms: [50] } });
     const gone = new Promise((resolve) => mesh.once('disconnected', resolve));
     const ids = await gateway.dispatch_many('waiting', {}, { count: 25 });
-    await wait_for(() => entered === 25, 'the start of 25 handlers');
+    await wait_for(() => held.begun === 25, 'the start of 25 handlers');
     await gateway.abort('tried-1');
     await gone;
-    release();
+    held.release();
     for (const [index, { result }] of (await gateway.answers(ids)).entries()) assert.equal(result, index + 1);
     await assert_serves(gateway);
 });

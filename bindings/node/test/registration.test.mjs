@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { inspect } from 'node:util';
+import { rejection } from './support/agents.mjs';
 import { Gateway } from './support/gateway.mjs';
 import { RegistrationClient, SvanticError } from 'svantic/mesh';
 
@@ -24,15 +25,6 @@ const client = (more = {}) =>
     });
 const CONNECTED = { agent_type: 'desk', instance_id: 'desk-1', deployment_mode: 'connected' };
 const registered = async (instance_id) => (await gateway.agent(instance_id))?.registration;
-
-async function failure(promise) {
-    try {
-        await promise;
-    } catch (error) {
-        return error;
-    }
-    return assert.fail('it succeeded');
-}
 
 test("the reply is the mesh's", async () => {
     assert.deepEqual(await client().register(CONNECTED), {
@@ -127,7 +119,7 @@ test('a header that would change the message is refused', async () => {
     const own = client({
         auth_headers: () => ({ Authorization: `Bearer ${token}`, 'Transfer-Encoding': 'chunked' }),
     });
-    const error = await failure(own.register(CONNECTED));
+    const error = await rejection(own.register(CONNECTED));
     assert.deepEqual([error.status, error instanceof SvanticError], ['INVALID_ARGUMENT', true]);
 });
 
@@ -140,7 +132,7 @@ for (const [what, headers] of [
     ['a text', 'Bearer hush'],
 ]) {
     test(`${what} is a TypeError that shows no token`, async () => {
-        const error = await failure(client({ auth_headers: () => headers }).register(CONNECTED));
+        const error = await rejection(client({ auth_headers: () => headers }).register(CONNECTED));
         assert.ok(error instanceof TypeError, inspect(error));
         assert.doesNotMatch(inspect(error), /hush|aHVz/);
     });
@@ -151,21 +143,21 @@ test('what auth_headers throws is what is rejected with', async () => {
     const throwing = () => {
         throw reason;
     };
-    assert.equal(await failure(client({ auth_headers: throwing }).register(CONNECTED)), reason);
+    assert.equal(await rejection(client({ auth_headers: throwing }).register(CONNECTED)), reason);
     const rejecting = () => Promise.reject(reason);
-    assert.equal(await failure(client({ auth_headers: rejecting }).register(CONNECTED)), reason);
+    assert.equal(await rejection(client({ auth_headers: rejecting }).register(CONNECTED)), reason);
 });
 
 test('a token that the mesh refuses is an AUTH error', async () => {
     const own = client({ auth_headers: () => ({ Authorization: 'Bearer hush.hush.hush' }) });
-    const error = await failure(own.register(CONNECTED));
+    const error = await rejection(own.register(CONNECTED));
     assert.deepEqual([error.status, error.code, error.http_status], ['AUTH', 'UNAUTHORIZED', 401]);
     assert.doesNotMatch(inspect(error), /hush/);
 });
 
 test("an instance of the other mode is an error with the mesh's code", async () => {
     await client().register({ ...CONNECTED, instance_id: 'desk-5' });
-    const error = await failure(
+    const error = await rejection(
         client().register({
             ...CONNECTED,
             instance_id: 'desk-5',
@@ -180,7 +172,7 @@ test("an instance of the other mode is an error with the mesh's code", async () 
 });
 
 test('a request that the mesh does not understand is an error with its status', async () => {
-    const error = await failure(client().register({ agent_type: 'desk' }));
+    const error = await rejection(client().register({ agent_type: 'desk' }));
     assert.deepEqual([error.status, error.http_status], ['REMOTE', 400]);
 });
 
@@ -204,9 +196,9 @@ test('a signal ends it with its reason', async (t) => {
     const own = await Gateway.start({ test: t, faults: { stall: 'register' } });
     const bearer = `Bearer ${await own.issue_token('desk')}`;
     const slow = client({ svantic_url: own.url, auth_headers: () => ({ Authorization: bearer }) });
-    const error = await failure(slow.register(CONNECTED, { signal: AbortSignal.timeout(50) }));
+    const error = await rejection(slow.register(CONNECTED, { signal: AbortSignal.timeout(50) }));
     assert.equal(error.name, 'TimeoutError');
-    assert.equal((await failure(slow.register(CONNECTED, { timeout_ms: 50 }))).status, 'TIMEOUT');
+    assert.equal((await rejection(slow.register(CONNECTED, { timeout_ms: 50 }))).status, 'TIMEOUT');
 });
 
 test('the environment of an agent changes nothing', async () => {
@@ -233,7 +225,7 @@ test('options that are missing or unknown are a TypeError', () => {
 test('a signal ends the wait for auth_headers', async () => {
     const given_up = new AbortController();
     const waiting = client({ auth_headers: () => new Promise(() => {}) });
-    const pending = failure(waiting.register(CONNECTED, { signal: given_up.signal }));
+    const pending = rejection(waiting.register(CONNECTED, { signal: given_up.signal }));
     const reason = new Error('enough');
     given_up.abort(reason);
     assert.equal(await pending, reason);
@@ -243,7 +235,7 @@ test('headers that fail behind the signal are not missed', async () => {
     const given_up = new AbortController();
     let fail;
     const late = client({ auth_headers: () => new Promise((_, reject) => (fail = reject)) });
-    const pending = failure(late.register(CONNECTED, { signal: given_up.signal }));
+    const pending = rejection(late.register(CONNECTED, { signal: given_up.signal }));
     given_up.abort('enough');
     fail(new Error('too late'));
     assert.equal(await pending, 'enough');

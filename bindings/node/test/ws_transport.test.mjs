@@ -1,8 +1,9 @@
 // WsTransport over the library's own sockets: frames, states, sending and closing.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { rejection } from './support/agents.mjs';
 import { Gateway, wait_for } from './support/gateway.mjs';
-import { HELLO, failure, transport_to } from './support/transport.mjs';
+import { HELLO, transport_to } from './support/transport.mjs';
 import { SvanticError } from 'svantic/mesh';
 
 let gateway;
@@ -139,7 +140,7 @@ test('a listener that throws stops neither the frames nor the next listener', as
 
 test('before the welcome nothing can be sent', async (t) => {
     const { transport } = await transport_to(t, gateway);
-    const error = await failure((async () => transport.send(answer({ id: 'x' }, 1)))());
+    const error = await rejection((async () => transport.send(answer({ id: 'x' }, 1)))());
     assert.deepEqual([error instanceof SvanticError, error.status], [true, 'INVALID_STATE']);
 });
 
@@ -187,7 +188,7 @@ test('closing is final, and closing twice is no error', async (t) => {
     assert.equal(transport.close(), closing);
     await closing;
     await transport.close();
-    assert.equal((await failure(transport.connect())).status, 'INVALID_STATE');
+    assert.equal((await rejection(transport.connect())).status, 'INVALID_STATE');
     assert.throws(() => transport.send({}), { status: 'INVALID_STATE' });
 });
 
@@ -195,14 +196,14 @@ test('one that was never connected closes', async (t) => {
     const { transport } = await transport_to(t, gateway);
     await transport.close();
     assert.equal(transport.state, 'closed');
-    assert.equal((await failure(transport.connect())).status, 'INVALID_STATE');
+    assert.equal((await rejection(transport.connect())).status, 'INVALID_STATE');
 });
 
 test('a code or a reason that cannot be is refused, and nothing is closed', async (t) => {
     const { transport } = await transport_to(t, gateway);
     await transport.connect();
     for (const how of [[1006], [70_000], [1000, 'x'.repeat(124)]]) {
-        assert.equal((await failure(transport.close(...how))).status, 'INVALID_ARGUMENT', how.join());
+        assert.equal((await rejection(transport.close(...how))).status, 'INVALID_ARGUMENT', how.join());
     }
     assert.equal(transport.state, 'ready');
 });
@@ -210,7 +211,7 @@ test('a code or a reason that cannot be is refused, and nothing is closed', asyn
 test('close during connect rejects the connect', async (t) => {
     const gateway = await Gateway.start({ test: t, faults: { stall: 'welcome' } });
     const { transport } = await transport_to(t, gateway);
-    const connecting = failure(transport.connect());
+    const connecting = rejection(transport.connect());
     await wait_for(() => transport.state === 'authenticating', 'the open socket');
     await transport.close();
     assert.equal((await connecting).status, 'CANCELLED');

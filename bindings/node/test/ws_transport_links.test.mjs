@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { inspect } from 'node:util';
+import { rejection } from './support/agents.mjs';
 import { Gateway, wait_for } from './support/gateway.mjs';
-import { failure, transport_to } from './support/transport.mjs';
+import { transport_to } from './support/transport.mjs';
 import { SvanticError } from 'svantic/mesh';
 
 let gateway;
@@ -14,13 +15,13 @@ test('a signal ends a connect with its reason, and it can be tried again', async
     const gateway = await Gateway.start({ test: t, faults: { stall: 'welcome' } });
     const { transport } = await transport_to(t, gateway);
     const abort = new AbortController();
-    const connecting = failure(transport.connect({ signal: abort.signal }));
+    const connecting = rejection(transport.connect({ signal: abort.signal }));
     await wait_for(() => transport.state === 'authenticating', 'the open socket');
     const reason = new Error('enough');
     abort.abort(reason);
     assert.equal(await connecting, reason);
     assert.equal(transport.state, 'disconnected');
-    assert.equal(await failure(transport.connect({ signal: abort.signal })), reason);
+    assert.equal(await rejection(transport.connect({ signal: abort.signal })), reason);
     await gateway.set_faults();
     await transport.connect();
     assert.equal(transport.state, 'ready');
@@ -29,7 +30,7 @@ test('a signal ends a connect with its reason, and it can be tried again', async
 test('no welcome in time is an error, and it can be tried again', async (t) => {
     const gateway = await Gateway.start({ test: t, faults: { stall: 'welcome' } });
     const { transport } = await transport_to(t, gateway, { auto_reconnect: false, welcome_timeout_ms: 50 });
-    assert.ok((await failure(transport.connect())) instanceof SvanticError);
+    assert.ok((await rejection(transport.connect())) instanceof SvanticError);
     assert.equal(transport.state, 'disconnected');
     await gateway.set_faults();
     await transport.connect();
@@ -38,7 +39,7 @@ test('no welcome in time is an error, and it can be tried again', async (t) => {
 test("an instance that is not registered is told with the mesh's code", async (t) => {
     const { transport, instance_id } = await transport_to(t, gateway);
     await gateway.forget(instance_id);
-    const error = await failure(transport.connect());
+    const error = await rejection(transport.connect());
     assert.deepEqual([error.code, error.http_status], ['INSTANCE_NOT_FOUND', 404]);
 });
 
@@ -85,7 +86,7 @@ for (const [what, provider] of [
     test(`a token_provider that ${what} rejects the connect with the cause`, async (t) => {
         const { transport, jwt } = await transport_to(t, gateway, { token_provider: () => give() });
         let give = provider;
-        const error = await failure(transport.connect());
+        const error = await rejection(transport.connect());
         assert.deepEqual(
             [error.status, error.code, error.cause.message],
             ['AUTH', 'TOKEN_PROVIDER_FAILED', 'no login'],
@@ -104,7 +105,7 @@ for (const [what, token] of [
 ]) {
     test(`a token_provider that gives ${what} rejects the connect`, async (t) => {
         const { transport } = await transport_to(t, gateway, { token_provider: () => token });
-        const error = await failure(transport.connect());
+        const error = await rejection(transport.connect());
         assert.equal(error.code, 'TOKEN_PROVIDER_FAILED');
         assert.ok(error.cause instanceof Error, inspect(error));
     });
@@ -133,7 +134,7 @@ test('a token that the mesh goes on refusing fails the connect', async (t) => {
         token_provider: () => 'hush.hush.hush',
         auto_reconnect: false,
     });
-    const error = await failure(transport.connect());
+    const error = await rejection(transport.connect());
     assert.equal(error.status, 'AUTH');
     assert.doesNotMatch(inspect(error), /hush/);
 });
@@ -202,7 +203,7 @@ test('no line, event or error shows a token', async (t) => {
     await gateway.wait_ready(instance_id, { welcomes: 2 });
     show(transport);
     await transport.close();
-    show(await failure(transport.connect()));
+    show(await rejection(transport.connect()));
     const text = shown.join('\n');
     assert.match(text, /token_wanted[^]*disconnected[^]*backoff[^]*token_wanted/);
     assert.equal(tokens.length, 2);

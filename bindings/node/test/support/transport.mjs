@@ -1,5 +1,4 @@
 // Transports to a real gateway, for tests.
-import assert from 'node:assert/strict';
 import { RegistrationClient, SDK_VERSION, WsTransport } from 'svantic/mesh';
 
 /** What a transport says of itself beside its instance id. */
@@ -33,14 +32,4 @@ export async function transport_to(test, gateway, options = {}) {
     });
     test.after(() => transport.close());
     return { transport, instance_id, jwt };
-}
-
-/** What the promise is rejected with. */
-export async function failure(promise) {
-    try {
-        await promise;
-    } catch (error) {
-        return error;
-    }
-    return assert.fail('it succeeded');
 }
