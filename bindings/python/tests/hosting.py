@@ -5,6 +5,7 @@ A server listens before it starts, so that the agent knows its URL, and what com
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import itertools
@@ -20,6 +21,9 @@ from desk import Gate
 from gateway import GUARD_S, Gateway, wait_for
 from waitress.server import create_server
 from werkzeug.serving import make_server
+
+import svantic.aio
+from svantic import Agent, MeshConnector
 
 CARD = "/.well-known/agent-card.json"
 
@@ -221,6 +225,22 @@ def streams_while_it_runs(url: str, gate: Gate) -> None:
         gate.go_on.set()
         assert stream.event().result == "done"
         assert stream.is_at_its_end()
+
+
+def beside_a_connector(face: str, agent: Agent, check: Callable[[], None]) -> None:
+    """Checks this while the program has a connector of its own for the agent, of one face or the other."""
+
+    async def serve() -> None:
+        # Its loop is another one than that of the server.
+        async with svantic.aio.MeshConnector(agent, local=True):
+            await asyncio.get_running_loop().run_in_executor(None, check)
+
+    if face == "aio":
+        asyncio.run(serve())
+    else:
+        with MeshConnector(agent, local=True) as mesh:
+            check()
+        mesh.close()
 
 
 def wait_refused(url: str) -> None:

@@ -20,6 +20,7 @@ from hosting import (
     CARD,
     Stream,
     ask,
+    beside_a_connector,
     call,
     post,
     runs_no_forgery,
@@ -31,7 +32,6 @@ from listeners import SECRET, listener
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-import svantic.aio
 from svantic import AuthError, MeshConnector
 
 
@@ -296,17 +296,7 @@ def test_a_connector_of_the_program_serves_the_application(face: str, at: tuple[
             with Stream(f"{url}/desk/send", asked) as stream:
                 assert stream.event().result["sum"] == 3
 
-    async def serve() -> None:
-        # Its loop is another one than that of the server.
-        async with svantic.aio.MeshConnector(agent, local=True):
-            await asyncio.get_running_loop().run_in_executor(None, check)
-
-    if face == "aio":
-        asyncio.run(serve())
-    else:
-        with MeshConnector(agent, local=True) as mesh:
-            check()
-        mesh.close()
+    beside_a_connector(face, agent, check)
 
 
 def test_a_disconnect_lets_the_call_that_runs_out_and_takes_no_other(

@@ -18,6 +18,7 @@ from hosting import (
     CARD,
     Stream,
     ask,
+    beside_a_connector,
     call,
     connection_to,
     post,
@@ -32,8 +33,7 @@ from hosting import (
 from listeners import SECRET, listener
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-import svantic.aio
-from svantic import Agent, AuthError, MeshConnector, SvanticError
+from svantic import Agent, AuthError, SvanticError
 from svantic.wsgi import WsgiApp
 
 Serve = Callable[[Any, socket.socket], "contextlib.AbstractContextManager[None]"]
@@ -305,8 +305,6 @@ def test_before_start_there_is_503_and_one_line_in_the_log(caplog: pytest.LogCap
 
 @pytest.mark.parametrize("face", ["sync", "aio"])
 def test_a_connector_of_the_program_serves_the_application(face: str) -> None:
-    import asyncio
-
     agent = desk_at(None)
     listening, url = listener()
     desk = agent.wsgi()
@@ -317,16 +315,7 @@ def test_a_connector_of_the_program_serves_the_application(face: str) -> None:
             assert post(f"{url}/send", call("add", {"a": 1, "b": 2})).result == 3
             assert post(f"{url}/send", call("add_later", {"a": 1, "b": 2})).result["sum"] == 3
 
-    async def serve() -> None:
-        async with svantic.aio.MeshConnector(agent, local=True):
-            await asyncio.get_running_loop().run_in_executor(None, check)
-
-    if face == "aio":
-        asyncio.run(serve())
-    else:
-        with MeshConnector(agent, local=True) as mesh:
-            check()
-        mesh.close()
+    beside_a_connector(face, agent, check)
 
 
 def test_a_refused_secret_fails_the_start_in_connected_mode_and_is_told_in_hosted_mode(
