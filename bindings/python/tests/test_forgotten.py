@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import threading
@@ -18,6 +19,7 @@ from gateway import GUARD_S, Gateway, wait_for
 import svantic
 import svantic.aio
 from svantic import Agent, MeshConnector
+from svantic._mesh import NOTHING, Batch, Mesh
 
 
 def new_agent() -> Agent:
@@ -222,3 +224,40 @@ def test_dispatches_that_are_cancelled_for_ever_take_no_memory(gateway: Gateway)
             serving.cancel(f"d-{number}")
         assert len(serving.cancelled) < 10_000
         mesh.close()
+
+
+def test_arguments_that_look_like_the_end_do_not_end_what_takes_the_rest(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = new_agent()
+    agent.define_capability(name="look", description="Looks.", handler=lambda **args: args)
+
+    async def connected() -> svantic.aio.MeshConnector:
+        mesh = svantic.aio.MeshConnector(agent, **gateway.options)
+        await mesh.connect()
+        return mesh
+
+    mesh = asyncio.run(connected())  # its loop closes under it
+    session = mesh._session
+    taken: list[Batch] = []
+    next_batch = Mesh.next_batch
+
+    def noted(self: Mesh, timeout_ms: int) -> Batch | None:
+        batch = next_batch(self, timeout_ms)
+        taken.append(batch or NOTHING)
+        return batch
+
+    monkeypatch.setattr(Mesh, "next_batch", noted)
+    rest = threading.Thread(target=mesh._receiver._take_rest)
+    rest.start()
+
+    def have_come(count: int) -> bool:
+        return session.ended or sum(items.count(b'"look"') for items, *_ in taken) == count
+
+    for count in (1, 2):
+        gateway.dispatch_many("look", {"type": "closed"}, count=1)
+        wait_for(functools.partial(have_come, count), "the next dispatch")
+    assert not session.ended
+    session.mesh.free()
+    rest.join(GUARD_S)
+    assert session.ended
