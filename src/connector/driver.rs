@@ -1,15 +1,16 @@
 //! Carries out what the machine asks for, on the I/O thread. Decides nothing.
 
+mod lifetime;
+
 use std::cell::Cell;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
@@ -19,13 +20,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::Delivery;
 use super::external;
 use super::link::{Input, Link};
-use super::shared::{Core, DriverState, Shared};
+use super::shared::{Core, Shared};
 use super::transport::Transport;
-use crate::error::{Error, ErrorKind};
 use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, RequestId};
-use crate::machine::event::{Event, EventKind};
 use crate::net::Socket;
-use crate::runtime::{self, Runtime, SleepWatch, Sleeper};
+use crate::runtime::{Runtime, SleepWatch, Sleeper};
+pub(super) use lifetime::prepare;
 
 /// How long answers of one batch may wait for each other. Until then the driver looks for them by itself, so that
 /// one wake-up and one write serve a batch, while a handler that takes long holds up nobody's answer but its own.
@@ -33,78 +33,6 @@ const LINGER: Duration = Duration::from_millis(1);
 
 /// How often the driver goes round before it lets other connectors have the thread.
 const ROUNDS: usize = 32;
-
-/// Makes the driver of a connector; what is returned starts it. To be called, or dropped, without the machine's lock: a
-/// runtime that is just being shut down drops the driver there and then, and its end takes that lock.
-pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Error> {
-    let runtime = runtime::get()?;
-    let transport = Transport::new(Arc::clone(shared), Arc::clone(&runtime))?;
-    let handle = runtime.handle().clone();
-    let (mut server, mut warning) = (None, None);
-    if let Some(listening) = &shared.listening {
-        server = listening.start(shared, &handle)?;
-        warning = server.is_some().then(|| listening.warning()).flatten();
-    }
-    // Made here: the runtime may end without having polled the driver once.
-    let ending = Ending(Arc::clone(shared));
-    Ok(move || {
-        handle.spawn(async move {
-            if let Some(event) = warning {
-                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
-            }
-            // On the I/O thread, which the watch for suspensions belongs to.
-            let driver = Driver::new(Arc::clone(&ending.0), &runtime, transport);
-            drop(runtime);
-            if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
-                let error = panicked();
-                let event = Event::new(EventKind::Failed, error.to_json());
-                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
-                ending.0.abandon(&error);
-            }
-            // What was answered last has still to leave.
-            if let Some(server) = server {
-                server.end().await;
-            }
-        });
-    })
-}
-
-fn panicked() -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        "PANIC",
-        "a bug in libsvantic: the connector's driver panicked and was ended",
-    )
-    .hint("free this connector, create another, and report the bug")
-}
-
-/// However the driver ends, also by the runtime's: nobody is left waiting.
-struct Ending(Arc<Shared>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let shared = &self.0;
-        let text = "the library was shut down";
-        shared.abandon(&Error::new(ErrorKind::Cancelled, "CANCELLED", text));
-        shared.sink.closed();
-        shared.lock().driver = DriverState::Ended;
-        shared.ended.notify_all();
-    }
-}
-
-impl Shared {
-    /// Fails every operation that is still waited for; later ones find no driver.
-    fn abandon(&self, error: &Error) {
-        self.lock().driver = DriverState::Ending;
-        // What was commanded behind the driver's back has its own answer, such as that the connector is closed.
-        self.pump();
-        let completions = std::mem::take(&mut self.lock().completions);
-        for done in completions.into_values() {
-            done.call(Err(error.clone()));
-        }
-        self.abandon_calls();
-    }
-}
 
 /// A request under way.
 struct Exchange {
@@ -136,7 +64,8 @@ struct Driver {
     /// `None` while there are none: it is long before there are any again.
     requests: Option<FuturesUnordered<Exchange>>,
     dial: Option<(ConnectionNo, BoxFuture<'static, Result<Socket, Dialed>>)>,
-    link: Option<Link>,
+    /// In its berth while this is not being polled.
+    link: Option<Box<Link>>,
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Duration>,
     /// Until when answers need not wake the driver.
@@ -181,8 +110,9 @@ impl Driver {
         }
     }
 
-    /// Takes in what the network has for us.
-    fn gather(&mut self, cx: &mut Context<'_>) {
+    /// Takes in what the network has for us. `true` if there is more of it.
+    fn gather(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut more = false;
         if let Some(requests) = &mut self.requests {
             while let Poll::Ready(Some((id, reply))) = Pin::new(&mut *requests).poll_next(cx) {
                 self.inputs.push(Input::Replied(id, Box::new(reply)));
@@ -196,9 +126,10 @@ impl Driver {
         {
             let no = *no;
             self.dial = None;
+            more = true;
             let dialed = match result {
                 Ok(socket) => {
-                    self.link = Some(Link::new(no, socket));
+                    self.link = Some(Box::new(Link::new(no, socket)));
                     Dialed::Open
                 }
                 Err(dialed) => dialed,
@@ -210,6 +141,7 @@ impl Driver {
         {
             self.link = None;
         }
+        more
     }
 
     /// Tells the machine and asks what to do. Returns the time of its next timer.
@@ -257,9 +189,20 @@ impl Driver {
         let next = machine.poll_timeout();
         core.in_link += std::mem::take(&mut core.handed_over);
         core.lingering = self.linger_until.is_some();
-        match (next, self.linger_until) {
+        core.armed = match (next, self.linger_until) {
             (Some(next), Some(until)) => Some(next.min(until)),
             (next, until) => next.or(until),
+        };
+        core.armed
+    }
+
+    /// Whether there is more to do or to hear of once this is done. Answers and dispatches on their way are not: what comes of
+    /// them wakes the driver.
+    fn leads_on(&self, action: &Action) -> bool {
+        match action {
+            Action::Send(..) | Action::Ping(..) | Action::Frame(_) | Action::Event(_) => false,
+            Action::Deliver(_) => self.shared.sink.runs_at_once(),
+            _ => true,
         }
     }
 
@@ -318,7 +261,7 @@ impl Driver {
                 Action::Event(event) => self.batch.push(Delivery::Event(event)),
                 Action::Complete(id, result) => {
                     // What happened before is told before.
-                    self.shared.sink.deliver(&mut self.batch);
+                    self.deliver();
                     let done = self.shared.lock().take_completion(id);
                     if let Some(done) = done {
                         done.call(*result);
@@ -329,8 +272,9 @@ impl Driver {
             }
         }
         self.actions = actions;
-        if !self.batch.is_empty() {
-            self.shared.sink.deliver(&mut self.batch);
+        if self.shared.external {
+            // In its turn; what others hear can wait until all is written.
+            self.deliver();
         }
         if let Some(link) = &mut self.link
             && !link.flush(cx, &mut self.inputs)
@@ -338,10 +282,16 @@ impl Driver {
             self.link = None;
         }
         if self.shared.raw {
-            let waiting = self.link.as_ref().map_or(0, Link::waiting_bytes);
+            let waiting = self.link.as_ref().map_or(0, |link| link.waiting_bytes());
             self.shared.lock().in_link = waiting;
         }
         finished
+    }
+
+    fn deliver(&mut self) {
+        if !self.batch.is_empty() {
+            self.shared.sink.deliver(&mut self.batch);
+        }
     }
 
     fn write(&mut self, no: ConnectionNo, message: Message) {
@@ -372,8 +322,21 @@ impl Future for Driver {
         let this = self.get_mut();
         // Registered before looking, so that a command given in between is not slept through.
         this.shared.waker.register(cx.waker());
+        let Ok(link) = this.shared.berth.take() else {
+            // Whoever has it wakes this one.
+            return Poll::Pending;
+        };
+        this.link = link;
         this.swap_room();
         let polled = this.go_round(cx);
+        if polled.is_pending()
+            && let Some(mut link) = this.link.take()
+        {
+            link.leave(cx.waker());
+            this.shared.berth.put(link);
+        }
+        // Last: whoever answers these may run at once, in this thread's place, and finds the link in its berth.
+        this.deliver();
         this.swap_room();
         polled
     }
@@ -382,21 +345,22 @@ impl Future for Driver {
 impl Driver {
     fn go_round(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
-            self.gather(cx);
-            let heard = !self.inputs.is_empty();
+            let mut again = self.gather(cx);
             let shared = self.shared.external.then(|| Arc::clone(&self.shared));
             let turn = shared.as_ref().map(|shared| shared.turn());
             let next = self.consult();
-            let acted = !self.actions.is_empty();
+            again |= self.actions.iter().any(|action| self.leads_on(action));
             if self.act(cx) {
                 return Poll::Ready(());
             }
             drop(turn);
-            let due = self.rearm(next, cx);
-            let more = self.link.as_ref().is_some_and(Link::has_more);
-            if !heard && !acted && !due && !more && self.inputs.is_empty() {
+            again |= self.link.as_ref().is_some_and(|link| link.has_more());
+            again |= !self.inputs.is_empty();
+            // Not before the answers of this round have left.
+            if !again && !self.rearm(next, cx) {
                 return Poll::Pending;
             }
+            self.deliver();
         }
         cx.waker().wake_by_ref();
         Poll::Pending

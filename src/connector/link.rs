@@ -1,7 +1,7 @@
 //! An open WebSocket on the I/O thread: what comes in, and what waits to go out.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::Sink as _;
@@ -48,6 +48,12 @@ pub(super) struct Link {
     received: u64,
     /// Something was written since the last flush.
     dirty: bool,
+    /// The last read ended because of how much there was, not because there was no more.
+    unread: bool,
+    /// How it ended while another thread than the driver's wrote to it; the next read tells.
+    broken: Option<Input>,
+    /// Wakes the driver.
+    driver: Option<Waker>,
 }
 
 impl Link {
@@ -64,7 +70,32 @@ impl Link {
             received: 0,
             // tungstenite may owe the peer a pong for what came right behind the 101.
             dirty: true,
+            unread: false,
+            broken: None,
+            driver: None,
         }
+    }
+
+    /// Before others may write to it: whom the socket is to wake.
+    pub(super) fn leave(&mut self, driver: &Waker) {
+        match &mut self.driver {
+            Some(known) => known.clone_from(driver),
+            None => self.driver = Some(driver.clone()),
+        }
+    }
+
+    /// Gives the socket what waits, on another thread than the driver's. `true` if the driver has to see to something;
+    /// where the kernel takes no more, the socket wakes it.
+    pub(super) fn flush_elsewhere(&mut self) -> bool {
+        let Some(driver) = self.driver.take() else {
+            return true;
+        };
+        let mut inputs = Vec::new();
+        if !self.flush(&mut Context::from_waker(&driver), &mut inputs) {
+            self.broken = inputs.pop();
+        }
+        self.driver = Some(driver);
+        self.has_more || self.broken.is_some()
     }
 
     /// Puts a message behind those that wait.
@@ -83,9 +114,9 @@ impl Link {
         self.outgoing.bytes()
     }
 
-    /// Whether [`Link::flush`] is to be called again without waiting for anything.
+    /// Whether [`Link::read`] or [`Link::flush`] is to be called again without waiting for anything.
     pub(super) fn has_more(&self) -> bool {
-        self.has_more
+        self.has_more || self.unread
     }
 
     /// How far what was written has come. A system call.
@@ -107,11 +138,19 @@ impl Link {
 
     /// Reads what is there. `false` when the socket has ended, which is then the last input.
     pub(super) fn read(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
+        if let Some(end) = self.broken.take() {
+            inputs.push(end);
+            return false;
+        }
         let first = inputs.len();
         let mut open = true;
+        self.unread = true;
         for _ in 0..READ_BATCH {
             match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.unread = false;
+                    break;
+                }
                 Poll::Ready(Some(Ok(Message::Text(text)))) => {
                     inputs.push(Input::Text(self.no, text));
                 }
@@ -305,4 +344,4 @@ fn ended(error: &WsError) -> LinkEnd {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

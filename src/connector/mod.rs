@@ -5,6 +5,7 @@
 //! the lock held.
 
 mod answers;
+mod berth;
 mod clock;
 mod command;
 mod completion;
@@ -26,6 +27,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use berth::Berth;
 use futures_util::task::AtomicWaker;
 use observed::Observed;
 use secrecy::SecretString;
@@ -120,6 +122,7 @@ impl MeshConnector {
                     machine,
                     observed: Observed::default(),
                     lingering: false,
+                    armed: None,
                     completions: HashMap::new(),
                     next_operation: 1,
                     calls: HashMap::new(),
@@ -131,6 +134,7 @@ impl MeshConnector {
                 }),
                 ended: Condvar::new(),
                 waker: AtomicWaker::new(),
+                berth: Berth::default(),
                 sink,
                 trust,
                 proxies,
