@@ -24,7 +24,7 @@ use super::shared::{Core, Shared};
 use super::transport::Transport;
 use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, RequestId};
 use crate::net::Socket;
-use crate::runtime::{Runtime, SleepWatch, Sleeper};
+use crate::runtime::{BusyPoll, Runtime, SleepWatch, Sleeper};
 pub(super) use lifetime::prepare;
 
 /// How long answers of one batch may wait for each other. Until then the driver looks for them by itself, so that
@@ -61,6 +61,8 @@ struct Driver {
     transport: Transport,
     /// Held so that suspensions are noticed while this runs.
     _sleep_watch: Option<Arc<SleepWatch>>,
+    /// Keeps the thread awake after traffic, where that is wanted.
+    busy_poll: Option<Arc<BusyPoll>>,
     /// `None` while there are none: it is long before there are any again.
     requests: Option<FuturesUnordered<Exchange>>,
     dial: Option<(ConnectionNo, BoxFuture<'static, Result<Socket, Dialed>>)>,
@@ -82,10 +84,12 @@ impl Driver {
             let sleeper: Arc<dyn Sleeper> = Arc::clone(&shared) as _;
             watch.join(Arc::downgrade(&sleeper));
         }
+        let busy_poll = (!shared.busy_poll.is_zero()).then(|| runtime.busy_poll());
         Self {
             shared,
             transport,
             _sleep_watch: sleep_watch,
+            busy_poll,
             requests: None,
             dial: None,
             link: None,
@@ -346,6 +350,11 @@ impl Driver {
     fn go_round(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
             let mut again = self.gather(cx);
+            if let Some(busy_poll) = &self.busy_poll
+                && !self.inputs.is_empty()
+            {
+                busy_poll.traffic(self.shared.busy_poll);
+            }
             let shared = self.shared.external.then(|| Arc::clone(&self.shared));
             let turn = shared.as_ref().map(|shared| shared.turn());
             let next = self.consult();

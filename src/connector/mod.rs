@@ -149,6 +149,7 @@ impl MeshConnector {
                 serving,
                 instance_id,
                 max_frame_bytes: config.max_frame_bytes,
+                busy_poll: config.busy_poll,
                 timeout: config.timeout,
                 drain_timeout: config.timing.drain,
                 clock: Clock::new(kernel::boot_time),

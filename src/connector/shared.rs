@@ -50,6 +50,7 @@ pub(super) struct Shared {
     pub(super) serving: Serving,
     pub(super) instance_id: String,
     pub(super) max_frame_bytes: usize,
+    pub(super) busy_poll: Duration,
     pub(super) timeout: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) clock: Clock,

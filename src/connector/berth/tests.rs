@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use svantic_gateway::{Answer, DispatchRequest, Gateway, Options};
@@ -38,12 +38,12 @@ impl Sink for Desk {
 
 type Work = Receiver<(String, Value)>;
 
-fn connected(instance: &str) -> (Gateway, MeshConnector, Work) {
+fn connected(instance: &str, busy_poll_us: u32) -> (Gateway, MeshConnector, Work) {
     crate::ffi::kernel::install();
     let gateway = Gateway::start(Options::default()).unwrap();
     let config = json!({"svantic_url": gateway.url(), "client_id": gateway.client_id(),
         "client_secret": gateway.client_secret(), "name": "desk", "description": "d",
-        "instance_id": instance});
+        "instance_id": instance, "busy_poll_us": busy_poll_us});
     let config = Config::parse(&config.to_string(), &|_| None).unwrap();
     let (sender, work) = channel();
     let connector = MeshConnector::new(config, Arc::new(Desk(Mutex::new(sender))), "").unwrap();
@@ -79,7 +79,7 @@ fn result(answer: Answer) -> Value {
 
 #[test]
 fn answers_leave_while_the_io_thread_does_something_else() {
-    let (gateway, connector, work) = connected("berth-1");
+    let (gateway, connector, work) = connected("berth-1", 0);
     let pending: Vec<_> = (0..3)
         .map(|n| gateway.begin_dispatch(DispatchRequest::new("echo", json!({ "n": n }))))
         .collect();
@@ -97,7 +97,31 @@ fn answers_leave_while_the_io_thread_does_something_else() {
 
 #[test]
 fn threads_that_answer_at_once_lose_and_mix_nothing_whatever_the_size() {
-    let (gateway, connector, work) = connected("berth-2");
+    answer_at_once(connected("berth-2", 0));
+}
+
+#[test]
+fn an_agent_whose_io_thread_stays_awake_answers_as_any_and_sleeps_when_idle() {
+    let agent = connected("berth-3", 1000);
+    let busy_poll = runtime::get().unwrap().busy_poll();
+    let _idle = answer_at_once(agent);
+    // What still comes in after the answers, such as pongs, has it look again for a while.
+    let began = Instant::now();
+    loop {
+        let before = busy_poll.looks_until_sleep();
+        assert_ne!(before, Some(0), "it has never looked");
+        for _ in 0..50 {
+            drop(hold_up_the_io_thread());
+        }
+        if before.is_some() && busy_poll.looks_until_sleep() == before {
+            return;
+        }
+        assert!(began.elapsed() < HANG, "it never sleeps");
+    }
+}
+
+fn answer_at_once(agent: (Gateway, MeshConnector, Work)) -> (Gateway, Arc<MeshConnector>) {
+    let (gateway, connector, work) = agent;
     let (connector, work) = (Arc::new(connector), Arc::new(Mutex::new(work)));
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -138,6 +162,7 @@ fn threads_that_answer_at_once_lose_and_mix_nothing_whatever_the_size() {
         thread.join().unwrap();
     }
     assert_eq!(gateway.violations(), Vec::<String>::new());
+    (gateway, connector)
 }
 
 #[tokio::test]
