@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::Delivery;
 use super::external;
-use super::link::{Input, Link};
+use super::link::{Input, Link, Read};
 use super::shared::{Core, Shared};
 use super::transport::Transport;
 use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, RequestId};
@@ -140,10 +140,14 @@ impl Driver {
             };
             self.inputs.push(Input::Dialed(no, Box::new(dialed)));
         }
-        if let Some(link) = &mut self.link
-            && !link.read(cx, &mut self.inputs)
+        match self
+            .link
+            .as_mut()
+            .map(|link| link.read(cx, &mut self.inputs))
         {
-            self.link = None;
+            Some(Read::End) => self.link = None,
+            Some(Read::Part) => more = true,
+            Some(Read::All) | None => {}
         }
         more
     }

@@ -29,6 +29,17 @@ pub(super) enum Input {
     Closed(ConnectionNo, LinkEnd),
 }
 
+/// How a read went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// There is no more; the socket wakes the driver.
+    All,
+    /// There may be more than is read at once.
+    Part,
+    /// The socket has ended, which is the last input.
+    End,
+}
+
 /// How much is written before the peer is listened to again.
 const FRAGMENTS_PER_ROUND: usize = 8;
 
@@ -48,9 +59,7 @@ pub(super) struct Link {
     received: u64,
     /// Something was written since the last flush.
     dirty: bool,
-    /// The last read ended because of how much there was, not because there was no more.
-    unread: bool,
-    /// How it ended while another thread than the driver's wrote to it; the next read tells.
+    /// How it ended while another thread than the driver's wrote to it; the read that finds no more tells.
     broken: Option<Input>,
     /// Wakes the driver.
     driver: Option<Waker>,
@@ -70,7 +79,6 @@ impl Link {
             received: 0,
             // tungstenite may owe the peer a pong for what came right behind the 101.
             dirty: true,
-            unread: false,
             broken: None,
             driver: None,
         }
@@ -114,9 +122,9 @@ impl Link {
         self.outgoing.bytes()
     }
 
-    /// Whether [`Link::read`] or [`Link::flush`] is to be called again without waiting for anything.
+    /// Whether [`Link::flush`] is to be called again without waiting for anything.
     pub(super) fn has_more(&self) -> bool {
-        self.has_more || self.unread
+        self.has_more
     }
 
     /// How far what was written has come. A system call.
@@ -136,19 +144,19 @@ impl Link {
         }
     }
 
-    /// Reads what is there. `false` when the socket has ended, which is then the last input.
-    pub(super) fn read(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
-        if let Some(end) = self.broken.take() {
-            inputs.push(end);
-            return false;
-        }
+    /// Reads what is there.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Read {
         let first = inputs.len();
-        let mut open = true;
-        self.unread = true;
+        let mut read = Read::Part;
         for _ in 0..READ_BATCH {
             match Pin::new(&mut self.socket).poll_next(cx) {
                 Poll::Pending => {
-                    self.unread = false;
+                    read = Read::All;
+                    // Not before what the peer had to say, which may be why.
+                    if let Some(end) = self.broken.take() {
+                        inputs.push(end);
+                        read = Read::End;
+                    }
                     break;
                 }
                 Poll::Ready(Some(Ok(Message::Text(text)))) => {
@@ -170,19 +178,19 @@ impl Link {
                     // Our half of the close handshake, if the kernel takes it at once.
                     let _ = Pin::new(&mut self.socket).poll_flush(cx);
                     inputs.push(Input::Closed(self.no, closed(frame)));
-                    open = false;
+                    read = Read::End;
                     break;
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.complain(&error, cx);
                     inputs.push(Input::Closed(self.no, ended(&error)));
-                    open = false;
+                    read = Read::End;
                     break;
                 }
                 Poll::Ready(None) => {
                     let end = LinkEnd::Broken("the peer ended the stream".to_owned());
                     inputs.push(Input::Closed(self.no, end));
-                    open = false;
+                    read = Read::End;
                     break;
                 }
             }
@@ -192,7 +200,7 @@ impl Link {
             self.received = received;
             inputs.insert(first, Input::Inbound(self.no));
         }
-        open
+        read
     }
 
     /// Tells a peer that broke the rules what it did, if the kernel takes it at once.

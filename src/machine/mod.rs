@@ -309,11 +309,12 @@ impl Machine {
 
     /// The next thing to do, if that is to write a frame of at most so many bytes to this connection.
     pub fn poll_write(&mut self, conn: ConnectionNo, most: usize) -> Option<Action> {
-        self.actions.pop_front_if(|action| match action {
+        let fits = match self.actions.front()? {
             Action::Send(no, text) => *no == conn && text.len() <= most,
             Action::Ping(no, _) => *no == conn,
             _ => false,
-        })
+        };
+        fits.then(|| self.actions.pop_front()).flatten()
     }
 
     /// Whether [`Machine::poll_action`] has something.

@@ -134,7 +134,8 @@ fn answer_at_once(agent: (Gateway, MeshConnector, Work)) -> (Gateway, Arc<MeshCo
                         connector.resolve(&id, "null", Haste::Now).unwrap();
                         return;
                     };
-                    let result = json!({"n": args["n"], "text": "x".repeat(size as usize)});
+                    let result =
+                        json!({"n": args["n"], "text": "x".repeat(usize::try_from(size).unwrap())});
                     let result = result.to_string();
                     connector.resolve(&id, &result, Haste::Now).unwrap();
                 }

@@ -7,7 +7,7 @@ use std::task::Wake;
 use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_tungstenite::WebSocketStream;
@@ -171,6 +171,38 @@ async fn a_link_that_breaks_under_another_thread_ends_with_the_next_read() {
         .await
         .expect("it never breaks");
     let mut inputs = Vec::new();
-    assert!(!link.read(&mut Context::from_waker(Waker::noop()), &mut inputs));
+    let read = link.read(&mut Context::from_waker(Waker::noop()), &mut inputs);
+    assert!(read == Read::End);
     assert!(matches!(inputs[..], [Input::Closed(1, _)]));
+}
+
+#[tokio::test]
+async fn what_the_peer_said_before_a_link_broke_under_another_thread_is_heard_first() {
+    let (ours, mut peer) = pair().await;
+    let mut link = link(Stream::plain(Counted::new(ours, false))).await;
+    link.leave(Waker::noop());
+    // A close frame with the code 4001, and nobody behind it.
+    peer.write_all(&[0x88, 2, 0x0f, 0xa1]).await.unwrap();
+    drop(peer);
+    let work = async {
+        loop {
+            link.push(Message::Text("to nobody".into()));
+            if link.flush_elsewhere() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut inputs = Vec::new();
+        poll_fn(|cx| match link.read(cx, &mut inputs) {
+            Read::End => Poll::Ready(()),
+            Read::All | Read::Part => Poll::Pending,
+        })
+        .await;
+        inputs
+    };
+    let inputs = tokio::time::timeout(GUARD, work).await.expect("no end");
+    let Some(Input::Closed(1, LinkEnd::Closed { code, .. })) = inputs.last() else {
+        panic!("another end");
+    };
+    assert_eq!(*code, Some(4001));
 }
