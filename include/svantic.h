@@ -435,9 +435,11 @@ svantic_status svantic_shutdown(uint32_t timeout_ms);
  * secret that is shown when the mesh refuses "client_secret"), "token_provider_timeout_ms" (10000), "svantic_url"
  * (SVANTIC_URL), "instance_id" (SVANTIC_INSTANCE_ID), "agent_type", "version", "public_url", "deployment_mode",
  * "context", "learning", "mcp_servers", "dispatch_auth", "max_concurrent_sessions", "delivery" ("callbacks",
- * "inline" or "pull"), "workers", "timeout_ms" (30000), "max_in_flight", "max_pending_dispatches" (1024),
- * "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000), "max_frame_bytes" (4194304), "auto_reconnect" (true),
- * "reconnect_delays_ms", "fail_fast", "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
+ * "inline" or "pull"), "workers", "busy_poll_us" (0; for so many microseconds after something came in, at most 1000, the
+ * I/O thread does not sleep, which uses up a processor), "timeout_ms" (30000), "max_in_flight",
+ * "max_pending_dispatches" (1024), "max_queued_dispatches" (64), "pick_up_timeout_ms" (10000),
+ * "max_frame_bytes" (4194304), "auto_reconnect" (true), "reconnect_delays_ms", "fail_fast",
+ * "redact_handler_errors", "allow_insecure", "allowed_connect_hosts",
  * "ca_file", "client_cert_file" with "client_key_file", "proxy", "http_timeout_ms" (10000),
  * "stage_timeout_ms" (10000), "attempt_timeout_ms" (20000), "welcome_timeout_ms" (10000),
  * "heartbeat_interval_ms" (30000), "ping_interval_ms" (10000), "dead_after_ms" (20000),

@@ -3,6 +3,7 @@
 //! It is started with the first connector that needs it and ended by [`shutdown`], never by `atexit` or a
 //! destructor: those run while other threads still do.
 
+mod busy_poll;
 mod sleep;
 mod turnstile;
 
@@ -20,6 +21,7 @@ use crate::error::{Error, ErrorKind};
 use crate::net::http;
 use crate::net::proxy::Proxy;
 use crate::net::tls::{TlsKey, TlsSetup};
+pub(crate) use busy_poll::BusyPoll;
 pub(crate) use sleep::{SleepWatch, Sleeper};
 pub(crate) use turnstile::Turnstile;
 
@@ -44,6 +46,7 @@ pub(crate) struct Runtime {
     /// those who use them, so that rotated certificates and their keys are not kept.
     clients: Mutex<HashMap<ClientKey, Weak<reqwest::Client>>>,
     sleep_watch: Mutex<Weak<SleepWatch>>,
+    busy_poll: Mutex<Weak<BusyPoll>>,
     turnstile: Turnstile,
 }
 
@@ -68,6 +71,14 @@ impl Runtime {
         let started = SleepWatch::start()?;
         *watch = Arc::downgrade(&started);
         Some(started)
+    }
+
+    /// The search for traffic, started if need be; it runs for as long as somebody holds it. Called on the I/O thread.
+    pub(crate) fn busy_poll(&self) -> Arc<BusyPoll> {
+        let mut busy_poll = lock(&self.busy_poll);
+        let running = busy_poll.upgrade().unwrap_or_else(BusyPoll::start);
+        *busy_poll = Arc::downgrade(&running);
+        running
     }
 
     /// The HTTP client for this setup (`None` is plain HTTP) and proxy, shared by all connectors with the same.
@@ -151,6 +162,7 @@ fn start() -> io::Result<Runtime> {
         ended,
         clients: Mutex::new(HashMap::new()),
         sleep_watch: Mutex::new(Weak::new()),
+        busy_poll: Mutex::new(Weak::new()),
         turnstile: Turnstile::new(),
     })
 }

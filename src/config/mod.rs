@@ -150,6 +150,8 @@ pub struct Config {
     pub identity: Identity,
     /// `delivery` and `workers`.
     pub delivery: DeliveryMode,
+    /// `busy_poll_us`: for how long after traffic the I/O thread does not go to sleep.
+    pub busy_poll: Duration,
     /// `timeout_ms`: the default of every operation that waits.
     pub timeout: Duration,
     /// The connector's time spans.
@@ -218,6 +220,7 @@ const KEYS: &[&str] = &[
     "max_concurrent_sessions",
     "delivery",
     "workers",
+    "busy_poll_us",
     "timeout_ms",
     "allow_insecure",
     "allowed_connect_hosts",
@@ -277,6 +280,9 @@ impl Config {
             mode,
             identity,
             delivery,
+            busy_poll: Duration::from_micros(
+                fields.integer("busy_poll_us", 0..=1000)?.unwrap_or(0),
+            ),
             timeout: fields.millis("timeout_ms", SPAN_MS, Duration::from_secs(30))?,
             timing,
             allowed_connect_hosts: fields.texts("allowed_connect_hosts")?.unwrap_or_default(),

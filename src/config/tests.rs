@@ -26,12 +26,19 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.identity.agent_type, "order-desk");
     assert_eq!(config.identity.version, "1.0.0");
     assert_eq!(config.delivery, DeliveryMode::Callbacks { workers: 1 });
+    assert_eq!(config.busy_poll, Duration::ZERO, "threads sleep");
     assert_eq!(config.timeout, Duration::from_secs(30));
     assert_eq!(config.timing.heartbeat, Duration::from_secs(30));
     assert_eq!(config.max_frame_bytes, 4 << 20);
     let pid = std::process::id().to_string();
     assert!(config.identity.instance_id.contains(&format!("-{pid}")));
     assert!(config.auto_reconnect);
+}
+
+#[test]
+fn how_long_the_io_thread_stays_awake_is_in_microseconds() {
+    let config = Config::parse(&with(r#""busy_poll_us":1000"#), &none).unwrap();
+    assert_eq!(config.busy_poll, Duration::from_millis(1));
 }
 
 #[test]
@@ -222,6 +229,9 @@ fn wrong_values_are_named_and_never_quoted() {
         ),
         (r#""delivery":"pull","workers":2"#, "svantic_next"),
         (r#""delivery":"inline","workers":2"#, "I/O thread"),
+        (r#""busy_poll_us":1001"#, "from 0 to 1000"),
+        (r#""busy_poll_us":-1"#, "`busy_poll_us`"),
+        (r#""busy_poll_us":true"#, "`busy_poll_us`"),
         (r#""timeout_ms":-1"#, "`timeout_ms`"),
         (r#""timeout_ms":1e99"#, "`timeout_ms`"),
         (r#""max_frame_bytes":1"#, "`max_frame_bytes`"),

@@ -108,6 +108,7 @@ impl Config {
             mode: DeploymentMode::Connected,
             identity,
             delivery: DeliveryMode::Pull,
+            busy_poll: std::time::Duration::ZERO,
             timeout: fields.millis("timeout_ms", SPAN_MS, std::time::Duration::from_secs(30))?,
             timing: timing(&mut fields)?,
             allowed_connect_hosts: Vec::new(),

@@ -83,8 +83,8 @@ impl MeshConnector {
         refused
     }
 
-    /// Lets the answers of a batch leave.
+    /// Lets the answers of a batch leave. Never blocks.
     pub fn flush(&self) {
-        self.shared.waker.wake();
+        self.shared.let_go();
     }
 }

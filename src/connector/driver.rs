@@ -1,15 +1,16 @@
 //! Carries out what the machine asks for, on the I/O thread. Decides nothing.
 
+mod beginning;
+
 use std::cell::Cell;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
@@ -17,15 +18,14 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::Delivery;
-use super::ending::Ending;
 use super::external;
-use super::link::{Input, Link};
+use super::link::{Input, Link, Read};
 use super::shared::{Core, Shared};
 use super::transport::Transport;
-use crate::error::Error;
 use crate::machine::action::{Action, ConnectionNo, Dialed, Reply, RequestId};
 use crate::net::Socket;
-use crate::runtime::{self, Runtime, SleepWatch, Sleeper};
+use crate::runtime::{BusyPoll, Runtime, SleepWatch, Sleeper};
+pub(super) use beginning::prepare;
 
 /// How long answers of one batch may wait for each other. Until then the driver looks for them by itself, so that
 /// one wake-up and one write serve a batch, while a handler that takes long holds up nobody's answer but its own.
@@ -33,38 +33,6 @@ const LINGER: Duration = Duration::from_millis(1);
 
 /// How often the driver goes round before it lets other connectors have the thread.
 const ROUNDS: usize = 32;
-
-/// Makes the driver of a connector; what is returned starts it. To be called, or dropped, without the machine's lock: a
-/// runtime that is just being shut down drops the driver there and then, and its end takes that lock.
-pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Error> {
-    let runtime = runtime::get()?;
-    let transport = Transport::new(Arc::clone(shared), Arc::clone(&runtime))?;
-    let handle = runtime.handle().clone();
-    let (mut server, mut warning) = (None, None);
-    if let Some(listening) = &shared.listening {
-        server = listening.start(shared, &handle)?;
-        warning = server.is_some().then(|| listening.warning()).flatten();
-    }
-    // Made here: the runtime may end without having polled the driver once.
-    let ending = Ending(Arc::clone(shared));
-    Ok(move || {
-        handle.spawn(async move {
-            if let Some(event) = warning {
-                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
-            }
-            // On the I/O thread, which the watch for suspensions belongs to.
-            let driver = Driver::new(Arc::clone(&ending.0), &runtime, transport);
-            drop(runtime);
-            if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
-                ending.panicked();
-            }
-            // What was answered last has still to leave.
-            if let Some(server) = server {
-                server.end().await;
-            }
-        });
-    })
-}
 
 /// A request under way.
 struct Exchange {
@@ -93,10 +61,13 @@ struct Driver {
     transport: Transport,
     /// Held so that suspensions are noticed while this runs.
     _sleep_watch: Option<Arc<SleepWatch>>,
+    /// Keeps the thread awake after traffic, where that is wanted.
+    busy_poll: Option<Arc<BusyPoll>>,
     /// `None` while there are none: it is long before there are any again.
     requests: Option<FuturesUnordered<Exchange>>,
     dial: Option<(ConnectionNo, BoxFuture<'static, Result<Socket, Dialed>>)>,
-    link: Option<Link>,
+    /// In its berth while this is not being polled.
+    link: Option<Box<Link>>,
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Duration>,
     /// Until when answers need not wake the driver.
@@ -113,10 +84,12 @@ impl Driver {
             let sleeper: Arc<dyn Sleeper> = Arc::clone(&shared) as _;
             watch.join(Arc::downgrade(&sleeper));
         }
+        let busy_poll = (!shared.busy_poll.is_zero()).then(|| runtime.busy_poll());
         Self {
             shared,
             transport,
             _sleep_watch: sleep_watch,
+            busy_poll,
             requests: None,
             dial: None,
             link: None,
@@ -141,8 +114,9 @@ impl Driver {
         }
     }
 
-    /// Takes in what the network has for us.
-    fn gather(&mut self, cx: &mut Context<'_>) {
+    /// Takes in what the network has for us. `true` if there is more of it.
+    fn gather(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut more = false;
         if let Some(requests) = &mut self.requests {
             while let Poll::Ready(Some((id, reply))) = Pin::new(&mut *requests).poll_next(cx) {
                 self.inputs.push(Input::Replied(id, Box::new(reply)));
@@ -156,20 +130,26 @@ impl Driver {
         {
             let no = *no;
             self.dial = None;
+            more = true;
             let dialed = match result {
                 Ok(socket) => {
-                    self.link = Some(Link::new(no, socket));
+                    self.link = Some(Box::new(Link::new(no, socket)));
                     Dialed::Open
                 }
                 Err(dialed) => dialed,
             };
             self.inputs.push(Input::Dialed(no, Box::new(dialed)));
         }
-        if let Some(link) = &mut self.link
-            && !link.read(cx, &mut self.inputs)
+        match self
+            .link
+            .as_mut()
+            .map(|link| link.read(cx, &mut self.inputs))
         {
-            self.link = None;
+            Some(Read::End) => self.link = None,
+            Some(Read::Part) => more = true,
+            Some(Read::All) | None => {}
         }
+        more
     }
 
     /// Tells the machine and asks what to do. Returns the time of its next timer.
@@ -217,9 +197,20 @@ impl Driver {
         let next = machine.poll_timeout();
         core.in_link += std::mem::take(&mut core.handed_over);
         core.lingering = self.linger_until.is_some();
-        match (next, self.linger_until) {
+        core.armed = match (next, self.linger_until) {
             (Some(next), Some(until)) => Some(next.min(until)),
             (next, until) => next.or(until),
+        };
+        core.armed
+    }
+
+    /// Whether there is more to do or to hear of once this is done. Answers and dispatches on their way are not: what comes of
+    /// them wakes the driver.
+    fn leads_on(&self, action: &Action) -> bool {
+        match action {
+            Action::Send(..) | Action::Ping(..) | Action::Frame(_) | Action::Event(_) => false,
+            Action::Deliver(_) => self.shared.sink.runs_at_once(),
+            _ => true,
         }
     }
 
@@ -278,7 +269,7 @@ impl Driver {
                 Action::Event(event) => self.batch.push(Delivery::Event(event)),
                 Action::Complete(id, result) => {
                     // What happened before is told before.
-                    self.shared.sink.deliver(&mut self.batch);
+                    self.deliver();
                     let done = self.shared.lock().take_completion(id);
                     if let Some(done) = done {
                         done.call(*result);
@@ -289,8 +280,9 @@ impl Driver {
             }
         }
         self.actions = actions;
-        if !self.batch.is_empty() {
-            self.shared.sink.deliver(&mut self.batch);
+        if self.shared.external {
+            // In its turn; what others hear can wait until all is written.
+            self.deliver();
         }
         if let Some(link) = &mut self.link
             && !link.flush(cx, &mut self.inputs)
@@ -298,10 +290,16 @@ impl Driver {
             self.link = None;
         }
         if self.shared.raw {
-            let waiting = self.link.as_ref().map_or(0, Link::waiting_bytes);
+            let waiting = self.link.as_ref().map_or(0, |link| link.waiting_bytes());
             self.shared.lock().in_link = waiting;
         }
         finished
+    }
+
+    fn deliver(&mut self) {
+        if !self.batch.is_empty() {
+            self.shared.sink.deliver(&mut self.batch);
+        }
     }
 
     fn write(&mut self, no: ConnectionNo, message: Message) {
@@ -332,8 +330,21 @@ impl Future for Driver {
         let this = self.get_mut();
         // Registered before looking, so that a command given in between is not slept through.
         this.shared.waker.register(cx.waker());
+        let Ok(link) = this.shared.berth.take() else {
+            // Whoever has it wakes this one.
+            return Poll::Pending;
+        };
+        this.link = link;
         this.swap_room();
         let polled = this.go_round(cx);
+        if polled.is_pending()
+            && let Some(mut link) = this.link.take()
+        {
+            link.leave(cx.waker());
+            this.shared.berth.put(link);
+        }
+        // Last: whoever answers these may run at once, in this thread's place, and finds the link in its berth.
+        this.deliver();
         this.swap_room();
         polled
     }
@@ -342,21 +353,27 @@ impl Future for Driver {
 impl Driver {
     fn go_round(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
-            self.gather(cx);
-            let heard = !self.inputs.is_empty();
+            let mut again = self.gather(cx);
+            if let Some(busy_poll) = &self.busy_poll
+                && !self.inputs.is_empty()
+            {
+                busy_poll.traffic(self.shared.busy_poll);
+            }
             let shared = self.shared.external.then(|| Arc::clone(&self.shared));
             let turn = shared.as_ref().map(|shared| shared.turn());
             let next = self.consult();
-            let acted = !self.actions.is_empty();
+            again |= self.actions.iter().any(|action| self.leads_on(action));
             if self.act(cx) {
                 return Poll::Ready(());
             }
             drop(turn);
-            let due = self.rearm(next, cx);
-            let more = self.link.as_ref().is_some_and(Link::has_more);
-            if !heard && !acted && !due && !more && self.inputs.is_empty() {
+            again |= self.link.as_ref().is_some_and(|link| link.has_more());
+            again |= !self.inputs.is_empty();
+            // Not before the answers of this round have left.
+            if !again && !self.rearm(next, cx) {
                 return Poll::Pending;
             }
+            self.deliver();
         }
         cx.waker().wake_by_ref();
         Poll::Pending

@@ -28,6 +28,7 @@ impl Drop for Ending {
         let text = "the library was shut down";
         shared.abandon(&Error::new(ErrorKind::Cancelled, "CANCELLED", text));
         shared.sink.closed();
+        shared.berth.close();
         shared.lock().driver = DriverState::Ended;
         shared.ended.notify_all();
     }

@@ -1,7 +1,7 @@
 //! An open WebSocket on the I/O thread: what comes in, and what waits to go out.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::Sink as _;
@@ -29,6 +29,17 @@ pub(super) enum Input {
     Closed(ConnectionNo, LinkEnd),
 }
 
+/// How a read went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// There is no more; the socket wakes the driver.
+    All,
+    /// There may be more than is read at once.
+    Part,
+    /// The socket has ended, which is the last input.
+    End,
+}
+
 /// How much is written before the peer is listened to again.
 const FRAGMENTS_PER_ROUND: usize = 8;
 
@@ -48,6 +59,10 @@ pub(super) struct Link {
     received: u64,
     /// Something was written since the last flush.
     dirty: bool,
+    /// How it ended while another thread than the driver's wrote to it; the read that finds no more tells.
+    broken: Option<Input>,
+    /// Wakes the driver.
+    driver: Option<Waker>,
 }
 
 impl Link {
@@ -64,7 +79,31 @@ impl Link {
             received: 0,
             // tungstenite may owe the peer a pong for what came right behind the 101.
             dirty: true,
+            broken: None,
+            driver: None,
         }
+    }
+
+    /// Before others may write to it: whom the socket is to wake.
+    pub(super) fn leave(&mut self, driver: &Waker) {
+        match &mut self.driver {
+            Some(known) => known.clone_from(driver),
+            None => self.driver = Some(driver.clone()),
+        }
+    }
+
+    /// Gives the socket what waits, on another thread than the driver's. `true` if the driver has to see to something;
+    /// where the kernel takes no more, the socket wakes it.
+    pub(super) fn flush_elsewhere(&mut self) -> bool {
+        let Some(driver) = self.driver.take() else {
+            return true;
+        };
+        let mut inputs = Vec::new();
+        if !self.flush(&mut Context::from_waker(&driver), &mut inputs) {
+            self.broken = inputs.pop();
+        }
+        self.driver = Some(driver);
+        self.has_more || self.broken.is_some()
     }
 
     /// Puts a message behind those that wait.
@@ -105,13 +144,21 @@ impl Link {
         }
     }
 
-    /// Reads what is there. `false` when the socket has ended, which is then the last input.
-    pub(super) fn read(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
+    /// Reads what is there.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Read {
         let first = inputs.len();
-        let mut open = true;
+        let mut read = Read::Part;
         for _ in 0..READ_BATCH {
             match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    read = Read::All;
+                    // Not before what the peer had to say, which may be why.
+                    if let Some(end) = self.broken.take() {
+                        inputs.push(end);
+                        read = Read::End;
+                    }
+                    break;
+                }
                 Poll::Ready(Some(Ok(Message::Text(text)))) => {
                     inputs.push(Input::Text(self.no, text));
                 }
@@ -131,19 +178,19 @@ impl Link {
                     // Our half of the close handshake, if the kernel takes it at once.
                     let _ = Pin::new(&mut self.socket).poll_flush(cx);
                     inputs.push(Input::Closed(self.no, closed(frame)));
-                    open = false;
+                    read = Read::End;
                     break;
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.complain(&error, cx);
                     inputs.push(Input::Closed(self.no, ended(&error)));
-                    open = false;
+                    read = Read::End;
                     break;
                 }
                 Poll::Ready(None) => {
                     let end = LinkEnd::Broken("the peer ended the stream".to_owned());
                     inputs.push(Input::Closed(self.no, end));
-                    open = false;
+                    read = Read::End;
                     break;
                 }
             }
@@ -153,7 +200,7 @@ impl Link {
             self.received = received;
             inputs.insert(first, Input::Inbound(self.no));
         }
-        open
+        read
     }
 
     /// Tells a peer that broke the rules what it did, if the kernel takes it at once.
@@ -305,4 +352,4 @@ fn ended(error: &WsError) -> LinkEnd {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,6 +5,7 @@
 //! the lock held.
 
 mod answers;
+mod berth;
 mod clock;
 mod command;
 mod completion;
@@ -27,6 +28,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use berth::Berth;
 use futures_util::task::AtomicWaker;
 use observed::Observed;
 use secrecy::SecretString;
@@ -121,6 +123,7 @@ impl MeshConnector {
                     machine,
                     observed: Observed::default(),
                     lingering: false,
+                    armed: None,
                     completions: HashMap::new(),
                     next_operation: 1,
                     calls: HashMap::new(),
@@ -132,6 +135,7 @@ impl MeshConnector {
                 }),
                 ended: Condvar::new(),
                 waker: AtomicWaker::new(),
+                berth: Berth::default(),
                 sink,
                 trust,
                 proxies,
@@ -146,6 +150,7 @@ impl MeshConnector {
                 serving,
                 instance_id,
                 max_frame_bytes: config.max_frame_bytes,
+                busy_poll: config.busy_poll,
                 timeout: config.timeout,
                 drain_timeout: config.timing.drain,
                 clock: Clock::new(kernel::boot_time),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
+use super::berth::Berth;
 use super::clock::Clock;
 use super::external;
 use super::listening::Listening;
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub(super) ended: Condvar,
     /// Wakes the driver.
     pub(super) waker: AtomicWaker,
+    /// Where the link is between two polls of the driver.
+    pub(super) berth: Berth,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) trust: Trust,
     pub(super) proxies: Proxies,
@@ -47,6 +50,7 @@ pub(super) struct Shared {
     pub(super) serving: Serving,
     pub(super) instance_id: String,
     pub(super) max_frame_bytes: usize,
+    pub(super) busy_poll: Duration,
     pub(super) timeout: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) clock: Clock,
@@ -59,6 +63,8 @@ pub(super) struct Core {
     pub(super) observed: Observed,
     /// Whether the driver looks for answers by itself in a moment, so that they need not wake it.
     pub(super) lingering: bool,
+    /// When the driver wakes by itself.
+    pub(super) armed: Option<Duration>,
     pub(super) completions: HashMap<OperationId, Completion>,
     pub(super) next_operation: OperationId,
     /// Who waits for the responses to calls.

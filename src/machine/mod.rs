@@ -307,6 +307,21 @@ impl Machine {
         self.actions.pop_front()
     }
 
+    /// The next thing to do, if that is to write a frame of at most so many bytes to this connection.
+    pub fn poll_write(&mut self, conn: ConnectionNo, most: usize) -> Option<Action> {
+        let fits = match self.actions.front()? {
+            Action::Send(no, text) => *no == conn && text.len() <= most,
+            Action::Ping(no, _) => *no == conn,
+            _ => false,
+        };
+        fits.then(|| self.actions.pop_front()).flatten()
+    }
+
+    /// Whether [`Machine::poll_action`] has something.
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     /// When [`Machine::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.timers.next()

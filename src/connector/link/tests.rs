@@ -1,11 +1,13 @@
-//! How far a ping has come, on real sockets.
+//! How far a ping has come, and what other threads than the driver's write, on real sockets.
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::task::Wake;
 use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_tungstenite::WebSocketStream;
@@ -19,14 +21,14 @@ const GUARD: Duration = Duration::from_mins(1);
 /// More than the buffers of both kernels hold while nobody reads.
 const LARGE: usize = 32 << 20;
 
-async fn pair() -> (TcpStream, TcpStream) {
+pub(in crate::connector) async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (ours, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
     (ours.unwrap(), accepted.unwrap().0)
 }
 
-async fn link(stream: Stream) -> Link {
+pub(in crate::connector) async fn link(stream: Stream) -> Link {
     crate::ffi::kernel::install();
     let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
     Link::new(1, socket)
@@ -116,4 +118,91 @@ async fn the_same_counts_below_tls() {
         acceptor.accept(peer)
     );
     stuck(link(Stream::tls(ours.unwrap())).await, peer.unwrap()).await;
+}
+
+/// Tells that the driver was woken.
+struct Driver(Sender<()>);
+
+impl Wake for Driver {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_took_no_more_from_another_thread_wakes_the_driver() {
+    let (ours, mut peer) = pair().await;
+    let mut link = link(Stream::plain(Counted::new(ours, false))).await;
+    let (sender, woken) = channel();
+    link.leave(&Waker::from(Arc::new(Driver(sender))));
+    link.push(Message::Text("x".repeat(LARGE).into()));
+    while link.flush_elsewhere() {
+        // It ends after so many fragments, too.
+    }
+    assert!(!link.outgoing.is_empty() && woken.try_recv().is_err());
+    let mut buffer = vec![0; 1 << 20];
+    let work = async {
+        while woken.try_recv().is_err() {
+            assert!(peer.read(&mut buffer).await.unwrap() > 0);
+        }
+    };
+    tokio::time::timeout(GUARD, work)
+        .await
+        .expect("the driver is left asleep");
+    until(&mut link, peer, |now| now.acked > LARGE as u64).await;
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_under_another_thread_ends_with_the_next_read() {
+    let (ours, peer) = pair().await;
+    let mut link = link(Stream::plain(Counted::new(ours, false))).await;
+    link.leave(Waker::noop());
+    drop(peer);
+    let work = async {
+        loop {
+            link.push(Message::Text("to nobody".into()));
+            if link.flush_elsewhere() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(GUARD, work)
+        .await
+        .expect("it never breaks");
+    let mut inputs = Vec::new();
+    let read = link.read(&mut Context::from_waker(Waker::noop()), &mut inputs);
+    assert!(read == Read::End);
+    assert!(matches!(inputs[..], [Input::Closed(1, _)]));
+}
+
+#[tokio::test]
+async fn what_the_peer_said_before_a_link_broke_under_another_thread_is_heard_first() {
+    let (ours, mut peer) = pair().await;
+    let mut link = link(Stream::plain(Counted::new(ours, false))).await;
+    link.leave(Waker::noop());
+    // A close frame with the code 4001, and nobody behind it.
+    peer.write_all(&[0x88, 2, 0x0f, 0xa1]).await.unwrap();
+    drop(peer);
+    let work = async {
+        loop {
+            link.push(Message::Text("to nobody".into()));
+            if link.flush_elsewhere() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut inputs = Vec::new();
+        poll_fn(|cx| match link.read(cx, &mut inputs) {
+            Read::End => Poll::Ready(()),
+            Read::All | Read::Part => Poll::Pending,
+        })
+        .await;
+        inputs
+    };
+    let inputs = tokio::time::timeout(GUARD, work).await.expect("no end");
+    let Some(Input::Closed(1, LinkEnd::Closed { code, .. })) = inputs.last() else {
+        panic!("another end");
+    };
+    assert_eq!(*code, Some(4001));
 }

@@ -56,6 +56,8 @@ class ConnectorOptions(TypedDict, total=False):
     """What answers an A2A message of text alone: it is called with ``{"text": …}``."""
     local: bool
     """Serves without a mesh and without credentials, for development. Default false."""
+    busy_poll_us: int
+    """For how many microseconds after something came in the I/O thread stays awake, at most 1,000. Default 0."""
     max_in_flight: int
     """Calls that run at once; 0 is no limit. Default: the agent's ``max_concurrent_sessions``."""
     max_pending_dispatches: int
