@@ -237,7 +237,9 @@ impl Driver {
         let woken_up = self.shared.woken_up.swap(false, Ordering::Acquire);
         if woken_up || machine.poll_timeout().is_some_and(|at| at <= now.mono) {
             let now = self.shared.clock.now_and_slept();
-            if let Some(link) = &self.link {
+            if let Some(link) = &self.link
+                && machine.wants_progress()
+            {
                 machine.handle_progress(now, link.no, link.progress());
             }
             machine.handle_backlog(now, self.shared.sink.oldest_waiting());

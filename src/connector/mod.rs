@@ -89,6 +89,8 @@ impl MeshConnector {
         let mut settings = Settings::from_config(&config, request_lead);
         let verification = Verification::new(&config)?.map(Arc::new);
         settings.verification.clone_from(&verification);
+        let clock = Clock::new(kernel::boot_time);
+        settings.rhythm = Some(clock.birth());
         let serves = Serving::serves(&config);
         let serving = Serving {
             site: Site::new(&config),
@@ -147,7 +149,7 @@ impl MeshConnector {
                 max_frame_bytes: config.max_frame_bytes,
                 timeout: config.timeout,
                 drain_timeout: config.timing.drain,
-                clock: Clock::new(kernel::boot_time),
+                clock,
                 woken_up: AtomicBool::new(false),
             }),
         };
