@@ -38,7 +38,7 @@ const ROUNDS: usize = 32;
 /// runtime that is just being shut down drops the driver there and then, and its end takes that lock.
 pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Error> {
     let runtime = runtime::get()?;
-    let transport = Transport::new(Arc::clone(shared), Arc::clone(&runtime))?;
+    let transport = Transport::new(shared, Arc::clone(&runtime))?;
     let handle = runtime.handle().clone();
     let (mut server, mut warning) = (None, None);
     if let Some(listening) = &shared.listening {
@@ -47,14 +47,15 @@ pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Err
     }
     // Made here: the runtime may end without having polled the driver once.
     let ending = Ending(Arc::clone(shared));
+    let beginning = Box::new(Beginning {
+        warning,
+        runtime,
+        transport,
+    });
     Ok(move || {
         handle.spawn(async move {
-            if let Some(event) = warning {
-                ending.0.sink.deliver(&mut vec![Delivery::Event(event)]);
-            }
             // On the I/O thread, which the watch for suspensions belongs to.
-            let driver = Driver::new(Arc::clone(&ending.0), &runtime, transport);
-            drop(runtime);
+            let driver = beginning.begin(&ending.0);
             if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
                 let error = panicked();
                 let event = Event::new(EventKind::Failed, error.to_json());
@@ -67,6 +68,26 @@ pub(super) fn prepare(shared: &Arc<Shared>) -> Result<impl FnOnce() + use<>, Err
             }
         });
     })
+}
+
+/// What the driver is made of, where its task does not have to have the room for it to the end.
+struct Beginning {
+    warning: Option<Event>,
+    runtime: Arc<Runtime>,
+    transport: Transport,
+}
+
+impl Beginning {
+    #[allow(
+        clippy::boxed_local,
+        reason = "the box is to end here, and not with the task"
+    )]
+    fn begin(self: Box<Self>, shared: &Arc<Shared>) -> Driver {
+        if let Some(event) = self.warning {
+            shared.sink.deliver(&mut vec![Delivery::Event(event)]);
+        }
+        Driver::new(Arc::clone(shared), &self.runtime, self.transport)
+    }
 }
 
 fn panicked() -> Error {
@@ -122,10 +143,21 @@ impl Future for Exchange {
 }
 
 /// Room for what goes through a driver while it is polled. Between two polls it is empty, so the drivers of a thread share it.
-type Room = (Vec<Input>, Vec<Action>, Vec<Delivery>);
+#[derive(Default)]
+struct Room {
+    inputs: Vec<Input>,
+    actions: Vec<Action>,
+    batch: Vec<Delivery>,
+}
+
+impl Room {
+    fn is_empty(&self) -> bool {
+        self.inputs.is_empty() && self.actions.is_empty() && self.batch.is_empty()
+    }
+}
 
 thread_local! {
-    static SPARE: Cell<Room> = const { Cell::new((Vec::new(), Vec::new(), Vec::new())) };
+    static SPARE: Cell<Option<Box<Room>>> = const { Cell::new(None) };
 }
 
 struct Driver {
@@ -141,9 +173,8 @@ struct Driver {
     timer_at: Option<Duration>,
     /// Until when answers need not wake the driver.
     linger_until: Option<Duration>,
-    inputs: Vec<Input>,
-    actions: Vec<Action>,
-    batch: Vec<Delivery>,
+    /// What the last poll has left to the next.
+    left: Option<Box<Room>>,
 }
 
 impl Driver {
@@ -163,29 +194,15 @@ impl Driver {
             timer: Box::pin(sleep_until(Instant::now())),
             timer_at: None,
             linger_until: None,
-            inputs: Vec::new(),
-            actions: Vec::new(),
-            batch: Vec::new(),
-        }
-    }
-
-    /// Takes the thread's room, and gives it back; what is still in it stays.
-    fn swap_room(&mut self) {
-        if self.inputs.is_empty() && self.actions.is_empty() && self.batch.is_empty() {
-            let (inputs, actions, batch) = SPARE.take();
-            SPARE.set((
-                std::mem::replace(&mut self.inputs, inputs),
-                std::mem::replace(&mut self.actions, actions),
-                std::mem::replace(&mut self.batch, batch),
-            ));
+            left: None,
         }
     }
 
     /// Takes in what the network has for us.
-    fn gather(&mut self, cx: &mut Context<'_>) {
+    fn gather(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) {
         if let Some(requests) = &mut self.requests {
             while let Poll::Ready(Some((id, reply))) = Pin::new(&mut *requests).poll_next(cx) {
-                self.inputs.push(Input::Replied(id, Box::new(reply)));
+                inputs.push(Input::Replied(id, Box::new(reply)));
             }
             if requests.is_empty() {
                 self.requests = None;
@@ -203,24 +220,24 @@ impl Driver {
                 }
                 Err(dialed) => dialed,
             };
-            self.inputs.push(Input::Dialed(no, Box::new(dialed)));
+            inputs.push(Input::Dialed(no, Box::new(dialed)));
         }
         if let Some(link) = &mut self.link
-            && !link.read(cx, &mut self.inputs)
+            && !link.read(cx, inputs)
         {
             self.link = None;
         }
     }
 
     /// Tells the machine and asks what to do. Returns the time of its next timer.
-    fn consult(&mut self) -> Option<Duration> {
+    fn consult(&mut self, room: &mut Room) -> Option<Duration> {
         let mut core = self.shared.lock();
         // Not before: threads that call meanwhile give the machine their time as well.
         let now = self.shared.now();
         let Core {
             machine, observed, ..
         } = &mut *core;
-        for input in self.inputs.drain(..) {
+        for input in room.inputs.drain(..) {
             match input {
                 Input::Replied(id, reply) => machine.handle_reply(now, id, &reply),
                 Input::Dialed(no, dialed) => machine.handle_dialed(now, no, *dialed),
@@ -249,7 +266,7 @@ impl Driver {
         while let Some(action) = machine.poll_action() {
             observed.note(now, &action);
             delivered += usize::from(matches!(action, Action::Deliver(_)));
-            self.actions.push(action);
+            room.actions.push(action);
         }
         if delivered > 1 && !self.shared.sink.runs_at_once() {
             self.linger_until = Some(now.mono + LINGER);
@@ -266,14 +283,18 @@ impl Driver {
     }
 
     /// Does what was asked for. `true` when the machine has finished.
-    fn act(&mut self, cx: &mut Context<'_>) -> bool {
+    fn act(&mut self, cx: &mut Context<'_>, room: &mut Room) -> bool {
         let mut finished = self.shared.external && self.shared.lock().finished;
-        let mut actions = std::mem::take(&mut self.actions);
+        let Room {
+            inputs,
+            actions,
+            batch,
+        } = room;
         for action in actions.drain(..) {
             let action = if self.shared.external {
                 match external::delivery(action) {
                     Ok(delivery) => {
-                        self.batch.push(delivery);
+                        batch.push(delivery);
                         continue;
                     }
                     Err(action) => action,
@@ -284,7 +305,7 @@ impl Driver {
             match action {
                 Action::Request(request) => {
                     let id = request.id;
-                    let reply = self.transport.request(*request, &mut self.batch);
+                    let reply = self.transport.request(&self.shared, *request, batch);
                     let requests = self.requests.get_or_insert_default();
                     requests.push(Exchange { id, reply });
                 }
@@ -296,7 +317,7 @@ impl Driver {
                 Action::Dial(dial) => {
                     self.link = None;
                     let no = dial.conn;
-                    self.dial = Some((no, self.transport.dial(dial, &mut self.batch)));
+                    self.dial = Some((no, self.transport.dial(&self.shared, dial, batch)));
                 }
                 Action::Send(no, text) => self.write(no, Message::Text(text)),
                 Action::Ping(no, payload) => {
@@ -315,12 +336,12 @@ impl Driver {
                     self.dial.take_if(|(dialing, _)| *dialing == no);
                     self.link.take_if(|link| link.no == no);
                 }
-                Action::Deliver(dispatch) => self.batch.push(Delivery::Dispatch(dispatch)),
-                Action::Frame(text) => self.batch.push(Delivery::Frame(text)),
-                Action::Event(event) => self.batch.push(Delivery::Event(event)),
+                Action::Deliver(dispatch) => batch.push(Delivery::Dispatch(dispatch)),
+                Action::Frame(text) => batch.push(Delivery::Frame(text)),
+                Action::Event(event) => batch.push(Delivery::Event(event)),
                 Action::Complete(id, result) => {
                     // What happened before is told before.
-                    self.shared.sink.deliver(&mut self.batch);
+                    self.shared.sink.deliver(batch);
                     let done = self.shared.lock().take_completion(id);
                     if let Some(done) = done {
                         done.call(*result);
@@ -330,12 +351,11 @@ impl Driver {
                 Action::Finished => finished = true,
             }
         }
-        self.actions = actions;
-        if !self.batch.is_empty() {
-            self.shared.sink.deliver(&mut self.batch);
+        if !batch.is_empty() {
+            self.shared.sink.deliver(batch);
         }
         if let Some(link) = &mut self.link
-            && !link.flush(cx, &mut self.inputs)
+            && !link.flush(cx, inputs)
         {
             self.link = None;
         }
@@ -374,29 +394,34 @@ impl Future for Driver {
         let this = self.get_mut();
         // Registered before looking, so that a command given in between is not slept through.
         this.shared.waker.register(cx.waker());
-        this.swap_room();
-        let polled = this.go_round(cx);
-        this.swap_room();
+        let room = this.left.take().or_else(|| SPARE.take());
+        let mut room = room.unwrap_or_default();
+        let polled = this.go_round(cx, &mut room);
+        if room.is_empty() {
+            SPARE.set(Some(room));
+        } else {
+            this.left = Some(room);
+        }
         polled
     }
 }
 
 impl Driver {
-    fn go_round(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn go_round(&mut self, cx: &mut Context<'_>, room: &mut Room) -> Poll<()> {
         for _ in 0..ROUNDS {
-            self.gather(cx);
-            let heard = !self.inputs.is_empty();
+            self.gather(cx, &mut room.inputs);
+            let heard = !room.inputs.is_empty();
             let shared = self.shared.external.then(|| Arc::clone(&self.shared));
             let turn = shared.as_ref().map(|shared| shared.turn());
-            let next = self.consult();
-            let acted = !self.actions.is_empty();
-            if self.act(cx) {
+            let next = self.consult(room);
+            let acted = !room.actions.is_empty();
+            if self.act(cx, room) {
                 return Poll::Ready(());
             }
             drop(turn);
             let due = self.rearm(next, cx);
             let more = self.link.as_ref().is_some_and(Link::has_more);
-            if !heard && !acted && !due && !more && self.inputs.is_empty() {
+            if !heard && !acted && !due && !more && room.inputs.is_empty() {
                 return Poll::Pending;
             }
         }

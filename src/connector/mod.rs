@@ -40,6 +40,7 @@ use crate::machine::{Machine, Settings, State};
 use crate::net::proxy::Proxies;
 use crate::net::tls::Trust;
 use crate::own_request::OwnRequest;
+use crate::rare::Rare;
 use crate::verification::Verification;
 use clock::Clock;
 pub use completion::Completion;
@@ -91,13 +92,14 @@ impl MeshConnector {
         settings.verification.clone_from(&verification);
         let clock = Clock::new(kernel::boot_time);
         settings.rhythm = Some(clock.birth());
-        let serves = Serving::serves(&config);
-        let serving = Serving {
-            site: Site::new(&config),
-            refuses_all: config.hosted.auth_required && verification.is_none(),
-            verification,
-            gate: Mutex::default(),
-        };
+        let serving = Serving::serves(&config).then(|| {
+            Box::new(Serving {
+                site: Site::new(&config),
+                refuses_all: config.hosted.auth_required && verification.is_none(),
+                verification,
+                gate: Mutex::default(),
+            })
+        });
         let transport = config.transport.as_ref();
         let (raw, external) = (
             transport.is_some(),
@@ -124,7 +126,7 @@ impl MeshConnector {
                     lingering: false,
                     completions: HashMap::new(),
                     next_operation: 1,
-                    calls: HashMap::new(),
+                    calls: Rare::default(),
                     next_call: 1,
                     driver: DriverState::NotStarted,
                     handed_over: 0,
@@ -143,7 +145,6 @@ impl MeshConnector {
                 raw,
                 external,
                 turn: Mutex::new(()),
-                serves,
                 serving,
                 instance_id,
                 max_frame_bytes: config.max_frame_bytes,
