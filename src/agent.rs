@@ -119,6 +119,14 @@ fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, "INVALID_CAPABILITY", message)
 }
 
+/// Makes room for one more, doubling what there is: a vector by itself begins with room for four, and most agents have one
+/// capability.
+pub(crate) fn room_for_one<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len().max(1));
+    }
+}
+
 /// An identity and its capabilities. Capabilities are only ever added.
 pub struct Agent {
     identity: Identity,
@@ -128,7 +136,7 @@ pub struct Agent {
     /// The positions of the capabilities in the order of their names.
     by_name: Vec<usize>,
     /// Somebody else's words for the card, where no agent of ours is behind it.
-    foreign_card: Option<Value>,
+    foreign_card: Option<Box<Value>>,
 }
 
 impl Agent {
@@ -179,7 +187,9 @@ impl Agent {
         };
         let index = self.capabilities.len();
         capability.index = index;
+        room_for_one(&mut self.by_name);
         self.by_name.insert(place, index);
+        room_for_one(&mut self.capabilities);
         self.capabilities.push(Arc::new(capability));
         Ok(index)
     }
@@ -199,7 +209,7 @@ impl Agent {
 
     /// Shows this card from now on, whatever the identity and the capabilities are.
     pub fn show_card(&mut self, card: Value) {
-        self.foreign_card = Some(card);
+        self.foreign_card = Some(Box::new(card));
     }
 
     /// The A2A 0.3 card (section 3); that of a hosted agent says beside what clients of A2A 1.0 read.
@@ -210,7 +220,7 @@ impl Agent {
     /// The same for whoever reached a hosted agent at this base URL, if it knows none of its own.
     pub fn card_at(&self, reached_at: Option<&str>) -> Value {
         if let Some(card) = &self.foreign_card {
-            return card.clone();
+            return (**card).clone();
         }
         let identity = &self.identity;
         // A connected agent has no URL of its own; the card's field is required, so it names the way through the mesh.
@@ -235,7 +245,7 @@ impl Agent {
             "skills": self.capabilities.iter().map(|c| c.skill()).collect::<Vec<_>>(),
         });
         if let Some(context) = &identity.context {
-            card["context"] = context.clone();
+            card["context"] = (**context).clone();
         }
         match self.mode {
             DeploymentMode::Hosted => a2a::card(card),
@@ -263,7 +273,7 @@ impl Agent {
             ("learning", &identity.learning),
         ] {
             if let Some(value) = value {
-                body[key] = value.clone();
+                body[key] = (**value).clone();
             }
         }
         body

@@ -13,6 +13,7 @@ pub mod machine;
 mod net;
 pub mod own_request;
 pub mod protocol;
+mod rare;
 pub mod replay;
 pub mod runtime;
 mod sharing;

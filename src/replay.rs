@@ -12,6 +12,7 @@ use std::time::Duration;
 use ring::digest;
 
 use crate::protocol::dispatch_auth::Life;
+use crate::rare::at_rest;
 
 /// How many live ids are remembered: at 10 minutes each, 160 new ones a second; at a minute, 1,600.
 pub const CAPACITY: usize = 100_000;
@@ -61,6 +62,14 @@ pub struct ReplayTable {
     /// The latest `exp` among those that were forgotten.
     forgotten: Option<u64>,
 }
+
+impl Default for ReplayTable {
+    fn default() -> Self {
+        Self::new(CAPACITY)
+    }
+}
+
+at_rest!(ReplayTable);
 
 impl ReplayTable {
     /// An empty table for this many.

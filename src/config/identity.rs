@@ -58,10 +58,10 @@ pub(super) fn identity(
         place,
         public_url,
         endpoint_path: hosted::endpoint_path(fields)?,
-        context: fields.object("context")?,
-        learning: fields.object("learning")?,
-        mcp_servers: fields.object("mcp_servers")?,
-        dispatch_auth: dispatch_auth(fields)?,
+        context: fields.object("context")?.map(Box::new),
+        learning: fields.object("learning")?.map(Box::new),
+        mcp_servers: fields.object("mcp_servers")?.map(Box::new),
+        dispatch_auth: dispatch_auth(fields)?.map(Box::new),
         max_concurrent_sessions: fields
             .integer("max_concurrent_sessions", 0..=1_000_000)?
             .and_then(|n| u32::try_from(n).ok())

@@ -88,13 +88,13 @@ pub struct Identity {
     /// `endpoint_path`, below that: where calls are sent.
     pub endpoint_path: String,
     /// `context`: live metadata on the card.
-    pub context: Option<Value>,
+    pub context: Option<Box<Value>>,
     /// `learning`: passed through at registration.
-    pub learning: Option<Value>,
+    pub learning: Option<Box<Value>>,
     /// `mcp_servers`: passed through at registration.
-    pub mcp_servers: Option<Value>,
+    pub mcp_servers: Option<Box<Value>>,
     /// `dispatch_auth`: `{scheme, required}`, sent at registration.
-    pub dispatch_auth: Option<Value>,
+    pub dispatch_auth: Option<Box<Value>>,
     /// `max_concurrent_sessions`; 0 is unlimited.
     pub max_concurrent_sessions: u32,
 }
@@ -267,7 +267,7 @@ impl Config {
                 .map(|listen| listen.public_url(allow_insecure))
                 .transpose()
         })?;
-        let dispatch_auth = identity.dispatch_auth.as_ref();
+        let dispatch_auth = identity.dispatch_auth.as_deref();
         let hosted = Hosted::read(&mut fields, environment, local, dispatch_auth, listen)?;
         let mode = hosted::mode(&mut fields, &identity, &hosted)?;
         let delivery = delivery::delivery(&mut fields)?;

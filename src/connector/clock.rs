@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use once_cell::sync::Lazy;
+
 use crate::machine::time::Now;
 
 pub(super) struct Clock {
@@ -30,6 +32,12 @@ impl Clock {
             born_at: AtomicU64::new(0),
             good_until: AtomicU64::new(0),
         }
+    }
+
+    /// What a clock that all connectors of the process have in common showed at birth.
+    pub(super) fn birth(&self) -> Duration {
+        static FIRST: Lazy<Instant> = Lazy::new(Instant::now);
+        self.born.saturating_duration_since(*FIRST)
     }
 
     /// The time. What was slept is not looked up here: every dispatch and every answer passes by.

@@ -50,10 +50,21 @@ impl Future for Exchange {
 }
 
 /// Room for what goes through a driver while it is polled. Between two polls it is empty, so the drivers of a thread share it.
-type Room = (Vec<Input>, Vec<Action>, Vec<Delivery>);
+#[derive(Default)]
+struct Room {
+    inputs: Vec<Input>,
+    actions: Vec<Action>,
+    batch: Vec<Delivery>,
+}
+
+impl Room {
+    fn is_empty(&self) -> bool {
+        self.inputs.is_empty() && self.actions.is_empty() && self.batch.is_empty()
+    }
+}
 
 thread_local! {
-    static SPARE: Cell<Room> = const { Cell::new((Vec::new(), Vec::new(), Vec::new())) };
+    static SPARE: Cell<Option<Box<Room>>> = const { Cell::new(None) };
 }
 
 struct Driver {
@@ -72,9 +83,8 @@ struct Driver {
     timer_at: Option<Duration>,
     /// Until when answers need not wake the driver.
     linger_until: Option<Duration>,
-    inputs: Vec<Input>,
-    actions: Vec<Action>,
-    batch: Vec<Delivery>,
+    /// What the last poll has left to the next.
+    left: Option<Box<Room>>,
 }
 
 impl Driver {
@@ -96,30 +106,16 @@ impl Driver {
             timer: Box::pin(sleep_until(Instant::now())),
             timer_at: None,
             linger_until: None,
-            inputs: Vec::new(),
-            actions: Vec::new(),
-            batch: Vec::new(),
-        }
-    }
-
-    /// Takes the thread's room, and gives it back; what is still in it stays.
-    fn swap_room(&mut self) {
-        if self.inputs.is_empty() && self.actions.is_empty() && self.batch.is_empty() {
-            let (inputs, actions, batch) = SPARE.take();
-            SPARE.set((
-                std::mem::replace(&mut self.inputs, inputs),
-                std::mem::replace(&mut self.actions, actions),
-                std::mem::replace(&mut self.batch, batch),
-            ));
+            left: None,
         }
     }
 
     /// Takes in what the network has for us. `true` if there is more of it.
-    fn gather(&mut self, cx: &mut Context<'_>) -> bool {
+    fn gather(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> bool {
         let mut more = false;
         if let Some(requests) = &mut self.requests {
             while let Poll::Ready(Some((id, reply))) = Pin::new(&mut *requests).poll_next(cx) {
-                self.inputs.push(Input::Replied(id, Box::new(reply)));
+                inputs.push(Input::Replied(id, Box::new(reply)));
             }
             if requests.is_empty() {
                 self.requests = None;
@@ -138,13 +134,9 @@ impl Driver {
                 }
                 Err(dialed) => dialed,
             };
-            self.inputs.push(Input::Dialed(no, Box::new(dialed)));
+            inputs.push(Input::Dialed(no, Box::new(dialed)));
         }
-        match self
-            .link
-            .as_mut()
-            .map(|link| link.read(cx, &mut self.inputs))
-        {
+        match self.link.as_mut().map(|link| link.read(cx, inputs)) {
             Some(Read::End) => self.link = None,
             Some(Read::Part) => more = true,
             Some(Read::All) | None => {}
@@ -153,14 +145,14 @@ impl Driver {
     }
 
     /// Tells the machine and asks what to do. Returns the time of its next timer.
-    fn consult(&mut self) -> Option<Duration> {
+    fn consult(&mut self, room: &mut Room) -> Option<Duration> {
         let mut core = self.shared.lock();
         // Not before: threads that call meanwhile give the machine their time as well.
         let now = self.shared.now();
         let Core {
             machine, observed, ..
         } = &mut *core;
-        for input in self.inputs.drain(..) {
+        for input in room.inputs.drain(..) {
             match input {
                 Input::Replied(id, reply) => machine.handle_reply(now, id, &reply),
                 Input::Dialed(no, dialed) => machine.handle_dialed(now, no, *dialed),
@@ -177,7 +169,9 @@ impl Driver {
         let woken_up = self.shared.woken_up.swap(false, Ordering::Acquire);
         if woken_up || machine.poll_timeout().is_some_and(|at| at <= now.mono) {
             let now = self.shared.clock.now_and_slept();
-            if let Some(link) = &self.link {
+            if let Some(link) = &self.link
+                && machine.wants_progress()
+            {
                 machine.handle_progress(now, link.no, link.progress());
             }
             machine.handle_backlog(now, self.shared.sink.oldest_waiting());
@@ -187,7 +181,7 @@ impl Driver {
         while let Some(action) = machine.poll_action() {
             observed.note(now, &action);
             delivered += usize::from(matches!(action, Action::Deliver(_)));
-            self.actions.push(action);
+            room.actions.push(action);
         }
         if delivered > 1 && !self.shared.sink.runs_at_once() {
             self.linger_until = Some(now.mono + LINGER);
@@ -215,14 +209,18 @@ impl Driver {
     }
 
     /// Does what was asked for. `true` when the machine has finished.
-    fn act(&mut self, cx: &mut Context<'_>) -> bool {
+    fn act(&mut self, cx: &mut Context<'_>, room: &mut Room) -> bool {
         let mut finished = self.shared.external && self.shared.lock().finished;
-        let mut actions = std::mem::take(&mut self.actions);
+        let Room {
+            inputs,
+            actions,
+            batch,
+        } = room;
         for action in actions.drain(..) {
             let action = if self.shared.external {
                 match external::delivery(action) {
                     Ok(delivery) => {
-                        self.batch.push(delivery);
+                        batch.push(delivery);
                         continue;
                     }
                     Err(action) => action,
@@ -233,7 +231,7 @@ impl Driver {
             match action {
                 Action::Request(request) => {
                     let id = request.id;
-                    let reply = self.transport.request(*request, &mut self.batch);
+                    let reply = self.transport.request(&self.shared, *request, batch);
                     let requests = self.requests.get_or_insert_default();
                     requests.push(Exchange { id, reply });
                 }
@@ -245,7 +243,7 @@ impl Driver {
                 Action::Dial(dial) => {
                     self.link = None;
                     let no = dial.conn;
-                    self.dial = Some((no, self.transport.dial(dial, &mut self.batch)));
+                    self.dial = Some((no, self.transport.dial(&self.shared, dial, batch)));
                 }
                 Action::Send(no, text) => self.write(no, Message::Text(text)),
                 Action::Ping(no, payload) => {
@@ -264,12 +262,12 @@ impl Driver {
                     self.dial.take_if(|(dialing, _)| *dialing == no);
                     self.link.take_if(|link| link.no == no);
                 }
-                Action::Deliver(dispatch) => self.batch.push(Delivery::Dispatch(dispatch)),
-                Action::Frame(text) => self.batch.push(Delivery::Frame(text)),
-                Action::Event(event) => self.batch.push(Delivery::Event(event)),
+                Action::Deliver(dispatch) => batch.push(Delivery::Dispatch(dispatch)),
+                Action::Frame(text) => batch.push(Delivery::Frame(text)),
+                Action::Event(event) => batch.push(Delivery::Event(event)),
                 Action::Complete(id, result) => {
                     // What happened before is told before.
-                    self.deliver();
+                    self.deliver(batch);
                     let done = self.shared.lock().take_completion(id);
                     if let Some(done) = done {
                         done.call(*result);
@@ -279,13 +277,12 @@ impl Driver {
                 Action::Finished => finished = true,
             }
         }
-        self.actions = actions;
         if self.shared.external {
             // In its turn; what others hear can wait until all is written.
-            self.deliver();
+            self.deliver(batch);
         }
         if let Some(link) = &mut self.link
-            && !link.flush(cx, &mut self.inputs)
+            && !link.flush(cx, inputs)
         {
             self.link = None;
         }
@@ -296,9 +293,9 @@ impl Driver {
         finished
     }
 
-    fn deliver(&mut self) {
-        if !self.batch.is_empty() {
-            self.shared.sink.deliver(&mut self.batch);
+    fn deliver(&self, batch: &mut Vec<Delivery>) {
+        if !batch.is_empty() {
+            self.shared.sink.deliver(batch);
         }
     }
 
@@ -335,8 +332,9 @@ impl Future for Driver {
             return Poll::Pending;
         };
         this.link = link;
-        this.swap_room();
-        let polled = this.go_round(cx);
+        let room = this.left.take().or_else(|| SPARE.take());
+        let mut room = room.unwrap_or_default();
+        let polled = this.go_round(cx, &mut room);
         if polled.is_pending()
             && let Some(mut link) = this.link.take()
         {
@@ -344,36 +342,40 @@ impl Future for Driver {
             this.shared.berth.put(link);
         }
         // Last: whoever answers these may run at once, in this thread's place, and finds the link in its berth.
-        this.deliver();
-        this.swap_room();
+        this.deliver(&mut room.batch);
+        if room.is_empty() {
+            SPARE.set(Some(room));
+        } else {
+            this.left = Some(room);
+        }
         polled
     }
 }
 
 impl Driver {
-    fn go_round(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn go_round(&mut self, cx: &mut Context<'_>, room: &mut Room) -> Poll<()> {
         for _ in 0..ROUNDS {
-            let mut again = self.gather(cx);
+            let mut again = self.gather(cx, &mut room.inputs);
             if let Some(busy_poll) = &self.busy_poll
-                && !self.inputs.is_empty()
+                && !room.inputs.is_empty()
             {
                 busy_poll.traffic(self.shared.busy_poll);
             }
             let shared = self.shared.external.then(|| Arc::clone(&self.shared));
             let turn = shared.as_ref().map(|shared| shared.turn());
-            let next = self.consult();
-            again |= self.actions.iter().any(|action| self.leads_on(action));
-            if self.act(cx) {
+            let next = self.consult(room);
+            again |= room.actions.iter().any(|action| self.leads_on(action));
+            if self.act(cx, room) {
                 return Poll::Ready(());
             }
             drop(turn);
             again |= self.link.as_ref().is_some_and(|link| link.has_more());
-            again |= !self.inputs.is_empty();
+            again |= !room.inputs.is_empty();
             // Not before the answers of this round have left.
             if !again && !self.rearm(next, cx) {
                 return Poll::Pending;
             }
-            self.deliver();
+            self.deliver(&mut room.batch);
         }
         cx.waker().wake_by_ref();
         Poll::Pending

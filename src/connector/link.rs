@@ -49,7 +49,8 @@ pub(super) struct Link {
     socket: Socket,
     outgoing: Outgoing,
     ping: LastPing,
-    ping_payload: Bytes,
+    /// What the last ping said; its answer says the same.
+    ping_payload: [u8; 8],
     /// Up to where in the TCP stream the peer has shown to have read, by answering a ping behind it.
     heard_until: u64,
     /// The last flush ended because of how much there is, not because the kernel took no more.
@@ -72,7 +73,7 @@ impl Link {
             socket,
             outgoing: Outgoing::default(),
             ping: LastPing::None,
-            ping_payload: Bytes::new(),
+            ping_payload: [0; 8],
             heard_until: 0,
             has_more: false,
             blocked: false,
@@ -164,7 +165,7 @@ impl Link {
                 }
                 Poll::Ready(Some(Ok(Message::Pong(payload)))) => {
                     if let LastPing::EndsAt(end) = self.ping
-                        && payload == self.ping_payload
+                        && *payload == self.ping_payload[..]
                     {
                         self.heard_until = end;
                     }
@@ -254,7 +255,7 @@ impl Link {
             };
             match &message {
                 Message::Ping(payload) => {
-                    self.ping_payload = payload.clone();
+                    self.ping_payload = payload[..].try_into().unwrap_or_default();
                     self.ping = LastPing::Written;
                 }
                 Message::Frame(_) => left -= 1,
@@ -277,6 +278,7 @@ impl Link {
             },
             result => result,
         };
+        self.outgoing.rest();
         match result {
             Ok(()) => true,
             // After a close frame of either side nothing can be written; the end is heard of by reading.

@@ -43,6 +43,7 @@ use crate::machine::{Machine, Settings, State};
 use crate::net::proxy::Proxies;
 use crate::net::tls::Trust;
 use crate::own_request::OwnRequest;
+use crate::rare::Rare;
 use crate::verification::Verification;
 use clock::Clock;
 pub use completion::Completion;
@@ -92,13 +93,16 @@ impl MeshConnector {
         let mut settings = Settings::from_config(&config, request_lead);
         let verification = Verification::new(&config)?.map(Arc::new);
         settings.verification.clone_from(&verification);
-        let serves = Serving::serves(&config);
-        let serving = Serving {
-            site: Site::new(&config),
-            refuses_all: config.hosted.auth_required && verification.is_none(),
-            verification,
-            gate: Mutex::default(),
-        };
+        let clock = Clock::new(kernel::boot_time);
+        settings.rhythm = Some(clock.birth());
+        let serving = Serving::serves(&config).then(|| {
+            Box::new(Serving {
+                site: Site::new(&config),
+                refuses_all: config.hosted.auth_required && verification.is_none(),
+                verification,
+                gate: Mutex::default(),
+            })
+        });
         let transport = config.transport.as_ref();
         let (raw, external) = (
             transport.is_some(),
@@ -126,7 +130,7 @@ impl MeshConnector {
                     armed: None,
                     completions: HashMap::new(),
                     next_operation: 1,
-                    calls: HashMap::new(),
+                    calls: Rare::default(),
                     next_call: 1,
                     driver: DriverState::NotStarted,
                     handed_over: 0,
@@ -146,14 +150,13 @@ impl MeshConnector {
                 raw,
                 external,
                 turn: Mutex::new(()),
-                serves,
                 serving,
                 instance_id,
                 max_frame_bytes: config.max_frame_bytes,
                 busy_poll: config.busy_poll,
                 timeout: config.timeout,
                 drain_timeout: config.timing.drain,
-                clock: Clock::new(kernel::boot_time),
+                clock,
                 woken_up: AtomicBool::new(false),
             }),
         };

@@ -20,7 +20,8 @@ const MAY_BE_LATE: Duration = Duration::from_secs(5);
 pub(super) struct Observed {
     last_outbound: Option<Duration>,
     state_since: Duration,
-    events: VecDeque<(Duration, EventKind)>,
+    /// The latest first, with the nanosecond of each.
+    events: VecDeque<(u64, EventKind)>,
 }
 
 impl Observed {
@@ -38,7 +39,8 @@ impl Observed {
                     self.state_since = now.mono;
                 }
                 self.events.truncate(EVENTS - 1);
-                self.events.push_front((now.mono, event.kind));
+                let at = u64::try_from(now.mono.as_nanos()).unwrap_or(u64::MAX);
+                self.events.push_front((at, event.kind));
             }
             _ => {}
         }
@@ -60,7 +62,9 @@ impl Observed {
             machine.not_ready(now)
         };
         let events = self.events.iter();
-        let events = events.map(|(at, kind)| json!({"name": kind.name(), "age_ms": age(*at)}));
+        let events = events.map(
+            |(at, kind)| json!({"name": kind.name(), "age_ms": age(Duration::from_nanos(*at))}),
+        );
         let mut snapshot = machine.snapshot(now);
         snapshot["health"] = json!({"live": live, "ready": reason.is_none(), "reason": reason});
         snapshot["since_ms"] = age(self.state_since).into();

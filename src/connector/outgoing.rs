@@ -11,6 +11,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 /// than this and what the kernel holds.
 pub(super) const FRAGMENT_BYTES: usize = 64 << 10;
 
+/// So many messages fit into the smallest room.
+const FEW: usize = 4;
+
 /// A ping that proves nothing but life.
 const PLAIN_PING: [u8; 8] = [0; 8];
 
@@ -22,9 +25,9 @@ pub(super) struct Outgoing {
     /// What is left of the message that is being written.
     rest: Option<Bytes>,
     /// A ping among the messages. The same one again means that there is a wait in front of it.
-    waiting_ping: Option<Bytes>,
-    /// Goes out before anything else.
-    urgent: Option<Message>,
+    waiting_ping: Option<[u8; 8]>,
+    /// A plain ping goes out before anything else.
+    urgent: bool,
 }
 
 impl Outgoing {
@@ -41,23 +44,34 @@ impl Outgoing {
     /// A ping that stands behind everything else. If it waits there already, its peer is asked for a sign of life
     /// by one in front of everything.
     pub(super) fn ping(&mut self, payload: [u8; 8]) {
-        if self.waiting_ping.as_deref() == Some(&payload[..]) {
-            self.urgent = Some(Message::Ping(Bytes::from_static(&PLAIN_PING)));
+        if self.waiting_ping == Some(payload) {
+            self.urgent = true;
             return;
         }
-        let payload = Bytes::copy_from_slice(&payload);
-        self.waiting_ping = Some(payload.clone());
+        self.waiting_ping = Some(payload);
+        let payload = match payload {
+            PLAIN_PING => Bytes::from_static(&PLAIN_PING),
+            payload => Bytes::copy_from_slice(&payload),
+        };
         self.messages.push_back(Message::Ping(payload));
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.rest.is_none() && self.urgent.is_none()
+        self.messages.is_empty() && self.rest.is_none() && !self.urgent
+    }
+
+    /// Gives back the room of what has been written, as long as it is little: to get it again costs those nothing who write
+    /// much at once.
+    pub(super) fn rest(&mut self) {
+        if self.messages.is_empty() && self.messages.capacity() <= FEW {
+            self.messages = VecDeque::new();
+        }
     }
 
     /// The next piece; text in fragments that share its bytes.
     pub(super) fn next(&mut self) -> Option<Message> {
-        if let Some(urgent) = self.urgent.take() {
-            return Some(urgent);
+        if std::mem::take(&mut self.urgent) {
+            return Some(Message::Ping(Bytes::from_static(&PLAIN_PING)));
         }
         if let Some(rest) = self.rest.take() {
             return Some(self.fragment(rest, Data::Continue));
@@ -68,7 +82,7 @@ impl Outgoing {
             }
             message => {
                 if let Message::Ping(payload) = &message {
-                    self.waiting_ping.take_if(|waiting| *waiting == payload);
+                    self.waiting_ping.take_if(|waiting| *payload == waiting[..]);
                 } else {
                     self.bytes -= message.len();
                 }

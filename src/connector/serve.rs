@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::MeshConnector;
 use super::listening::Listening;
-use super::shared::{Core, Shared};
+use super::shared::{Calls, Core, Shared};
 use crate::config::DeploymentMode;
 use crate::error::{Error, ErrorKind};
 use crate::hosted::gate::{Gate, Peer, Turned};
@@ -47,7 +47,10 @@ impl MeshConnector {
     /// Answers an HTTP request, now or later: `respond` is called until a part is the last. By `tag`
     /// [`MeshConnector::cancel`] finds it. Never blocks.
     pub fn serve(&self, head: &Head, body: &[u8], tag: Option<usize>, mut respond: Respond) {
-        match self.shared.serving.site.route(head, body.len()) {
+        let Some(serving) = self.shared.serving.as_deref() else {
+            return respond(hosted::not_served());
+        };
+        match serving.site.route(head, body.len()) {
             Route::Refused(part) => respond(part),
             Route::Card => {
                 let listening = self.shared.listening.as_deref();
@@ -60,20 +63,26 @@ impl MeshConnector {
                     .card_at(reached_at.as_deref());
                 respond(head.card_response(&card));
             }
-            Route::Call => self.call(head, body, tag, respond),
+            Route::Call => self.call(serving, head, body, tag, respond),
         }
     }
 
-    fn call(&self, head: &Head, body: &[u8], tag: Option<usize>, mut respond: Respond) {
+    fn call(
+        &self,
+        serving: &Serving,
+        head: &Head,
+        body: &[u8],
+        tag: Option<usize>,
+        mut respond: Respond,
+    ) {
         let now = self.shared.now();
-        let serving = &self.shared.serving;
         if serving.refuses_all {
             self.refused(UNCONFIGURED);
             return respond(hosted::render(Response::Unauthenticated));
         }
         let guard = match serving.verification.as_deref() {
             None => None,
-            Some(_) => match Visit::new(&self.shared) {
+            Some(_) => match Visit::new(serving) {
                 Ok(visit) => Some(visit),
                 Err(why) => {
                     self.refused(TOO_MANY);
@@ -98,7 +107,7 @@ impl MeshConnector {
             Err(Trouble::Response(part)) => return respond(part),
             Err(Trouble::Unauthenticated(cause)) => {
                 let peer = head.peer.as_deref().and_then(Peer::read);
-                let limited = self.shared.gate().failed(now.mono, peer);
+                let limited = serving.gate().failed(now.mono, peer);
                 self.refused(if limited.is_err() {
                     RATE_LIMITED
                 } else {
@@ -138,7 +147,7 @@ impl MeshConnector {
     /// Refuses what only an agent with a URL of its own can do.
     pub fn require_hosted(&self, function: &str) -> Result<(), Error> {
         self.require_agent(function)?;
-        if self.shared.serves {
+        if self.shared.serving.is_some() {
             return Ok(());
         }
         let text =
@@ -149,12 +158,12 @@ impl MeshConnector {
 }
 
 /// A request that is being verified. Counts off however that ends.
-struct Visit<'a>(&'a Shared);
+struct Visit<'a>(&'a Serving);
 
 impl<'a> Visit<'a> {
-    fn new(shared: &'a Shared) -> Result<Self, Turned> {
-        shared.gate().enter()?;
-        Ok(Self(shared))
+    fn new(serving: &'a Serving) -> Result<Self, Turned> {
+        serving.gate().enter()?;
+        Ok(Self(serving))
     }
 }
 
@@ -181,16 +190,11 @@ pub(super) fn cancel_tagged(core: &mut Core, tag: usize) -> bool {
 }
 
 impl Shared {
-    fn gate(&self) -> MutexGuard<'_, Gate> {
-        let gate = self.serving.gate.lock();
-        gate.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gives whoever called what the machine says.
     pub(super) fn respond(&self, call: CallId, response: Response) {
         let mut core = self.lock();
         let responder = if response.is_last() {
-            core.calls.remove(&call)
+            core.calls.touched().and_then(|calls| calls.remove(&call))
         } else {
             core.calls.get(&call).cloned()
         };
@@ -202,14 +206,18 @@ impl Shared {
 
     /// Nobody will say any more how these calls end.
     pub(super) fn abandon_calls(&self) {
-        let calls = std::mem::take(&mut self.lock().calls);
-        for responder in calls.into_values() {
+        let calls = self.lock().calls.touched().map(std::mem::take);
+        for responder in calls.into_iter().flat_map(Calls::into_values) {
             responder.give(hosted::ended);
         }
     }
 }
 
 impl Serving {
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn serves(config: &crate::config::Config) -> bool {
         config.mode == DeploymentMode::Hosted || config.identity.public_url.is_some()
     }

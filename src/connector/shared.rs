@@ -22,6 +22,7 @@ use crate::machine::time::Now;
 use crate::net::proxy::{Proxies, Proxy};
 use crate::net::tls::Trust;
 use crate::protocol::origin::{BaseUrl, ConnectPolicy};
+use crate::rare::{Rare, at_rest};
 use crate::runtime::Sleeper;
 
 pub(super) struct Shared {
@@ -32,7 +33,7 @@ pub(super) struct Shared {
     /// Where the link is between two polls of the driver.
     pub(super) berth: Berth,
     pub(super) sink: Arc<dyn Sink>,
-    pub(super) trust: Trust,
+    pub(super) trust: Arc<Trust>,
     pub(super) proxies: Proxies,
     /// The way of the HTTP calls.
     pub(super) base_proxy: Option<Box<Proxy>>,
@@ -45,9 +46,8 @@ pub(super) struct Shared {
     /// Whether the application carries the bytes. Then both sides carry the machine's actions out, in turns.
     pub(super) external: bool,
     pub(super) turn: Mutex<()>,
-    /// Whether requests may be served.
-    pub(super) serves: bool,
-    pub(super) serving: Serving,
+    /// What serving requests needs, where they may be served.
+    pub(super) serving: Option<Box<Serving>>,
     pub(super) instance_id: String,
     pub(super) max_frame_bytes: usize,
     pub(super) busy_poll: Duration,
@@ -68,7 +68,7 @@ pub(super) struct Core {
     pub(super) completions: HashMap<OperationId, Completion>,
     pub(super) next_operation: OperationId,
     /// Who waits for the responses to calls.
-    pub(super) calls: HashMap<CallId, Responder>,
+    pub(super) calls: Rare<Calls>,
     pub(super) next_call: CallId,
     pub(super) driver: DriverState,
     /// Bytes of frames that the driver has not heard of yet, and of those that wait in its link.
@@ -77,6 +77,10 @@ pub(super) struct Core {
     /// The machine has finished, which the driver has not heard of yet.
     pub(super) finished: bool,
 }
+
+/// Who waits for the responses to calls.
+pub(super) type Calls = HashMap<CallId, Responder>;
+at_rest!(Calls);
 
 impl Core {
     /// Who waits for this operation, which has ended.

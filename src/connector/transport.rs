@@ -14,7 +14,6 @@ use crate::net::{self, Socket};
 use crate::runtime::Runtime;
 
 pub(super) struct Transport {
-    shared: Arc<Shared>,
     /// Held so that the thread outlives what runs on it.
     runtime: Arc<Runtime>,
     tls: Arc<TlsSetup>,
@@ -22,12 +21,11 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(shared: Arc<Shared>, runtime: Arc<Runtime>) -> Result<Self, Error> {
+    pub(super) fn new(shared: &Shared, runtime: Arc<Runtime>) -> Result<Self, Error> {
         // A file that broke since the configuration was read is told of with the first request.
         let (tls, _) = shared.trust.current();
-        let client = client(&shared, &runtime, &tls)?;
+        let client = client(shared, &runtime, &tls)?;
         Ok(Self {
-            shared,
             runtime,
             tls,
             client,
@@ -37,14 +35,15 @@ impl Transport {
     /// Sends a request. What there is to tell the application goes into `batch`.
     pub(super) fn request(
         &mut self,
+        shared: &Shared,
         request: Request,
         batch: &mut Vec<Delivery>,
     ) -> BoxFuture<'static, Reply> {
-        self.refresh(batch);
-        let url = self.shared.base().endpoint(&request.path);
+        self.refresh(shared, batch);
+        let url = shared.base().endpoint(&request.path);
         let (client, proxy) = (
             Arc::clone(&self.client),
-            self.shared.base_proxy.as_deref().cloned(),
+            shared.base_proxy.as_deref().cloned(),
         );
         let runtime = Arc::clone(&self.runtime);
         async move {
@@ -58,11 +57,12 @@ impl Transport {
     /// Opens a WebSocket, likewise.
     pub(super) fn dial(
         &mut self,
+        shared: &Arc<Shared>,
         dial: Box<Dial>,
         batch: &mut Vec<Delivery>,
     ) -> BoxFuture<'static, Result<Socket, Dialed>> {
-        self.refresh(batch);
-        let (shared, tls) = (Arc::clone(&self.shared), Arc::clone(&self.tls));
+        self.refresh(shared, batch);
+        let (shared, tls) = (Arc::clone(shared), Arc::clone(&self.tls));
         let runtime = Arc::clone(&self.runtime);
         async move {
             runtime.turnstile().pass().await;
@@ -77,10 +77,10 @@ impl Transport {
     }
 
     /// Looks whether the certificate files have changed, and takes what is in them now.
-    fn refresh(&mut self, batch: &mut Vec<Delivery>) {
-        let (tls, mut warning) = self.shared.trust.current();
+    fn refresh(&mut self, shared: &Shared, batch: &mut Vec<Delivery>) {
+        let (tls, mut warning) = shared.trust.current();
         if !Arc::ptr_eq(&tls, &self.tls) {
-            match client(&self.shared, &self.runtime, &tls) {
+            match client(shared, &self.runtime, &tls) {
                 Ok(client) => (self.tls, self.client) = (tls, client),
                 Err(error) => warning = Some(error.to_string()),
             }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::backlog::Backlog;
 use super::callback::{self, EventHandler, Owned, Release, Run, svantic_handler_fn};
 use super::lanes::{Control, Item, Lanes};
+use crate::agent::room_for_one;
 use crate::config::DeliveryMode;
 use crate::connector::{Delivery, Sink, SocketRequest};
 use crate::error::Error;
@@ -184,10 +185,12 @@ impl DeliveryQueue {
             }
         };
         let handlers = Arc::make_mut(&mut queue.handlers);
-        if handlers.len() <= index {
-            handlers.resize(index + 1, None);
+        while handlers.len() <= index {
+            room_for_one(handlers);
+            handlers.push(None);
         }
         handlers[index] = Run::new(run, &owned);
+        room_for_one(&mut queue.owned);
         queue.owned.push(owned);
         Ok(())
     }

@@ -16,4 +16,4 @@ pub(crate) use call::{Trouble, read};
 pub use head::Head;
 pub use part::{Respond, ResponsePart};
 pub(crate) use response::{ended, no_thread, render, turned_away};
-pub(crate) use site::{Route, Site};
+pub(crate) use site::{Route, Site, not_served};

@@ -85,6 +85,11 @@ fn refused_method(allowed: &str) -> Route {
     Route::Refused(plain(405, "this path has other methods").with("allow", allowed))
 }
 
+/// The response of an agent that has no site.
+pub(crate) fn not_served() -> ResponsePart {
+    plain(404, "this agent serves no requests")
+}
+
 /// A refusal by HTTP itself.
 fn plain(status: u16, error: &str) -> ResponsePart {
     let headers = vec![("content-type", "application/json".to_owned())];

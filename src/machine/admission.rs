@@ -142,7 +142,11 @@ impl Machine {
         let waits_until = now.mono + self.settings.timing.dispatch;
         match known {
             // Its one answer goes to whatever connection there is when it is done.
-            Known::New | Known::Queued | Known::Running => self.inbox.posted.asked_by_link(id),
+            Known::New | Known::Queued | Known::Running => {
+                if let Some(posted) = self.inbox.posted.touched() {
+                    posted.asked_by_link(id);
+                }
+            }
             // It is on its way already.
             Known::Answered(_) if self.outbox.holds(id) => {}
             Known::Answered(Some(frame)) => self.enqueue(now, id.into(), frame, waits_until),

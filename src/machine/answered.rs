@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::action::DispatchId;
 use super::hosted::Posted;
 use crate::protocol::frame::FrameText;
+use crate::rare::{Rare, at_rest};
 
 /// How long an answered id is remembered, how many of them with their answers, and how many bytes of those.
 pub(super) const REMEMBERED_FOR: Duration = Duration::from_mins(10);
@@ -87,6 +88,8 @@ pub(super) struct Answered {
 fn second(at: Duration) -> u32 {
     u32::try_from(at.as_secs()).unwrap_or(u32::MAX)
 }
+
+at_rest!(Answered);
 
 impl Answered {
     /// How many are remembered one by one.
@@ -218,7 +221,7 @@ impl Answered {
     pub(super) fn forget_old(
         &mut self,
         now: Duration,
-        posted: &mut Posted,
+        posted: &mut Rare<Posted>,
         key_of: impl Fn(&str) -> Key,
     ) {
         while let Some(front) = self.entries.front() {
@@ -247,7 +250,9 @@ impl Answered {
                 self.unlearn(entry.key);
                 self.note(key, self.first - 1);
             }
-            posted.forget(&id);
+            if let Some(posted) = posted.touched() {
+                posted.forget(&id);
+            }
         }
         self.forget_before(second(now.saturating_sub(REMEMBERED_FOR)));
         while self.bytes > REMEMBERED_BYTES {
@@ -283,7 +288,7 @@ mod tests {
 
     fn with(count: u64, at: impl Fn(u64) -> Duration) -> Answered {
         let mut answered = Answered::default();
-        let mut posted = Posted::default();
+        let mut posted = Rare::<Posted>::default();
         for n in 0..count {
             answered.push(n, None, at(n), frame(1));
             answered.forget_old(at(n), &mut posted, |_| 0);
@@ -303,7 +308,7 @@ mod tests {
         answered.push(all, None, Duration::from_secs(all / 1000), frame(1));
         assert!(!answered.holds(GENERATION as u64 - 1) && answered.holds(GENERATION as u64));
         assert!(all - GENERATION as u64 > 75_000);
-        let mut posted = Posted::default();
+        let mut posted = Rare::<Posted>::default();
         let at = |seconds| REMEMBERED_FOR + Duration::from_secs(seconds);
         answered.forget_old(at(100), &mut posted, |_| 0);
         assert!(!answered.holds(99_999) && answered.holds(100_000));
@@ -339,7 +344,7 @@ mod tests {
         assert!(answered.holds(3) && answered.frame(3).is_none());
         answered.forget(3);
         answered.push(3, None, REMEMBERED_FOR, frame(2));
-        let mut posted = Posted::default();
+        let mut posted = Rare::<Posted>::default();
         answered.forget_old(REMEMBERED_FOR + Duration::from_secs(2), &mut posted, |_| 0);
         assert_eq!(answered.frame(3), Some(&frame(2)));
     }
@@ -348,7 +353,7 @@ mod tests {
     fn numbers_stay_right_after_all_was_forgotten_but_what_is_older() {
         let mut answered = with((REMEMBERED_IDS + 3) as u64, Duration::from_secs);
         let end = Duration::from_secs(REMEMBERED_IDS as u64) + REMEMBERED_FOR;
-        answered.forget_old(end, &mut Posted::default(), |_| 0);
+        answered.forget_old(end, &mut Rare::default(), |_| 0);
         answered.push(77_777, None, end, frame(3));
         assert_eq!(answered.frame(77_777), Some(&frame(3)));
     }

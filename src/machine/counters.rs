@@ -8,17 +8,18 @@ use super::Transition;
 use super::action::Reply;
 use super::inbox::Known;
 use crate::protocol::close_code::CloseMeaning;
+use crate::rare::{Rare, at_rest};
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) dispatches: u64,
-    pub(super) duplicates: Duplicates,
+    pub(super) duplicates: Rare<Duplicates>,
     pub(super) refused: u64,
     pub(super) answered: u64,
     pub(super) failed: u64,
-    pub(super) results_dropped: ResultsDropped,
-    pub(super) frames_rejected: FramesRejected,
-    pub(super) disconnects: Disconnects,
+    pub(super) results_dropped: Rare<ResultsDropped>,
+    pub(super) frames_rejected: Rare<FramesRejected>,
+    pub(super) disconnects: Rare<Disconnects>,
     pub(super) heartbeats: u64,
     pub(super) dials: u64,
     pub(super) registrations: u64,
@@ -29,6 +30,8 @@ pub(super) struct Counters {
     /// A bit for each.
     pub(super) transitions: u128,
 }
+
+at_rest!(Duplicates, ResultsDropped, FramesRejected, Disconnects);
 
 /// Dispatches whose id was known already, by how far the first one had come.
 #[derive(Debug, Default)]

@@ -115,7 +115,7 @@ impl Machine {
             self.timers.stop(timer);
         }
         if let Some(conn) = conn {
-            let Goodbye { code, reason } = self.goodbye.clone();
+            let Goodbye { code, reason } = (*self.goodbye).clone();
             self.actions.push_back(Action::Close(conn, code, reason));
             self.timers
                 .set(Timer::Farewell, now.mono + self.settings.timing.close);

@@ -40,7 +40,7 @@ impl Machine {
         match awaited {
             Some(_) => {
                 self.timers.set(Timer::Fence, now.mono + FENCE_TIMEOUT);
-                self.watch_ping(now);
+                self.watch_ping(now.mono);
             }
             None => self.timers.stop(Timer::Fence),
         }

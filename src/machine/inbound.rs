@@ -14,10 +14,16 @@ impl Machine {
     /// Bytes came in on a connection: it lives.
     pub fn handle_inbound(&mut self, now: Now, conn: ConnectionNo) {
         if let Some(connection) = self.connection.as_mut().filter(|c| c.no == conn) {
-            connection.liveness.inbound(now.mono);
-            if self.link == LinkState::Suspect {
+            let answered = connection.liveness.inbound(now.mono);
+            let suspect = self.link == LinkState::Suspect;
+            if suspect {
                 self.timers.stop(Timer::Probe);
                 self.go(Transition::T28, LinkState::Ready);
+            }
+            // A peer that was asked while nothing else went on is left alone until it is to be asked again. Fences come and
+            // go much faster than timers can be set.
+            if suspect || answered && self.outbox.awaited(conn).is_none() {
+                self.timers.stop(Timer::Watch);
                 self.watch_silence(now);
             }
             self.lived(now);

@@ -16,6 +16,7 @@ use super::answered::{Answered, ByKey, Key};
 use super::hosted::Posted;
 use crate::agent::Capability;
 use crate::protocol::frame::FrameText;
+use crate::rare::Rare;
 
 /// A dispatch without an answer.
 struct Open {
@@ -55,9 +56,9 @@ pub(super) struct Inbox {
     running: usize,
     /// Dispatches without an answer in the order of their deadlines, together with some that have ended since.
     deadlines: VecDeque<(Duration, Key)>,
-    answered: Answered,
+    answered: Rare<Answered>,
     /// Those that came by POST, and who waits for them.
-    pub(super) posted: Posted,
+    pub(super) posted: Rare<Posted>,
     /// Handlers that have failed since the last one that did not.
     pub(super) consecutive_failures: u32,
 }
@@ -80,8 +81,8 @@ impl Inbox {
             open: ByKey::default(),
             running: 0,
             deadlines: VecDeque::new(),
-            answered: Answered::default(),
-            posted: Posted::default(),
+            answered: Rare::default(),
+            posted: Rare::default(),
             consecutive_failures: 0,
         }
     }
@@ -200,13 +201,21 @@ impl Inbox {
 
     /// Takes an answered id for one that was never seen.
     pub(super) fn forget(&mut self, id: &str) {
-        self.answered.forget(self.key(id));
-        self.posted.forget(id);
+        let key = self.key(id);
+        if let Some(answered) = self.answered.touched() {
+            answered.forget(key);
+        }
+        if let Some(posted) = self.posted.touched() {
+            posted.forget(id);
+        }
     }
 
     /// Remembers another answer, or none, for an id whose answer could not be delivered.
     pub(super) fn replace_answer(&mut self, id: &str, replacement: Option<FrameText>) {
-        self.answered.replace(self.key(id), replacement);
+        let key = self.key(id);
+        if let Some(answered) = self.answered.touched() {
+            answered.replace(key, replacement);
+        }
     }
 
     /// The dispatch of an entry of `deadlines`, if it has no answer yet: an id that was forgotten may come anew.
@@ -257,8 +266,9 @@ impl Inbox {
     pub(super) fn forget_old(&mut self, now: Duration) {
         self.compact_deadlines();
         let hasher = &self.hasher;
-        self.answered
-            .forget_old(now, &mut self.posted, |id| hasher.hash_one(id));
+        if let Some(answered) = self.answered.touched() {
+            answered.forget_old(now, &mut self.posted, |id| hasher.hash_one(id));
+        }
     }
 }
 

@@ -212,7 +212,9 @@ impl Machine {
         self.auth.forget_filter();
         self.dial_failures = 0;
         self.noise_since = None;
-        self.told.forget_tls_causes();
+        if let Some(told) = self.told.touched() {
+            told.forget_tls_causes();
+        }
         self.outage_ends();
         self.last_failure = None;
         self.backoff.link_came_up();

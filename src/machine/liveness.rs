@@ -29,6 +29,13 @@ const WHILE_READY: usize = 16;
 /// Part of a heartbeat interval within which the first heartbeat falls, so that a fleet's do not coincide.
 const FIRST_HEARTBEAT_WITHIN: f64 = 0.3;
 
+/// Timers that may run out a little early do so at multiples of this, so that a thread with many connectors wakes up for
+/// many of them at once.
+pub(super) const BEAT: Duration = Duration::from_millis(250);
+
+/// Who was heard of so recently is not asked for a sign of life with a heartbeat.
+const HEARD_OF: Duration = Duration::from_secs(1);
+
 /// When a connection last showed life, and whether it owes us a sign of it.
 pub(super) struct Liveness {
     last_inbound: Duration,
@@ -45,9 +52,10 @@ impl Liveness {
         }
     }
 
-    pub(super) fn inbound(&mut self, now: Duration) {
+    /// A byte came in. Whether one was waited for.
+    pub(super) fn inbound(&mut self, now: Duration) -> bool {
         self.last_inbound = now;
-        self.watch = None;
+        self.watch.take().is_some()
     }
 
     /// Whether the last ping is known to be still on its way.
@@ -71,8 +79,8 @@ impl Machine {
         if self.has_external_socket() {
             return;
         }
-        self.timers
-            .set(Timer::Silence, now.mono + self.settings.timing.ping);
+        let at = self.together(now.mono + self.settings.timing.ping);
+        self.timers.set(Timer::Silence, at);
     }
 
     /// The silence timer ran out; inbound bytes do not touch it, so it may be early.
@@ -80,10 +88,10 @@ impl Machine {
         let Some(connection) = &self.connection else {
             return;
         };
-        let last = connection.liveness.last_inbound;
-        let ping = self.settings.timing.ping;
-        if now.mono.saturating_sub(last) < ping {
-            return self.timers.set(Timer::Silence, last + ping);
+        let by = connection.liveness.last_inbound + self.settings.timing.ping;
+        let due = self.together(by);
+        if now.mono < due {
+            return self.timers.set(Timer::Silence, due);
         }
         if self.link != LinkState::Ready {
             return;
@@ -96,12 +104,17 @@ impl Machine {
         };
         self.go(Transition::T26, LinkState::Suspect);
         if !covered {
-            self.ping(now);
+            // What was early is no reason to give up early.
+            self.ping_watched_from(now.mono.max(by));
         }
     }
 
     /// Asks the peer for a sign of life.
     pub(super) fn ping(&mut self, now: Now) {
+        self.ping_watched_from(now.mono);
+    }
+
+    fn ping_watched_from(&mut self, since: Duration) {
         let Some(conn) = self.ready_connection() else {
             return;
         };
@@ -110,18 +123,18 @@ impl Machine {
         let number = self.outbox.awaited(conn).unwrap_or(IDLE_PING);
         self.actions
             .push_back(Action::Ping(conn, number.to_be_bytes()));
-        self.watch_ping(now);
+        self.watch_ping(since);
     }
 
     /// A ping was written: from now on the peer owes us a byte.
-    pub(super) fn watch_ping(&mut self, now: Now) {
-        let first_look = now.mono + Watch::sample(self.answer_window());
+    pub(super) fn watch_ping(&mut self, since: Duration) {
+        let first_look = since + Watch::sample(self.answer_window());
         let Some(connection) = &mut self.connection else {
             return;
         };
         let watch = &mut connection.liveness.watch;
         if watch.is_none() {
-            *watch = Some(Watch::new(now.mono));
+            *watch = Some(Watch::new(since));
             // The timer of a watch that has ended is left to run out: fences come and go much faster.
             self.timers.set_earlier(Timer::Watch, first_look);
         }
@@ -133,7 +146,15 @@ impl Machine {
         timing.dead.saturating_sub(timing.ping)
     }
 
-    /// How far what was written has come. To be told right before [`Machine::handle_timeout`], while a socket is open.
+    /// Whether it matters how far what was written has come: the peer owes an answer to a ping.
+    pub fn wants_progress(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| {
+            connection.liveness.watch.is_some() || self.outbox.awaited(connection.no).is_some()
+        })
+    }
+
+    /// How far what was written has come. To be told right before [`Machine::handle_timeout`], while a socket is open
+    /// and somebody [wants to know](Machine::wants_progress).
     pub fn handle_progress(&mut self, now: Now, conn: ConnectionNo, progress: Progress) {
         if let Some(connection) = self.connection.as_mut().filter(|c| c.no == conn) {
             connection.liveness.progress = Some(progress);
@@ -255,8 +276,36 @@ impl Machine {
         self.counters.heartbeats += 1;
         self.last_status = self.status();
         self.last_heartbeat = Some(now.mono);
-        self.timers
-            .set(Timer::Heartbeat, now.mono + self.settings.timing.heartbeat);
+        let next = self.together(now.mono + self.settings.timing.heartbeat);
+        self.timers.set(Timer::Heartbeat, next);
+        self.ping_with_heartbeat(now);
+    }
+
+    /// A ping that is due in a while goes out with the heartbeat: one write and one wake-up do for both, now and, since the
+    /// one comes once in so many of the other, from now on.
+    fn ping_with_heartbeat(&mut self, now: Now) {
+        let Some(connection) = self
+            .connection
+            .as_ref()
+            .filter(|_| self.settings.rhythm.is_some())
+        else {
+            return;
+        };
+        let liveness = &connection.liveness;
+        let heard_of = now.mono.saturating_sub(liveness.last_inbound) < HEARD_OF;
+        if !heard_of && liveness.watch.is_none() && self.link == LinkState::Ready {
+            self.ping(now);
+        }
+    }
+
+    /// The time for what is due at `at` and may as well be done a little earlier, with what others of the process are to do.
+    pub(super) fn together(&self, at: Duration) -> Duration {
+        let Some(born) = self.settings.rhythm else {
+            return at;
+        };
+        let into_beat = (born + at).as_nanos() % BEAT.as_nanos();
+        let into_beat = u64::try_from(into_beat).unwrap_or_default();
+        at.saturating_sub(Duration::from_nanos(into_beat))
     }
 
     /// Tells the mesh of a new status at once, or as soon as it may be told again.

@@ -103,7 +103,8 @@ use crate::config::{Credentials, DeploymentMode};
 use crate::protocol::frame::FrameText;
 use crate::protocol::frame_writer::{FrameWriter, Stamp};
 use crate::protocol::request::RequestWriter;
-use crate::replay::{CAPACITY, ReplayTable};
+use crate::rare::{Rare, at_rest};
+use crate::replay::ReplayTable;
 
 /// What the caller wants; where the link is, is another matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +179,12 @@ impl Purpose {
     }
 }
 
+// Only who answers dispatches writes any.
+at_rest!(FrameWriter, RequestWriter);
+
+/// The room for so many actions is given back between two calls: machines at rest are many, and those that work have more.
+const FEW_ACTIONS: usize = 4;
+
 /// See the [module documentation](self).
 pub struct Machine {
     settings: Settings,
@@ -191,15 +198,15 @@ pub struct Machine {
     connect_url: Option<Url>,
     connection: Option<Connection>,
     /// How our side of the link is closed.
-    goodbye: Goodbye,
+    goodbye: Rare<Goodbye>,
     next_connection: ConnectionNo,
     inbox: Inbox,
-    frame_writer: FrameWriter,
-    request_writer: RequestWriter,
+    frame_writer: Rare<FrameWriter>,
+    request_writer: Rare<RequestWriter>,
     queue: Queue,
     /// The dispatches whose tokens were accepted.
-    replay: ReplayTable,
-    auth_refusals: AuthRefusals,
+    replay: Rare<ReplayTable>,
+    auth_refusals: Rare<AuthRefusals>,
     /// Whether the log has been told that nothing is verified.
     told_unguarded: bool,
     /// The tenant that the instance belongs to, when the mesh has said so.
@@ -217,9 +224,9 @@ pub struct Machine {
     /// Since when every answer has been a refusal without a code of the mesh's.
     noise_since: Option<Duration>,
     /// Told once each: causes of TLS failures since the last link, and frames that mean nothing to us.
-    told: Told,
+    told: Rare<Told>,
     outage: Outage,
-    sessions: Sessions,
+    sessions: Rare<Sessions>,
     /// Times of protocol closes since the link was last stable.
     protocol_closes: Vec<Duration>,
     superseded_at: Option<Duration>,
@@ -261,16 +268,16 @@ impl Machine {
             link: LinkState::Idle,
             registration: Registration::Absent,
             connection: None,
-            goodbye: Goodbye::default(),
+            goodbye: Rare::default(),
             next_connection: 1,
             // Not of the source of the delays, whose numbers a simulation may know.
             inbox: Inbox::new(&mut Rng::with_seed(!seed)),
-            frame_writer: FrameWriter::default(),
-            request_writer: RequestWriter::default(),
+            frame_writer: Rare::default(),
+            request_writer: Rare::default(),
             outbox,
             queue: Queue::default(),
-            replay: ReplayTable::new(CAPACITY),
-            auth_refusals: AuthRefusals::default(),
+            replay: Rare::default(),
+            auth_refusals: Rare::default(),
             told_unguarded: false,
             tenant: None,
             pick_up: PickUp::default(),
@@ -281,9 +288,9 @@ impl Machine {
             dial_failures: 0,
             wrong_subprotocols: 0,
             noise_since: None,
-            told: Told::default(),
+            told: Rare::default(),
             outage: Outage::default(),
-            sessions: Sessions::default(),
+            sessions: Rare::default(),
             protocol_closes: Vec::new(),
             superseded_at: None,
             registered_at: None,
@@ -304,7 +311,11 @@ impl Machine {
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if action.is_none() && self.actions.capacity() <= FEW_ACTIONS {
+            self.actions = VecDeque::new();
+        }
+        action
     }
 
     /// The next thing to do, if that is to write a frame of at most so many bytes to this connection.

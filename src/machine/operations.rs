@@ -106,7 +106,12 @@ impl Operations {
 
     pub(super) fn remove(&mut self, id: OperationId) -> Option<Operation> {
         let place = self.place_of(id)?;
-        Some(*self.0.remove(place).1)
+        let (_, operation) = self.0.remove(place);
+        if self.0.is_empty() {
+            // Most connectors have had one for good.
+            self.0 = Vec::new();
+        }
+        Some(*operation)
     }
 
     fn place_of(&self, id: OperationId) -> Option<usize> {

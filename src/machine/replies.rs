@@ -287,7 +287,7 @@ impl Machine {
                 };
                 match &result {
                     Ok(Output::Session { session_id, .. }) => self.sessions.opened(session_id),
-                    _ => self.sessions.closed(closing.as_deref().unwrap_or_default()),
+                    _ => self.session_closed(closing.as_deref()),
                 }
                 self.complete(id, result);
             }
@@ -300,7 +300,7 @@ impl Machine {
                 )
                 .http_status(Some(404))
                 .hint("the session does not exist or has ended");
-                self.sessions.closed(closing.as_deref().unwrap_or_default());
+                self.session_closed(closing.as_deref());
                 self.complete(id, Err(error));
             }
             _ => {

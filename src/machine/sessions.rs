@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Machine;
 use super::event::EventKind;
+use crate::rare::at_rest;
 
 /// An application that never closes its sessions does not make us grow for ever; the oldest go first.
 const REMEMBERED: usize = 10_000;
@@ -18,6 +19,8 @@ pub(super) struct Sessions {
     age_of: HashMap<String, u64>,
     opened: u64,
 }
+
+at_rest!(Sessions);
 
 impl Sessions {
     pub(super) fn is_empty(&self) -> bool {
@@ -52,11 +55,18 @@ impl Sessions {
 }
 
 impl Machine {
+    pub(super) fn session_closed(&mut self, id: Option<&str>) {
+        if let Some(sessions) = self.sessions.touched() {
+            sessions.closed(id.unwrap_or_default());
+        }
+    }
+
     /// The mesh has lost the instance, and every session with it.
     pub(super) fn forget_instance(&mut self) {
         self.registration = super::Registration::Forgotten;
         self.emit(EventKind::InstanceForgotten, json!({}));
-        for id in self.sessions.take() {
+        let open = self.sessions.touched().map(Sessions::take);
+        for id in open.into_iter().flatten() {
             self.emit(
                 EventKind::SessionClosed,
                 json!({"session_id": id, "reason": "instance_forgotten"}),

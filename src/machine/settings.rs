@@ -46,6 +46,9 @@ pub struct Settings {
     pub auth_required: bool,
     /// What dispatches are verified by; `None` without a secret. Not made here, since it takes randomness.
     pub verification: Option<Arc<Verification>>,
+    /// What a clock that all connectors of the process have in common showed at birth: timers that may be early then run
+    /// out together. `None` where each has its own time.
+    pub rhythm: Option<Duration>,
     /// Set for a link without an agent above it.
     pub transport: Option<Box<Transport>>,
     #[doc(hidden)]
@@ -74,6 +77,7 @@ impl Settings {
             local: config.hosted.local,
             auth_required: config.hosted.auth_required,
             verification: None,
+            rhythm: None,
             transport: config.transport.clone().map(Box::new),
             protections: config.protections,
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::rare::at_rest;
+
 /// More different things than this are not told: a peer that makes up new ones is not worth the memory.
 const LIMIT: usize = 16;
 
@@ -11,6 +13,8 @@ pub(super) struct Told {
     tls_causes: BTreeSet<String>,
     frames: BTreeSet<String>,
 }
+
+at_rest!(Told);
 
 impl Told {
     /// Whether this cause of a TLS failure is new.

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::frame::{self, Envelope, FrameText, Kind, Welcome};
 use crate::protocol::frame_writer;
 use crate::protocol::timestamp::push_timestamp;
+use crate::rare::at_rest;
 
 /// What our close frame says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(super) struct Goodbye {
     pub(super) code: u16,
     pub(super) reason: Cow<'static, str>,
 }
+
+at_rest!(Goodbye);
 
 impl Default for Goodbye {
     fn default() -> Self {
@@ -79,7 +82,7 @@ impl Machine {
         timeout: Duration,
     ) {
         if !self.link.is_final() && self.link != LinkState::Closing {
-            self.goodbye = Goodbye {
+            *self.goodbye = Goodbye {
                 code,
                 reason: Cow::Owned(reason.to_owned()),
             };
@@ -191,7 +194,7 @@ impl Machine {
 
     /// A connection has ended that we closed.
     pub(super) fn disconnected_by_us(&mut self, conn: ConnectionNo) {
-        let Goodbye { code, reason } = self.goodbye.clone();
+        let Goodbye { code, reason } = (*self.goodbye).clone();
         self.disconnected(conn, Some(code), &reason, true);
     }
 }

@@ -30,25 +30,40 @@ impl Proxy {
     }
 }
 
-/// The setting of one connector.
-pub(crate) struct Proxies {
+/// The setting of one connector; `None` where every way is the direct one.
+pub(crate) struct Proxies(Option<Box<Setting>>);
+
+struct Setting {
     setting: ProxySetting,
     allow_insecure: bool,
 }
 
 impl Proxies {
     pub(crate) fn new(setting: ProxySetting, allow_insecure: bool) -> Self {
-        Self {
+        let names_none = match &setting {
+            ProxySetting::None => true,
+            ProxySetting::Given(_) => false,
+            ProxySetting::Environment { https, http, .. } => https.is_none() && http.is_none(),
+        };
+        let setting = Setting {
             setting,
             allow_insecure,
-        }
+        };
+        Self((!names_none).then(|| Box::new(setting)))
     }
 
     /// The proxy for a target; `None` is the direct way. An error is a setting that cannot be followed: going
     /// past a proxy that somebody asked for would be worse than not going at all.
     pub(crate) fn route(&self, target: &Url) -> Result<Option<Proxy>, Error> {
+        let Some(Setting {
+            setting,
+            allow_insecure,
+        }) = self.0.as_deref()
+        else {
+            return Ok(None);
+        };
         let plain = matches!(target.scheme(), "http" | "ws");
-        let (origin, value, except) = match &self.setting {
+        let (origin, value, except) = match setting {
             ProxySetting::None => return Ok(None),
             ProxySetting::Given(value) => ("`proxy`", value, ""),
             ProxySetting::Environment {
@@ -75,7 +90,7 @@ impl Proxies {
             )
             .hint("set `proxy` to an http:// URL, or to \"none\" to go without one")
         })?;
-        if plain && !self.allow_insecure && !is_loopback(&proxy.address) {
+        if plain && !allow_insecure && !is_loopback(&proxy.address) {
             let name = proxy.name();
             return Err(Error::new(
                 ErrorKind::InvalidArgument,

@@ -3,7 +3,7 @@
 //!
 //! The files are read again when they have changed, so that certificates can be rotated while the agent runs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use once_cell::sync::OnceCell;
 use rustls::client::ResolvesClientCert;
@@ -41,10 +41,15 @@ impl Trust {
     pub(crate) fn new(
         ca_file: Option<String>,
         client_files: Option<(String, String)>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Arc<Self>, Error> {
+        let plain = ca_file.is_none() && client_files.is_none();
+        let mut without_files = WITHOUT_FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trust) = without_files.upgrade().filter(|_| plain) {
+            return Ok(trust);
+        }
         let stamps = stamps(ca_file.as_ref(), client_files.as_ref());
         let setup = TlsSetup::read(ca_file.as_ref(), client_files.as_ref())?;
-        Ok(Self {
+        let trust = Arc::new(Self {
             ca_file,
             client_files,
             read: Mutex::new(Read {
@@ -52,7 +57,11 @@ impl Trust {
                 stamps: Some(stamps),
                 told: None,
             }),
-        })
+        });
+        if plain {
+            *without_files = Arc::downgrade(&trust);
+        }
+        Ok(trust)
     }
 
     /// What holds now: read again if a file has changed. Files that cannot be used leave what was read before,
@@ -91,6 +100,9 @@ fn stamps(ca_file: Option<&String>, client_files: Option<&(String, String)>) -> 
     let client = client_files.into_iter().flat_map(|(cert, key)| [cert, key]);
     ca_file.into_iter().chain(client).map(Stamp::of).collect()
 }
+
+/// What all connectors have that name no files: for them there is nothing to read again, and nothing to be told.
+static WITHOUT_FILES: Mutex<Weak<Trust>> = Mutex::new(Weak::new());
 
 /// A configuration with the platform's roots is large, and takes long to read: it is that of all connectors that trust the
 /// same and show the same.

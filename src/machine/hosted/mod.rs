@@ -106,7 +106,8 @@ impl Machine {
 
     /// Nobody waits for the response to a call any more. The dispatch runs on, and a retry gets its answer.
     pub fn cancel_call(&mut self, call: CallId) -> bool {
-        let any = self.inbox.posted.cancel(call);
+        let posted = self.inbox.posted.touched();
+        let any = posted.is_some_and(|posted| posted.cancel(call));
         if any {
             self.respond(call, Response::Cancelled);
         }
@@ -214,7 +215,8 @@ impl Machine {
 
     /// The answer to a dispatch is there: everybody who waits gets it.
     pub(super) fn answer_calls(&mut self, id: &str, frame: &FrameText) {
-        if let Some((wire_id, waiters)) = self.inbox.posted.take_waiters(id) {
+        let posted = self.inbox.posted.touched();
+        if let Some((wire_id, waiters)) = posted.and_then(|posted| posted.take_waiters(id)) {
             for waiter in waiters {
                 self.answer_call(waiter, &wire_id, frame);
             }

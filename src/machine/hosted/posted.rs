@@ -10,6 +10,7 @@ use crate::machine::action::{CallId, DispatchId};
 use crate::protocol::a2a::ReplyTo;
 use crate::protocol::hex::hex;
 use crate::protocol::limits::MAX_ID_BYTES;
+use crate::rare::at_rest;
 use crate::replay::DispatchKey;
 
 /// What tells the body of a dispatch from another: the same for a retry that was signed anew.
@@ -80,6 +81,8 @@ pub(in crate::machine) struct Posted {
     entries: HashMap<DispatchId, Entry>,
     calls: BTreeMap<CallId, DispatchId>,
 }
+
+at_rest!(Posted);
 
 impl Posted {
     pub(in crate::machine) fn get(&self, id: &str) -> Option<&Entry> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::machine::Machine;
 use crate::machine::action::{CallId, Response};
 use crate::machine::time::Now;
+use crate::rare::at_rest;
 
 /// At most one line of the log in so long: a flood of forgeries does not fill it.
 const TOLD_APART: Duration = Duration::from_mins(1);
@@ -27,6 +28,8 @@ pub(in crate::machine) struct AuthRefusals {
     told_at: Option<Duration>,
     untold: u64,
 }
+
+at_rest!(AuthRefusals);
 
 impl AuthRefusals {
     /// Counts one; how many there were since the log was last told, if it is to be told now.

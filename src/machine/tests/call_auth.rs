@@ -180,7 +180,7 @@ fn a_call_that_was_turned_away_may_come_again_with_its_token() {
 #[test]
 fn a_full_table_turns_away_what_is_new_and_a_clock_set_back_revives_nothing() {
     let mut desk = desk(&json!({}));
-    desk.rig.machine.replay = ReplayTable::new(2);
+    *desk.rig.machine.replay = ReplayTable::new(2);
     assert_eq!(status(&mut desk, &by_token(&token("d1"), 1)), 0);
     assert_eq!(status(&mut desk, &by_token(&token("d2"), 1)), 0);
     assert_eq!(status(&mut desk, &by_token(&token("d3"), 1)), 503);

@@ -40,6 +40,7 @@ mod raw_link;
 mod redelivery;
 mod refusals;
 mod restarts;
+mod rhythm;
 mod rig;
 mod rig_application;
 mod rig_calls;

@@ -314,7 +314,9 @@ impl Rig {
 
     /// What a driver does when a timer is due.
     pub(super) fn time_out(&mut self) {
-        if let Some(uplink) = &self.uplink {
+        if let Some(uplink) = &self.uplink
+            && self.machine.wants_progress()
+        {
             let progress = uplink(self.now);
             self.machine
                 .handle_progress(self.now(), self.conn, progress);

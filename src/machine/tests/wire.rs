@@ -64,7 +64,9 @@ impl World {
 
     /// What the driver tells before a timer is handled.
     pub(super) fn tell_progress(&mut self) {
-        if let Some(wire) = &self.wire {
+        if let Some(wire) = &self.wire
+            && self.machine.wants_progress()
+        {
             let progress = Progress {
                 acked: wire.acked,
                 ping_acked: wire.acked >= wire.ping_ends,

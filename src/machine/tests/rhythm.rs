@@ -1,0 +1,99 @@
+//! What may be done a little early is done with what others of the process have to do, and nothing is noticed later for it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::rig::{Rig, millis, seconds};
+use crate::machine::LinkState;
+use crate::machine::liveness::BEAT;
+use crate::machine::watch::Progress;
+
+/// A machine whose link came up so long after its birth, at which the clock of the process showed `born`.
+fn ready(born: Duration, up: Duration) -> Rig {
+    let mut rig = Rig::ready(&json!({}));
+    rig.machine.settings.rhythm = Some(born);
+    rig.advance_alive(up);
+    rig.pings.clear();
+    rig.frames();
+    rig
+}
+
+/// Goes on to the next timer, and answers a ping as a peer does that is not on this computer. Whether there was one, and
+/// whether there was a heartbeat.
+fn wake(rig: &mut Rig) -> (bool, bool) {
+    rig.next_timeout();
+    let (pinged, beat) = (!rig.pings.is_empty(), !rig.frames().is_empty());
+    if pinged {
+        rig.now += millis(3);
+        rig.pong();
+        rig.pings.clear();
+    }
+    (pinged, beat)
+}
+
+#[test]
+fn idle_pings_and_heartbeats_fall_on_the_beat_and_share_it() {
+    for phase in 0..40 {
+        let (born, up) = (millis(37 * phase + 1), millis(391 * phase));
+        let mut rig = ready(born, up);
+        // Until the link counts as stable, and what was set before has run out.
+        while rig.now < up + seconds(100) {
+            wake(&mut rig);
+        }
+        let (mut beats, mut pings) = (0, 0);
+        let end = rig.now + seconds(300);
+        while rig.now < end {
+            let due = rig.machine.poll_timeout().expect("a timer") + born;
+            assert!(
+                due.as_nanos().is_multiple_of(BEAT.as_nanos()),
+                "phase {phase}: {due:?} is beside the beat"
+            );
+            let (pinged, beat) = wake(&mut rig);
+            assert!(pinged, "phase {phase}: woken up for less than a ping");
+            (beats, pings) = (beats + u32::from(beat), pings + 1);
+        }
+        assert!((9..=11).contains(&beats), "phase {phase}: {beats}");
+        assert!((29..=32).contains(&pings), "phase {phase}: {pings}");
+    }
+}
+
+/// R-05, as it is on a thread with many connectors.
+#[test]
+fn a_half_open_idle_link_is_found_within_20_s_of_the_last_byte_and_never_without_10_s_for_the_answer()
+ {
+    for phase in 0..60 {
+        let mut rig = ready(millis(37 * phase), millis(20_000 + 613 * phase));
+        rig.machine.handle_inbound(rig.now(), rig.conn);
+        rig.collect();
+        let last = rig.now;
+        rig.uplink = Some(Box::new(|_| Progress::default()));
+        while rig.pings.is_empty() {
+            rig.next_timeout();
+        }
+        let asked = rig.now;
+        assert!(asked <= last + seconds(10), "phase {phase}");
+        while rig.aborts.is_empty() {
+            rig.next_timeout();
+        }
+        assert_eq!(rig.machine.link(), LinkState::Backoff);
+        assert!(
+            rig.now <= last + seconds(20),
+            "phase {phase}: {:?}",
+            rig.now - last
+        );
+        assert!(rig.now >= asked + seconds(10), "phase {phase}");
+    }
+}
+
+#[test]
+fn who_is_heard_of_is_not_pinged_with_a_heartbeat() {
+    let mut rig = ready(millis(5), seconds(1));
+    for _ in 0..600 {
+        rig.machine.handle_inbound(rig.now(), rig.conn);
+        rig.collect();
+        rig.advance(millis(500));
+        assert!(rig.pings.is_empty(), "at {:?}", rig.now);
+    }
+    assert!(!rig.frames().is_empty());
+}
