@@ -12,25 +12,40 @@ use super::json_string::{end_of_plain, is_plain};
 use super::limits::{MAX_JSON_DEPTH, MAX_JSON_VALUES};
 
 /// The text of one value, known to be JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Raw<'a>(&'a str);
+#[derive(Debug, Clone, Copy)]
+pub struct Raw<'a> {
+    text: &'a str,
+    /// Whether it is known to be a string without escapes.
+    plain: bool,
+}
+
+impl PartialEq for Raw<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Raw<'_> {}
 
 impl<'a> Raw<'a> {
     /// As it was written, without blanks around it.
     pub fn get(self) -> &'a str {
-        self.0
+        self.text
     }
 
     /// What a string without escapes says; `None` for any other value.
     pub fn plain_text(self) -> Option<&'a str> {
-        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        is_plain(inner).then_some(inner)
+        let inner = self.text.strip_prefix('"')?.strip_suffix('"')?;
+        (self.plain || is_plain(inner)).then_some(inner)
     }
 }
 
 impl<'a> From<&'a RawValue> for Raw<'a> {
     fn from(raw: &'a RawValue) -> Self {
-        Self(raw.get())
+        Self {
+            text: raw.get(),
+            plain: false,
+        }
     }
 }
 
@@ -114,7 +129,10 @@ impl<'a> Scanner<'a> {
 
     /// What was read since a position at which a value began: that value.
     pub fn since(&self, position: usize) -> Raw<'a> {
-        Raw(&self.text[position..self.at])
+        Raw {
+            text: &self.text[position..self.at],
+            plain: false,
+        }
     }
 
     /// Nothing but blanks may be left, and the limit of values must not have been exceeded.
@@ -231,8 +249,12 @@ impl<'a> Scanner<'a> {
     /// Reads any value.
     pub fn value(&mut self) -> Result<Raw<'a>, Unsure> {
         let start = self.position();
-        self.skip_value()?;
-        Ok(self.since(start))
+        let plain = self.byte() == Some(b'"') && self.string()?;
+        if self.at == start {
+            self.skip_value()?;
+        }
+        let text = &self.text[start..self.at];
+        Ok(Raw { text, plain })
     }
 
     /// Goes past a value of any depth without recursion: one bit a level tells objects from arrays.

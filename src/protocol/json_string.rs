@@ -23,24 +23,24 @@ fn all_plain(block: &[u8; BLOCK]) -> bool {
 const BLOCK: usize = 64;
 
 /// How many words of a string are read before whole blocks are: most strings are short.
-const WORDS_FIRST: usize = 6;
+const WORDS_FIRST: usize = BLOCK / 8;
 
 /// Where the next quote, backslash or control character stands, from `at` on; the end if there is none.
 #[inline]
 pub(super) fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
-    let mut words = 0;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let found = special(u64::from_le_bytes(*word));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+    loop {
+        for _ in 0..WORDS_FIRST {
+            let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
+                return end_by_bytes(bytes, at);
+            };
+            let found = special(u64::from_le_bytes(*word));
+            if found != 0 {
+                return at + found.trailing_zeros() as usize / 8;
+            }
+            at += 8;
         }
-        at += 8;
-        words += 1;
-        if words == WORDS_FIRST {
-            at = end_of_plain_blocks(bytes, at);
-        }
+        at = end_of_plain_blocks(bytes, at);
     }
-    end_by_bytes(bytes, at)
 }
 
 /// Behind the plain blocks of a long string.

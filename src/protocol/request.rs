@@ -96,7 +96,11 @@ impl RequestWriter {
         out.push_str(",\"skill_id\":");
         push_json_string(out, skill_id);
         out.push_str(",\"deadline_ms\":");
-        let _ = write!(out, "{}", deadline.as_millis());
+        let _ = write!(
+            out,
+            "{}",
+            u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)
+        );
         push_context(out, dispatch, beside);
         out.push_str(",\"args\":");
         out.push_str(args_json);
