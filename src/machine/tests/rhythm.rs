@@ -7,6 +7,7 @@ use serde_json::json;
 use super::rig::{Rig, millis, seconds};
 use crate::machine::LinkState;
 use crate::machine::liveness::BEAT;
+use crate::machine::time::Timer;
 use crate::machine::watch::Progress;
 
 /// A machine whose link came up so long after its birth, at which the clock of the process showed `born`.
@@ -96,4 +97,29 @@ fn who_is_heard_of_is_not_pinged_with_a_heartbeat() {
         assert!(rig.pings.is_empty(), "at {:?}", rig.now);
     }
     assert!(!rig.frames().is_empty());
+}
+
+/// A beat is no time to be early by where the interval is shorter, or not much longer.
+#[test]
+fn short_intervals_are_kept_to_the_millisecond() {
+    for interval in [10, 100, 249, 250, 251, 1000, 2499] {
+        let mut rig = Rig::ready(&json!({
+            "heartbeat_interval_ms": interval, "ping_interval_ms": interval, "dead_after_ms": 3_600_000
+        }));
+        rig.machine.settings.rhythm = Some(millis(7));
+        for _ in 0..20 {
+            rig.machine.handle_inbound(rig.now(), rig.conn);
+            rig.machine.watch_silence(rig.now());
+            rig.machine.send_heartbeat(rig.now());
+            let next = Some(rig.now + millis(interval));
+            let timers = &rig.machine.timers;
+            assert_eq!(timers.get(Timer::Heartbeat), next, "{interval} ms");
+            assert_eq!(timers.get(Timer::Silence), next, "{interval} ms");
+            rig.advance(millis(interval));
+            assert_eq!(rig.pings.len(), 1, "{interval} ms");
+            rig.frames();
+            rig.pong();
+            rig.pings.clear();
+        }
+    }
 }
