@@ -281,12 +281,12 @@ impl Machine {
         self.last_heartbeat = Some(now.mono);
         let next = self.together(now.mono, self.settings.timing.heartbeat);
         self.timers.set(Timer::Heartbeat, next);
-        self.ping_with_heartbeat(now);
+        self.ping_with_heartbeat(now, next);
     }
 
-    /// A ping that is due in a while goes out with the heartbeat: one write and one wake-up do for both, now and, since the
-    /// one comes once in so many of the other, from now on.
-    fn ping_with_heartbeat(&mut self, now: Now) {
+    /// A ping that is due before the next heartbeat goes out with this one: one write and one wake-up do for both, now and,
+    /// since the one comes once in so many of the other, from now on.
+    fn ping_with_heartbeat(&mut self, now: Now, next: Duration) {
         let Some(connection) = self
             .connection
             .as_ref()
@@ -296,7 +296,8 @@ impl Machine {
         };
         let liveness = &connection.liveness;
         let heard_of = now.mono.saturating_sub(liveness.last_inbound) < HEARD_OF;
-        if !heard_of && liveness.watch.is_none() && self.link == LinkState::Ready {
+        let due = self.together(liveness.last_inbound, self.settings.timing.ping) < next;
+        if due && !heard_of && liveness.watch.is_none() && self.link == LinkState::Ready {
             self.ping(now);
         }
     }

@@ -123,3 +123,19 @@ fn short_intervals_are_kept_to_the_millisecond() {
         }
     }
 }
+
+#[test]
+fn heartbeats_that_come_more_often_than_pings_are_due_ask_for_no_more_of_them() {
+    let mut rig = Rig::ready(&json!({
+        "heartbeat_interval_ms": 5000, "ping_interval_ms": 60_000, "dead_after_ms": 120_000
+    }));
+    rig.machine.settings.rhythm = Some(millis(7));
+    rig.pings.clear();
+    let (mut beats, mut pings) = (0, 0);
+    while rig.now < seconds(600) {
+        let (pinged, beat) = wake(&mut rig);
+        (beats, pings) = (beats + u32::from(beat), pings + u32::from(pinged));
+    }
+    assert!((119..=122).contains(&beats), "{beats}");
+    assert!((10..=11).contains(&pings), "{pings}");
+}
