@@ -93,8 +93,8 @@ impl Drop for Peer {
     }
 }
 
-/// What an idle connector may cost in live bytes, all that belongs to it included: the 8,790 or so that it costs, and a little.
-const IDLE_CONNECTOR: isize = 9_000;
+/// What an idle connector may cost in live bytes, all that belongs to it included: the 6,970 or so that it costs, and a little.
+const IDLE_CONNECTOR: isize = 7_200;
 
 /// What comes of an operation.
 type Outcome = mpsc::Receiver<Result<Output, Error>>;

@@ -83,6 +83,9 @@ struct Driver {
     timer_at: Option<Duration>,
     /// Until when answers need not wake the driver.
     linger_until: Option<Duration>,
+    /// Whether a timer has run out or an operation has ended in this round. Then room is given back, which dispatches, one
+    /// after the other, would only need again.
+    gives_back: bool,
     /// What the last poll has left to the next.
     left: Option<Box<Room>>,
 }
@@ -106,6 +109,7 @@ impl Driver {
             timer: Box::pin(sleep_until(Instant::now())),
             timer_at: None,
             linger_until: None,
+            gives_back: false,
             left: None,
         }
     }
@@ -167,7 +171,8 @@ impl Driver {
         }
         // Only timers look at the kernel's books: nothing that a dispatch causes does.
         let woken_up = self.shared.woken_up.swap(false, Ordering::Acquire);
-        if woken_up || machine.poll_timeout().is_some_and(|at| at <= now.mono) {
+        self.gives_back = woken_up || machine.poll_timeout().is_some_and(|at| at <= now.mono);
+        if self.gives_back {
             let now = self.shared.clock.now_and_slept();
             if let Some(link) = &self.link
                 && machine.wants_progress()
@@ -182,7 +187,11 @@ impl Driver {
             observed.note(now, &action);
             delivered += usize::from(matches!(action, Action::Deliver(_)));
             sent += usize::from(matches!(action, Action::Send(..)));
+            self.gives_back |= matches!(action, Action::Complete(..));
             room.actions.push(action);
+        }
+        if self.gives_back {
+            machine.give_back_room();
         }
         let lingered = self.linger_until.take_if(|until| *until <= now.mono);
         // A batch goes on for as long as its answers come.
@@ -287,6 +296,9 @@ impl Driver {
             && !link.flush(cx, inputs)
         {
             self.link = None;
+        }
+        if let Some(link) = self.link.as_mut().filter(|_| self.gives_back) {
+            link.give_back_room();
         }
         if self.shared.raw {
             let waiting = self.link.as_ref().map_or(0, |link| link.waiting_bytes());

@@ -118,6 +118,11 @@ impl Link {
         self.ping = LastPing::Waiting;
     }
 
+    /// Gives back the room of what has been written.
+    pub(super) fn give_back_room(&mut self) {
+        self.outgoing.give_back_room();
+    }
+
     /// How many bytes wait to be written.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.outgoing.bytes()
@@ -278,7 +283,6 @@ impl Link {
             },
             result => result,
         };
-        self.outgoing.rest();
         match result {
             Ok(()) => true,
             // After a close frame of either side nothing can be written; the end is heard of by reading.

@@ -11,9 +11,6 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 /// than this and what the kernel holds.
 pub(super) const FRAGMENT_BYTES: usize = 64 << 10;
 
-/// So many messages fit into the smallest room.
-const FEW: usize = 4;
-
 /// A ping that proves nothing but life.
 const PLAIN_PING: [u8; 8] = [0; 8];
 
@@ -60,10 +57,9 @@ impl Outgoing {
         self.messages.is_empty() && self.rest.is_none() && !self.urgent
     }
 
-    /// Gives back the room of what has been written, as long as it is little: to get it again costs those nothing who write
-    /// much at once.
-    pub(super) fn rest(&mut self) {
-        if self.messages.is_empty() && self.messages.capacity() <= FEW {
+    /// Gives back the room of what has been written.
+    pub(super) fn give_back_room(&mut self) {
+        if self.messages.is_empty() {
             self.messages = VecDeque::new();
         }
     }
@@ -185,5 +181,16 @@ mod tests {
             fence,
             "it is asked for again"
         );
+    }
+
+    #[test]
+    fn room_is_kept_from_message_to_message_until_it_is_given_back() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(text(3));
+        outgoing.give_back_room();
+        assert_eq!(written(&mut outgoing).len(), 1, "what waits is no room");
+        assert_ne!(outgoing.messages.capacity(), 0);
+        outgoing.give_back_room();
+        assert_eq!(outgoing.messages.capacity(), 0);
     }
 }

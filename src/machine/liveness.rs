@@ -33,6 +33,9 @@ const FIRST_HEARTBEAT_WITHIN: f64 = 0.3;
 /// many of them at once.
 pub(super) const BEAT: Duration = Duration::from_millis(250);
 
+/// Intervals of fewer beats are kept as they are: what is due again before the next beat would be so at once.
+const FEW_BEATS: u32 = 10;
+
 /// Who was heard of so recently is not asked for a sign of life with a heartbeat.
 const HEARD_OF: Duration = Duration::from_secs(1);
 
@@ -79,7 +82,7 @@ impl Machine {
         if self.has_external_socket() {
             return;
         }
-        let at = self.together(now.mono + self.settings.timing.ping);
+        let at = self.together(now.mono, self.settings.timing.ping);
         self.timers.set(Timer::Silence, at);
     }
 
@@ -88,8 +91,8 @@ impl Machine {
         let Some(connection) = &self.connection else {
             return;
         };
-        let by = connection.liveness.last_inbound + self.settings.timing.ping;
-        let due = self.together(by);
+        let (last, ping) = (connection.liveness.last_inbound, self.settings.timing.ping);
+        let (by, due) = (last + ping, self.together(last, ping));
         if now.mono < due {
             return self.timers.set(Timer::Silence, due);
         }
@@ -133,7 +136,7 @@ impl Machine {
             return;
         };
         let watch = &mut connection.liveness.watch;
-        if watch.is_none() {
+        if watch.as_ref().is_none_or(|watch| watch.begins_after(since)) {
             *watch = Some(Watch::new(since));
             // The timer of a watch that has ended is left to run out: fences come and go much faster.
             self.timers.set_earlier(Timer::Watch, first_look);
@@ -276,14 +279,14 @@ impl Machine {
         self.counters.heartbeats += 1;
         self.last_status = self.status();
         self.last_heartbeat = Some(now.mono);
-        let next = self.together(now.mono + self.settings.timing.heartbeat);
+        let next = self.together(now.mono, self.settings.timing.heartbeat);
         self.timers.set(Timer::Heartbeat, next);
-        self.ping_with_heartbeat(now);
+        self.ping_with_heartbeat(now, next);
     }
 
-    /// A ping that is due in a while goes out with the heartbeat: one write and one wake-up do for both, now and, since the
-    /// one comes once in so many of the other, from now on.
-    fn ping_with_heartbeat(&mut self, now: Now) {
+    /// A ping that is due before the next heartbeat goes out with this one: one write and one wake-up do for both, now and,
+    /// since the one comes once in so many of the other, from now on.
+    fn ping_with_heartbeat(&mut self, now: Now, next: Duration) {
         let Some(connection) = self
             .connection
             .as_ref()
@@ -292,15 +295,19 @@ impl Machine {
             return;
         };
         let liveness = &connection.liveness;
-        let heard_of = now.mono.saturating_sub(liveness.last_inbound) < HEARD_OF;
-        if !heard_of && liveness.watch.is_none() && self.link == LinkState::Ready {
-            self.ping(now);
+        let (last, ping) = (liveness.last_inbound, self.settings.timing.ping);
+        let heard_of = now.mono.saturating_sub(last) < HEARD_OF;
+        let due = self.together(last, ping) < next;
+        if due && !heard_of && liveness.watch.is_none() && self.link == LinkState::Ready {
+            self.ping_watched_from(now.mono.max(last + ping));
         }
     }
 
-    /// The time for what is due at `at` and may as well be done a little earlier, with what others of the process are to do.
-    pub(super) fn together(&self, at: Duration) -> Duration {
-        let Some(born) = self.settings.rhythm else {
+    /// The time for what is due so long `after` something and may as well be done a little earlier, with what others of the
+    /// process are to do.
+    fn together(&self, since: Duration, after: Duration) -> Duration {
+        let at = since + after;
+        let Some(born) = self.settings.rhythm.filter(|_| after >= BEAT * FEW_BEATS) else {
             return at;
         };
         let into_beat = (born + at).as_nanos() % BEAT.as_nanos();

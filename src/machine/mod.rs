@@ -182,9 +182,6 @@ impl Purpose {
 // Only who answers dispatches writes any.
 at_rest!(FrameWriter, RequestWriter);
 
-/// The room for so many actions is given back between two calls: machines at rest are many, and those that work have more.
-const FEW_ACTIONS: usize = 4;
-
 /// See the [module documentation](self).
 pub struct Machine {
     settings: Settings,
@@ -311,11 +308,14 @@ impl Machine {
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front();
-        if action.is_none() && self.actions.capacity() <= FEW_ACTIONS {
+        self.actions.pop_front()
+    }
+
+    /// Gives back the room of what has been done: machines at rest are many.
+    pub fn give_back_room(&mut self) {
+        if self.actions.is_empty() {
             self.actions = VecDeque::new();
         }
-        action
     }
 
     /// The next thing to do, if that is to write a frame of at most so many bytes to this connection.

@@ -108,7 +108,7 @@ impl Operations {
         let place = self.place_of(id)?;
         let (_, operation) = self.0.remove(place);
         if self.0.is_empty() {
-            // Most connectors have had one for good.
+            // Most connectors only ever have one: to connect.
             self.0 = Vec::new();
         }
         Some(*operation)

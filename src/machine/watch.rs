@@ -61,12 +61,19 @@ impl Watch {
         }
     }
 
+    /// Whether it is a wait that is yet to begin, and not by then.
+    pub(super) fn begins_after(&self, time: Duration) -> bool {
+        self.since > time
+    }
+
     /// How often to look, when `window` is what the peer is given.
     pub(super) fn sample(window: Duration) -> Duration {
         (window / 10).min(SAMPLE)
     }
 
     pub(super) fn progress(&mut self, now: Duration, progress: Progress) {
+        // What is seen before the wait begins shortens it as little.
+        let now = now.max(self.since);
         if self.acked.is_some_and(|before| progress.acked > before) {
             self.advanced_at = now;
         }

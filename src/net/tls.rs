@@ -42,14 +42,25 @@ impl Trust {
         ca_file: Option<String>,
         client_files: Option<(String, String)>,
     ) -> Result<Arc<Self>, Error> {
-        let plain = ca_file.is_none() && client_files.is_none();
+        if ca_file.is_some() || client_files.is_some() {
+            return Self::read(ca_file, client_files).map(Arc::new);
+        }
         let mut without_files = WITHOUT_FILES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(trust) = without_files.upgrade().filter(|_| plain) {
+        if let Some(trust) = without_files.upgrade() {
             return Ok(trust);
         }
+        let trust = Arc::new(Self::read(None, None)?);
+        *without_files = Arc::downgrade(&trust);
+        Ok(trust)
+    }
+
+    fn read(
+        ca_file: Option<String>,
+        client_files: Option<(String, String)>,
+    ) -> Result<Self, Error> {
         let stamps = stamps(ca_file.as_ref(), client_files.as_ref());
         let setup = TlsSetup::read(ca_file.as_ref(), client_files.as_ref())?;
-        let trust = Arc::new(Self {
+        Ok(Self {
             ca_file,
             client_files,
             read: Mutex::new(Read {
@@ -57,11 +68,7 @@ impl Trust {
                 stamps: Some(stamps),
                 told: None,
             }),
-        });
-        if plain {
-            *without_files = Arc::downgrade(&trust);
-        }
-        Ok(trust)
+        })
     }
 
     /// What holds now: read again if a file has changed. Files that cannot be used leave what was read before,

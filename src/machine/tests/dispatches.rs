@@ -325,3 +325,18 @@ pub(super) fn malformed_frames_never_cost_the_connection() {
     let ignored = &rig.machine.snapshot(rig.now())["counters"]["frames_ignored"];
     assert_eq!(ignored, 15);
 }
+
+#[test]
+fn the_room_of_one_dispatch_is_that_of_the_next_until_it_is_given_back() {
+    let mut rig = Rig::ready(&json!({}));
+    for id in ["a", "b"] {
+        rig.echo(id);
+        rig.answer(id, "1").unwrap();
+        rig.pong();
+        assert_ne!(rig.machine.actions.capacity(), 0);
+    }
+    rig.machine.give_back_room();
+    assert_eq!(rig.machine.actions.capacity(), 0);
+    rig.echo("c");
+    rig.answer("c", "1").unwrap();
+}
