@@ -2,13 +2,14 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 use std::task::Wake;
+use std::thread;
 use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -121,7 +122,7 @@ async fn the_same_counts_below_tls() {
 }
 
 /// Tells that the driver was woken.
-struct Driver(Sender<()>);
+struct Driver(UnboundedSender<()>);
 
 impl Wake for Driver {
     fn wake(self: Arc<Self>) {
@@ -133,17 +134,24 @@ impl Wake for Driver {
 async fn a_socket_that_took_no_more_from_another_thread_wakes_the_driver() {
     let (ours, mut peer) = pair().await;
     let mut link = link(Stream::plain(Counted::new(ours, false))).await;
-    let (sender, woken) = channel();
+    let (sender, mut woken) = unbounded_channel();
     link.leave(&Waker::from(Arc::new(Driver(sender))));
     link.push(Message::Text("x".repeat(LARGE).into()));
-    while link.flush_elsewhere() {
-        // It ends after so many fragments, too.
-    }
+    let elsewhere = thread::spawn(move || {
+        while link.flush_elsewhere() {
+            // It ends after so many fragments, too.
+        }
+        link
+    });
+    let mut link = elsewhere.join().unwrap();
     assert!(!link.outgoing.is_empty() && woken.try_recv().is_err());
     let mut buffer = vec![0; 1 << 20];
     let work = async {
-        while woken.try_recv().is_err() {
-            assert!(peer.read(&mut buffer).await.unwrap() > 0);
+        loop {
+            tokio::select! {
+                _ = woken.recv() => break,
+                n = peer.read(&mut buffer) => assert!(n.unwrap() > 0),
+            }
         }
     };
     tokio::time::timeout(GUARD, work)
