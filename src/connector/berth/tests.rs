@@ -179,6 +179,7 @@ async fn a_driver_that_comes_while_the_link_is_lent_is_told_of_its_return() {
     let lent = berth.borrow().unwrap();
     assert!(matches!(berth.take(), Err(IsLent)));
     assert!(berth.give_back(lent), "the driver came for it");
+    assert!(berth.borrow().is_none(), "it is the driver's turn");
     assert!(matches!(berth.take(), Ok(Some(_))));
     assert!(matches!(berth.take(), Ok(None)));
 }
