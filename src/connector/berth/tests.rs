@@ -96,6 +96,31 @@ fn answers_leave_while_the_io_thread_does_something_else() {
 }
 
 #[test]
+fn answers_of_a_batch_wait_for_its_end_where_the_driver_does_not_linger() {
+    let (gateway, connector, work) = connected("berth-4", 0);
+    // One after the other: it lingers for those that it hands out together.
+    let (pending, given): (Vec<_>, Vec<_>) = (0..3)
+        .map(|n| {
+            let pending = gateway.begin_dispatch(DispatchRequest::new("echo", json!({ "n": n })));
+            (pending, work.recv_timeout(HANG).unwrap())
+        })
+        .unzip();
+    let _held_up = hold_up_the_io_thread();
+    let waits = || connector.shared.lock().machine.has_actions();
+    for (id, args) in &given {
+        let result = args.to_string();
+        connector.resolve(id, &result, Haste::Batch).unwrap();
+        assert!(waits(), "it was written by itself");
+    }
+    connector.flush();
+    assert!(!waits());
+    for (n, pending) in pending.iter().enumerate() {
+        let answer = pending.wait(HANG).expect("it waits for the I/O thread");
+        assert_eq!(result(answer), json!({ "n": n }));
+    }
+}
+
+#[test]
 fn threads_that_answer_at_once_lose_and_mix_nothing_whatever_the_size() {
     answer_at_once(connected("berth-2", 0));
 }
