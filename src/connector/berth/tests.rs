@@ -1,7 +1,9 @@
 //! Answers that leave without the driver, on real sockets and threads.
 
+use std::io::Read as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -222,4 +224,27 @@ async fn a_link_that_is_lent_when_the_driver_ends_is_closed_by_who_has_it() {
     let mut byte = [0];
     let end = tokio::io::AsyncReadExt::read(&mut peer, &mut byte);
     assert_eq!(tokio::time::timeout(HANG, end).await.unwrap().unwrap(), 0);
+}
+
+#[test]
+fn a_link_that_is_lent_when_its_runtime_ends_is_closed_without_it() {
+    let builder = || tokio::runtime::Builder::new_current_thread();
+    let runtime = builder().enable_all().build().unwrap();
+    let (mut link, mut peer) = runtime.block_on(async {
+        let (ours, peer) = pair().await;
+        let link = link(Stream::plain(Counted::new(ours, false))).await;
+        (link, peer.into_std().unwrap())
+    });
+    link.leave(Waker::noop());
+    let berth = Berth::default();
+    berth.put(Box::new(link));
+    let mut lent = berth.borrow().unwrap();
+    berth.close();
+    drop(runtime);
+    lent.push(Message::Text("to nobody".into()));
+    assert!(lent.flush_elsewhere(), "it has broken");
+    assert!(!berth.give_back(lent));
+    peer.set_nonblocking(false).unwrap();
+    peer.set_read_timeout(Some(HANG)).unwrap();
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }
