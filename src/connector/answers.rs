@@ -48,14 +48,13 @@ impl MeshConnector {
         let now = self.shared.now();
         let result = core.machine.answer(now, dispatch_id, answer);
         // Read under the lock: when the driver stops lingering it takes the lock, and sees this answer.
-        let wake = match haste {
-            Haste::Now => true,
-            Haste::Batch => !core.lingering,
-            Haste::NextRound => false,
-        };
+        let lingering = core.lingering;
         drop(core);
-        if wake {
-            self.flush();
+        match haste {
+            Haste::Now => self.flush(),
+            // By the driver: it takes along what is given meanwhile, where a write by this thread would serve this one alone.
+            Haste::Batch if !lingering => self.shared.waker.wake(),
+            Haste::Batch | Haste::NextRound => {}
         }
         result
     }

@@ -21,6 +21,8 @@ enum Place {
     #[default]
     Empty,
     Link(Box<Link>),
+    /// It has been given back to the driver, which is on its way: however many threads answer, it comes to read.
+    Kept(Box<Link>),
     /// A thread that answers has it; `wanted`: the driver has come for it meanwhile.
     Lent {
         wanted: bool,
@@ -41,7 +43,7 @@ impl Berth {
     pub(super) fn take(&self) -> Result<Option<Box<Link>>, IsLent> {
         let mut place = self.lock();
         match mem::take(&mut *place) {
-            Place::Link(link) => Ok(Some(link)),
+            Place::Link(link) | Place::Kept(link) => Ok(Some(link)),
             Place::Empty | Place::Closed => Ok(None),
             Place::Lent { .. } => {
                 *place = Place::Lent { wanted: true };
@@ -80,7 +82,11 @@ impl Berth {
             drop(place);
             return false;
         };
-        *place = Place::Link(link);
+        *place = if wanted {
+            Place::Kept(link)
+        } else {
+            Place::Link(link)
+        };
         wanted
     }
 }
@@ -114,14 +120,13 @@ impl Shared {
             link: Some(link),
             left: true,
         };
-        borrowed.left = self.write(borrowed.link.as_mut());
+        if let Some(link) = &mut borrowed.link {
+            borrowed.left = self.write(link);
+        }
     }
 
     /// Writes what the machine has for this link. `true` if anything is left to the driver.
-    fn write(&self, link: Option<&mut Box<Link>>) -> bool {
-        let Some(link) = link else {
-            return true;
-        };
+    fn write(&self, link: &mut Link) -> bool {
         let mut core = self.lock();
         let now = self.now();
         let Core {

@@ -209,8 +209,8 @@ impl Driver {
         core.armed
     }
 
-    /// Whether there is more to do or to hear of once this is done. Answers and dispatches on their way are not: what comes of
-    /// them wakes the driver.
+    /// Whether there is more to do or to hear of once this is done. Not behind what is only written, or handed to other threads:
+    /// what comes of that and needs the driver wakes it.
     fn leads_on(&self, action: &Action) -> bool {
         match action {
             Action::Send(..) | Action::Ping(..) | Action::Frame(_) | Action::Event(_) => false,

@@ -1,4 +1,5 @@
-//! An open WebSocket on the I/O thread: what comes in, and what waits to go out.
+//! An open WebSocket: what comes in, and what waits to go out. It is read on the I/O thread, and written to by whoever has it
+//! ([`super::berth`]).
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};

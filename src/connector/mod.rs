@@ -1,8 +1,8 @@
 //! `MeshConnector`: joins the machine to the network and to the application.
 //!
 //! The machine is behind one lock that both sides take briefly: the application's threads to command and to
-//! answer, the I/O thread to feed it what came in and to take out what is to be done. Nothing is called with
-//! the lock held.
+//! answer, the I/O thread to feed it what came in and to take out what is to be done. What is to be written, a thread that
+//! answers takes out as well (`berth`). Nothing is called with the lock held.
 
 mod answers;
 mod berth;

@@ -28,7 +28,7 @@ pub mod operations;
 pub mod properties;
 pub mod request;
 pub mod serve;
-mod signals;
+pub(crate) mod signals;
 pub mod status;
 mod text;
 pub mod trace;

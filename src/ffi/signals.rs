@@ -28,7 +28,7 @@ pub(super) fn forked() -> bool {
 
 /// Blocks asynchronous signals on the calling thread: Ctrl-C and SIGCHLD belong to the host's threads.
 /// Signals that a thread raises itself (SIGSEGV and its like) stay deliverable.
-pub(super) fn block() {
+pub(crate) fn block() {
     // SAFETY: `set` is initialised by sigfillset before it is used, and the calls only touch it and this
     // thread's mask.
     unsafe {
@@ -45,5 +45,16 @@ pub(super) fn block() {
             libc::sigdelset(&raw mut set, raised);
         }
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Whether a SIGPIPE waits for the calling thread to let it through.
+#[cfg(test)]
+pub(crate) fn sigpipe_is_pending() -> bool {
+    // SAFETY: `set` is initialised by sigpending before it is asked.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigpending(&raw mut set);
+        libc::sigismember(&raw const set, libc::SIGPIPE) == 1
     }
 }

@@ -5,6 +5,10 @@ use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::SockRef;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -66,7 +70,7 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        let result = poll_send_vectored(&mut self.tcp, cx, bufs);
         if let Poll::Ready(Ok(written)) = result {
             self.written += written as u64;
         }
@@ -84,6 +88,34 @@ impl AsyncWrite for Counted {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
+}
+
+/// As tokio does it, but not with `writev`: to a connection that has broken it raises a SIGPIPE, which ends a process whose
+/// own thread answers.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn poll_send_vectored(
+    tcp: &mut TcpStream,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    loop {
+        std::task::ready!(tcp.poll_write_ready(cx))?;
+        let send = || SockRef::from(&*tcp).send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL);
+        match tcp.try_io(Interest::WRITABLE, send) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+/// Elsewhere the socket itself has been told to raise none.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn poll_send_vectored(
+    tcp: &mut TcpStream,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    Pin::new(tcp).poll_write_vectored(cx, bufs)
 }
 
 enum Inner {

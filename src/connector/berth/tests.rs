@@ -1,7 +1,9 @@
 //! Answers that leave without the driver, on real sockets and threads.
 
+use std::io::Read as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,6 +98,31 @@ fn answers_leave_while_the_io_thread_does_something_else() {
 }
 
 #[test]
+fn answers_of_a_batch_wait_for_its_end_where_the_driver_does_not_linger() {
+    let (gateway, connector, work) = connected("berth-4", 0);
+    // One after the other: it lingers for those that it hands out together.
+    let (pending, given): (Vec<_>, Vec<_>) = (0..3)
+        .map(|n| {
+            let pending = gateway.begin_dispatch(DispatchRequest::new("echo", json!({ "n": n })));
+            (pending, work.recv_timeout(HANG).unwrap())
+        })
+        .unzip();
+    let _held_up = hold_up_the_io_thread();
+    let waits = || connector.shared.lock().machine.has_actions();
+    for (id, args) in &given {
+        let result = args.to_string();
+        connector.resolve(id, &result, Haste::Batch).unwrap();
+        assert!(waits(), "it was written by itself");
+    }
+    connector.flush();
+    assert!(!waits());
+    for (n, pending) in pending.iter().enumerate() {
+        let answer = pending.wait(HANG).expect("it waits for the I/O thread");
+        assert_eq!(result(answer), json!({ "n": n }));
+    }
+}
+
+#[test]
 fn threads_that_answer_at_once_lose_and_mix_nothing_whatever_the_size() {
     answer_at_once(connected("berth-2", 0));
 }
@@ -179,6 +206,7 @@ async fn a_driver_that_comes_while_the_link_is_lent_is_told_of_its_return() {
     let lent = berth.borrow().unwrap();
     assert!(matches!(berth.take(), Err(IsLent)));
     assert!(berth.give_back(lent), "the driver came for it");
+    assert!(berth.borrow().is_none(), "it is the driver's turn");
     assert!(matches!(berth.take(), Ok(Some(_))));
     assert!(matches!(berth.take(), Ok(None)));
 }
@@ -196,4 +224,27 @@ async fn a_link_that_is_lent_when_the_driver_ends_is_closed_by_who_has_it() {
     let mut byte = [0];
     let end = tokio::io::AsyncReadExt::read(&mut peer, &mut byte);
     assert_eq!(tokio::time::timeout(HANG, end).await.unwrap().unwrap(), 0);
+}
+
+#[test]
+fn a_link_that_is_lent_when_its_runtime_ends_is_closed_without_it() {
+    let builder = || tokio::runtime::Builder::new_current_thread();
+    let runtime = builder().enable_all().build().unwrap();
+    let (mut link, mut peer) = runtime.block_on(async {
+        let (ours, peer) = pair().await;
+        let link = link(Stream::plain(Counted::new(ours, false))).await;
+        (link, peer.into_std().unwrap())
+    });
+    link.leave(Waker::noop());
+    let berth = Berth::default();
+    berth.put(Box::new(link));
+    let mut lent = berth.borrow().unwrap();
+    berth.close();
+    drop(runtime);
+    lent.push(Message::Text("to nobody".into()));
+    assert!(lent.flush_elsewhere(), "it has broken");
+    assert!(!berth.give_back(lent));
+    peer.set_nonblocking(false).unwrap();
+    peer.set_read_timeout(Some(HANG)).unwrap();
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }

@@ -2,18 +2,20 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 use std::task::Wake;
+use std::thread;
 use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
+use crate::ffi::signals;
 use crate::net::stream::{Counted, Stream};
 
 const GUARD: Duration = Duration::from_mins(1);
@@ -87,8 +89,8 @@ async fn acknowledged_bytes_advance_and_the_ping_is_among_them_last() {
     stuck(link(Stream::plain(Counted::new(ours, false))).await, peer).await;
 }
 
-#[tokio::test]
-async fn the_same_counts_below_tls() {
+/// Both ends of a TLS connection.
+async fn tls_pair() -> (Stream, impl AsyncRead + Unpin) {
     let (ours, peer) = pair().await;
     let key = rcgen::KeyPair::generate().unwrap();
     let parameters = rcgen::CertificateParams::new(vec!["mesh.test".to_owned()]).unwrap();
@@ -117,11 +119,17 @@ async fn the_same_counts_below_tls() {
         connector.connect(name, Counted::new(ours, false)),
         acceptor.accept(peer)
     );
-    stuck(link(Stream::tls(ours.unwrap())).await, peer.unwrap()).await;
+    (Stream::tls(ours.unwrap()), peer.unwrap())
+}
+
+#[tokio::test]
+async fn the_same_counts_below_tls() {
+    let (ours, peer) = tls_pair().await;
+    stuck(link(ours).await, peer).await;
 }
 
 /// Tells that the driver was woken.
-struct Driver(Sender<()>);
+struct Driver(UnboundedSender<()>);
 
 impl Wake for Driver {
     fn wake(self: Arc<Self>) {
@@ -133,17 +141,24 @@ impl Wake for Driver {
 async fn a_socket_that_took_no_more_from_another_thread_wakes_the_driver() {
     let (ours, mut peer) = pair().await;
     let mut link = link(Stream::plain(Counted::new(ours, false))).await;
-    let (sender, woken) = channel();
+    let (sender, mut woken) = unbounded_channel();
     link.leave(&Waker::from(Arc::new(Driver(sender))));
     link.push(Message::Text("x".repeat(LARGE).into()));
-    while link.flush_elsewhere() {
-        // It ends after so many fragments, too.
-    }
+    let elsewhere = thread::spawn(move || {
+        while link.flush_elsewhere() {
+            // It ends after so many fragments, too.
+        }
+        link
+    });
+    let mut link = elsewhere.join().unwrap();
     assert!(!link.outgoing.is_empty() && woken.try_recv().is_err());
     let mut buffer = vec![0; 1 << 20];
     let work = async {
-        while woken.try_recv().is_err() {
-            assert!(peer.read(&mut buffer).await.unwrap() > 0);
+        loop {
+            tokio::select! {
+                _ = woken.recv() => break,
+                n = peer.read(&mut buffer) => assert!(n.unwrap() > 0),
+            }
         }
     };
     tokio::time::timeout(GUARD, work)
@@ -152,12 +167,9 @@ async fn a_socket_that_took_no_more_from_another_thread_wakes_the_driver() {
     until(&mut link, peer, |now| now.acked > LARGE as u64).await;
 }
 
-#[tokio::test]
-async fn a_link_that_breaks_under_another_thread_ends_with_the_next_read() {
-    let (ours, peer) = pair().await;
-    let mut link = link(Stream::plain(Counted::new(ours, false))).await;
+/// Writes, as another thread than the driver's, until the link breaks.
+async fn write_until_broken(link: &mut Link) {
     link.leave(Waker::noop());
-    drop(peer);
     let work = async {
         loop {
             link.push(Message::Text("to nobody".into()));
@@ -170,28 +182,44 @@ async fn a_link_that_breaks_under_another_thread_ends_with_the_next_read() {
     tokio::time::timeout(GUARD, work)
         .await
         .expect("it never breaks");
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_under_another_thread_ends_with_the_next_read() {
+    let (ours, peer) = pair().await;
+    let mut link = link(Stream::plain(Counted::new(ours, false))).await;
+    drop(peer);
+    write_until_broken(&mut link).await;
     let mut inputs = Vec::new();
     let read = link.read(&mut Context::from_waker(Waker::noop()), &mut inputs);
     assert!(read == Read::End);
     assert!(matches!(inputs[..], [Input::Closed(1, _)]));
 }
 
+/// The threads that answer are the application's, which may not have blocked it.
+#[tokio::test]
+async fn a_link_that_breaks_under_another_thread_raises_no_sigpipe_there() {
+    // From now on one that is raised waits on this thread.
+    signals::block();
+    let (plain, peer) = pair().await;
+    drop(peer);
+    let (tls, peer) = tls_pair().await;
+    drop(peer);
+    for stream in [Stream::plain(Counted::new(plain, false)), tls] {
+        write_until_broken(&mut link(stream).await).await;
+        assert!(!signals::sigpipe_is_pending());
+    }
+}
+
 #[tokio::test]
 async fn what_the_peer_said_before_a_link_broke_under_another_thread_is_heard_first() {
     let (ours, mut peer) = pair().await;
     let mut link = link(Stream::plain(Counted::new(ours, false))).await;
-    link.leave(Waker::noop());
     // A close frame with the code 4001, and nobody behind it.
     peer.write_all(&[0x88, 2, 0x0f, 0xa1]).await.unwrap();
     drop(peer);
+    write_until_broken(&mut link).await;
     let work = async {
-        loop {
-            link.push(Message::Text("to nobody".into()));
-            if link.flush_elsewhere() {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
         let mut inputs = Vec::new();
         poll_fn(|cx| match link.read(cx, &mut inputs) {
             Read::End => Poll::Ready(()),
