@@ -5,6 +5,8 @@
 //! finds fault with, is [`Unsure`] and read again by the code that can say what is wrong with it. So it may be strict
 //! where it likes, and must never accept what `serde_json` refuses.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -12,11 +14,17 @@ use super::json_string::{end_of_plain, is_plain};
 use super::limits::{MAX_JSON_DEPTH, MAX_JSON_VALUES};
 
 /// The text of one value, known to be JSON.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Raw<'a> {
     text: &'a str,
     /// Whether it is known to be a string without escapes.
     plain: bool,
+}
+
+impl fmt::Debug for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Raw").field(&self.text).finish()
+    }
 }
 
 impl PartialEq for Raw<'_> {
