@@ -182,22 +182,20 @@ impl Driver {
             machine.handle_backlog(now, self.shared.sink.oldest_waiting());
             machine.handle_timeout(now);
         }
-        let (mut delivered, mut sent) = (0, 0);
+        let mut delivered = 0;
         while let Some(action) = machine.poll_action() {
             observed.note(now, &action);
             delivered += usize::from(matches!(action, Action::Deliver(_)));
-            sent += usize::from(matches!(action, Action::Send(..)));
             self.gives_back |= matches!(action, Action::Complete(..));
             room.actions.push(action);
         }
         if self.gives_back {
             machine.give_back_room();
         }
-        let lingered = self.linger_until.take_if(|until| *until <= now.mono);
-        // A batch goes on for as long as its answers come.
-        let goes_on = delivered > 1 || (lingered.is_some() && sent > 0);
-        if goes_on && !self.shared.sink.runs_at_once() {
+        if delivered > 1 && !self.shared.sink.runs_at_once() {
             self.linger_until = Some(now.mono + LINGER);
+        } else {
+            self.linger_until.take_if(|until| *until <= now.mono);
         }
         let next = machine.poll_timeout();
         core.in_link += std::mem::take(&mut core.handed_over);
