@@ -910,7 +910,9 @@ svantic_status svantic_notify_fd(svantic_mesh *mesh,
 /**
  * Ends a dispatch with its result: any JSON value. Copied.
  *
- * Any thread, inside the handler or later; never blocks.
+ * Any thread, inside the handler or later; never blocks. Where the I/O thread sleeps, the calling thread writes the answer to
+ * the socket, which saves a wake-up. Answers that are given one by one outside of a handler then leave one by one: whoever
+ * has several ready gives them with svantic_answer_batch(), and they leave together.
  *
  * Returns OK; NOT_FOUND if the dispatch has ended already (answered, past its deadline, cancelled);
  * INVALID_JSON if the result is not JSON, nested deeper than 64 levels, escapes a lone surrogate or holds a number
