@@ -176,10 +176,14 @@ def waitress_serves(app: Any, listening: socket.socket) -> Iterator[None]:
     """waitress, which is for production."""
     server = create_server(app, sockets=[listening], threads=4, ident=None)
 
-    def stop() -> None:
-        server.task_dispatcher.shutdown(timeout=GUARD_S)
+    def close() -> None:
         server.close()
         server.asyncore.close_all(server._map)
+
+    def stop() -> None:
+        server.task_dispatcher.shutdown(timeout=GUARD_S)
+        # On its own thread, which selects among these sockets.
+        server.trigger.pull_trigger(close)
 
     with _running(server.run, stop):
         yield
