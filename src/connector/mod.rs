@@ -9,6 +9,8 @@ mod berth;
 mod clock;
 mod command;
 mod completion;
+#[cfg(test)]
+mod desk;
 mod driver;
 mod ending;
 mod external;

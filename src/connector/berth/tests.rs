@@ -1,44 +1,21 @@
 //! Answers that leave without the driver, on real sockets and threads.
 
 use std::io::Read as _;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use svantic_gateway::{Answer, DispatchRequest, Gateway, Options};
 
 use super::*;
-use crate::agent::Capability;
-use crate::config::Config;
+use crate::connector::desk::{HANG, Work, desk};
 use crate::connector::link::tests::{link, pair};
-use crate::connector::{Completion, Delivery, Haste, MeshConnector, Sink};
+use crate::connector::{Completion, Haste, MeshConnector};
 use crate::net::stream::{Counted, Stream};
 use crate::runtime;
-
-/// How long anything may take before the test counts as hung.
-const HANG: Duration = Duration::from_mins(1);
-
-/// Hands dispatches to whoever answers them.
-struct Desk(Mutex<Sender<(String, Value)>>);
-
-impl Sink for Desk {
-    fn deliver(&self, batch: &mut Vec<Delivery>) {
-        for delivery in batch.drain(..) {
-            if let Delivery::Dispatch(dispatch) = delivery {
-                let request: Value = serde_json::from_str(dispatch.request.text()).unwrap();
-                let given = (dispatch.id.to_string(), request["args"].clone());
-                let _ = self.0.lock().unwrap().send(given);
-            }
-        }
-    }
-
-    fn closed(&self) {}
-}
-
-type Work = Receiver<(String, Value)>;
 
 fn connected(instance: &str, busy_poll_us: u32) -> (Gateway, MeshConnector, Work) {
     crate::ffi::kernel::install();
@@ -46,11 +23,7 @@ fn connected(instance: &str, busy_poll_us: u32) -> (Gateway, MeshConnector, Work
     let config = json!({"svantic_url": gateway.url(), "client_id": gateway.client_id(),
         "client_secret": gateway.client_secret(), "name": "desk", "description": "d",
         "instance_id": instance, "busy_poll_us": busy_poll_us});
-    let config = Config::parse(&config.to_string(), &|_| None).unwrap();
-    let (sender, work) = channel();
-    let connector = MeshConnector::new(config, Arc::new(Desk(Mutex::new(sender))), "").unwrap();
-    let echo = Capability::parse(r#"{"name":"echo","description":"d"}"#).unwrap();
-    connector.define_capability(echo).unwrap();
+    let (connector, work) = desk(&config);
     let (sender, done) = channel();
     let completion = Completion::new(move |result| {
         let _ = sender.send(result.map(|_| ()));
@@ -87,8 +60,9 @@ fn answers_leave_while_the_io_thread_does_something_else() {
         .collect();
     let given: Vec<_> = (0..3).map(|_| work.recv_timeout(HANG).unwrap()).collect();
     let _held_up = hold_up_the_io_thread();
-    for ((id, args), haste) in given.iter().zip([Haste::Now, Haste::Batch, Haste::Batch]) {
-        connector.resolve(id, &args.to_string(), haste).unwrap();
+    for ((id, request), haste) in given.iter().zip([Haste::Now, Haste::Batch, Haste::Batch]) {
+        let result = request["args"].to_string();
+        connector.resolve(id, &result, haste).unwrap();
     }
     connector.flush();
     for (n, pending) in pending.iter().enumerate() {
@@ -109,8 +83,8 @@ fn answers_of_a_batch_wait_for_its_end_where_the_driver_does_not_linger() {
         .unzip();
     let _held_up = hold_up_the_io_thread();
     let waits = || connector.shared.lock().machine.has_actions();
-    for (id, args) in &given {
-        let result = args.to_string();
+    for (id, request) in &given {
+        let result = request["args"].to_string();
         connector.resolve(id, &result, Haste::Batch).unwrap();
         assert!(waits(), "it was written by itself");
     }
@@ -156,7 +130,8 @@ fn answer_at_once(agent: (Gateway, MeshConnector, Work)) -> (Gateway, Arc<MeshCo
             thread::spawn(move || {
                 loop {
                     let next = work.lock().unwrap().recv_timeout(HANG);
-                    let (id, args) = next.expect("no more work, and no end");
+                    let (id, request) = next.expect("no more work, and no end");
+                    let args = &request["args"];
                     let Some(size) = args["size"].as_u64() else {
                         connector.resolve(&id, "null", Haste::Now).unwrap();
                         return;

@@ -4,41 +4,17 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 
 use crate::agent::Capability;
 use crate::config::Config;
+use crate::connector::desk::{HANG, Work, desk};
 use crate::connector::{Delivery, Haste, MeshConnector, Sink, WeakConnector};
 use crate::hosted::{Head, ResponsePart};
 use crate::protocol::dispatch_auth::tests::{HEADER, SECRET, signed};
-
-/// How long anything may take before the test counts as hung.
-const HANG: Duration = Duration::from_mins(1);
-
-/// Hands dispatches to whoever answers them.
-struct Desk(Mutex<Sender<(String, Value)>>);
-
-impl Sink for Desk {
-    fn deliver(&self, batch: &mut Vec<Delivery>) {
-        for delivery in batch.drain(..) {
-            if let Delivery::Dispatch(dispatch) = delivery {
-                let request = serde_json::from_str(dispatch.request.text()).unwrap();
-                let _ = self
-                    .0
-                    .lock()
-                    .unwrap()
-                    .send((dispatch.id.to_string(), request));
-            }
-        }
-    }
-
-    fn closed(&self) {}
-}
-
-type Work = Receiver<(String, Value)>;
 
 fn agent(changes: &Value) -> (MeshConnector, Work) {
     let mut config = json!({"local": true, "name": "desk", "description": "d", "agent_type": "desk",
@@ -46,12 +22,7 @@ fn agent(changes: &Value) -> (MeshConnector, Work) {
     for (key, value) in changes.as_object().unwrap() {
         config[key] = value.clone();
     }
-    let config = Config::parse(&config.to_string(), &|_| None).unwrap();
-    let (sender, work) = channel();
-    let connector = MeshConnector::new(config, Arc::new(Desk(Mutex::new(sender))), "").unwrap();
-    let echo = Capability::parse(r#"{"name":"echo","description":"d"}"#).unwrap();
-    connector.define_capability(echo).unwrap();
-    (connector, work)
+    desk(&config)
 }
 
 fn head(method: Method, path: &str, peer: Option<&str>) -> Head {
