@@ -257,12 +257,16 @@ impl<'a> Scanner<'a> {
     /// Reads any value.
     pub fn value(&mut self) -> Result<Raw<'a>, Unsure> {
         let start = self.position();
-        let plain = self.byte() == Some(b'"') && self.string()?;
-        if self.at == start {
+        let plain = if self.byte() == Some(b'"') {
+            self.string()?
+        } else {
             self.skip_value()?;
-        }
-        let text = &self.text[start..self.at];
-        Ok(Raw { text, plain })
+            false
+        };
+        Ok(Raw {
+            plain,
+            ..self.since(start)
+        })
     }
 
     /// Goes past a value of any depth without recursion: one bit a level tells objects from arrays.
