@@ -3,7 +3,7 @@
 //!
 //! The files are read again when they have changed, so that certificates can be rotated while the agent runs.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use once_cell::sync::OnceCell;
 use rustls::client::ResolvesClientCert;
@@ -42,16 +42,15 @@ impl Trust {
         ca_file: Option<String>,
         client_files: Option<(String, String)>,
     ) -> Result<Arc<Self>, Error> {
-        if ca_file.is_some() || client_files.is_some() {
-            return Self::read(ca_file, client_files).map(Arc::new);
+        let trust = Self::read(ca_file, client_files)?;
+        if trust.names_files() {
+            return Ok(Arc::new(trust));
         }
-        let mut without_files = WITHOUT_FILES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(trust) = without_files.upgrade() {
-            return Ok(trust);
-        }
-        let trust = Arc::new(Self::read(None, None)?);
-        *without_files = Arc::downgrade(&trust);
-        Ok(trust)
+        Ok(WITHOUT_FILES.share(trust))
+    }
+
+    fn names_files(&self) -> bool {
+        self.ca_file.is_some() || self.client_files.is_some()
     }
 
     fn read(
@@ -109,7 +108,14 @@ fn stamps(ca_file: Option<&String>, client_files: Option<&(String, String)>) -> 
 }
 
 /// What all connectors have that name no files: for them there is nothing to read again, and nothing to be told.
-static WITHOUT_FILES: Mutex<Weak<Trust>> = Mutex::new(Weak::new());
+static WITHOUT_FILES: Sharing<Trust> = Sharing::new();
+
+/// What names files is nobody else's: its warnings are told once to each.
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        !self.names_files() && !other.names_files()
+    }
+}
 
 /// A configuration with the platform's roots is large, and takes long to read: it is that of all connectors that trust the
 /// same and show the same.
