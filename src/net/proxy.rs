@@ -30,7 +30,7 @@ impl Proxy {
     }
 }
 
-/// The setting of one connector; `None` where every way is the direct one.
+/// The setting of one connector; `None` where the environment names no proxy, as mostly.
 pub(crate) struct Proxies(Option<Box<Setting>>);
 
 struct Setting {
@@ -40,11 +40,14 @@ struct Setting {
 
 impl Proxies {
     pub(crate) fn new(setting: ProxySetting, allow_insecure: bool) -> Self {
-        let names_none = match &setting {
-            ProxySetting::None => true,
-            ProxySetting::Given(_) => false,
-            ProxySetting::Environment { https, http, .. } => https.is_none() && http.is_none(),
-        };
+        let names_none = matches!(
+            setting,
+            ProxySetting::Environment {
+                https: None,
+                http: None,
+                ..
+            }
+        );
         let setting = Setting {
             setting,
             allow_insecure,
